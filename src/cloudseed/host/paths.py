@@ -1,0 +1,195 @@
+"""Where things are: every path and name of the host process, computed from ids and nothing else.
+
+Both sides use it: the host process to make the files, the control process to connect to a machine's sockets
+and to read its console.  Nothing here touches the disk.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+from cloudseed.host.errors import HostError
+
+_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
+_DISK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}\Z")
+_CLOUD_NAME = re.compile(r"[a-z][a-z0-9]{0,7}\Z")
+_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}\Z")
+
+
+def check_uuid(value: str, what: str) -> str:
+    """The id itself, in canonical form; `invalid` when it is no UUID of 36 characters."""
+    try:
+        if str(uuid.UUID(value)) == value:
+            return value
+    except (ValueError, AttributeError):
+        pass
+    raise HostError("invalid", f"{what} must be a UUID in lower case with dashes, not {value[:64]!r}")
+
+
+def check_key(value: str, what: str) -> str:
+    """An image key: letters, digits, dot, underscore, dash; no leading dot, at most 128."""
+    if _KEY.match(value) and not value.endswith(".info") and value != "incoming":
+        return value
+    allowed = "1 to 128 letters, digits, '.', '_' or '-', not ending in .info"
+    raise HostError("invalid", f"{what} must be {allowed}, not {value[:64]!r}")
+
+
+def check_disk_name(value: str) -> str:
+    """A disk's name, which becomes a file name and a QEMU node name."""
+    if _DISK_NAME.match(value):
+        return value
+    raise HostError("invalid", f"a disk name must be 1 to 64 letters, digits, '_' or '-', not {value[:64]!r}")
+
+
+def check_cloud_name(value: str) -> str:
+    """The cloud's short name: it starts every namespace's name, so it is at most 8 characters."""
+    if _CLOUD_NAME.match(value):
+        return value
+    allowed = "1 to 8 lower-case letters and digits"
+    raise HostError("invalid", f"the cloud's name must be {allowed}, not {value[:64]!r}")
+
+
+def check_mac(value: str, what: str) -> str:
+    """A MAC address in lower case with colons."""
+    if _MAC.match(value):
+        return value
+    raise HostError("invalid", f"{what} must be a MAC address such as fa:16:3e:00:00:01, not {value[:64]!r}")
+
+
+def check_ip(value: str, what: str) -> str:
+    """An IPv4 or IPv6 address, normalized."""
+    try:
+        return str(ipaddress.ip_address(value))
+    except ValueError:
+        raise HostError("invalid", f"{what} must be an IP address, not {value[:64]!r}") from None
+
+
+def check_cidr(value: str, what: str) -> str:
+    """A network in CIDR notation, normalized; a plain address becomes its /32 or /128."""
+    try:
+        return str(ipaddress.ip_network(value, strict=False))
+    except ValueError:
+        raise HostError("invalid", f"{what} must be a CIDR such as 10.0.0.0/24, not {value[:64]!r}") from None
+
+
+def namespace_name(cloud: str, network_id: str) -> str:
+    """The network namespace of a network: `<cloud>-net-<first 12 hex digits of its id>`."""
+    return f"{cloud}-net-{network_id.replace('-', '')[:12]}"
+
+
+def tap_name(port_id: str) -> str:
+    """The tap of a port, named as neutron names it: `tap` and the first 11 characters of the id."""
+    return f"tap{port_id[:11]}"
+
+
+@dataclass(frozen=True)
+class MachinePaths:
+    """The files of one machine.  The control process may connect to the sockets and read the console."""
+
+    directory: Path
+
+    @property
+    def console_log(self) -> Path:
+        """What the guest wrote to its serial port; cut to its latest part when it grows past 1 MiB."""
+        return self.directory / "console.log"
+
+    @property
+    def qmp_socket(self) -> Path:
+        """QMP for the control process (the host process has a monitor of its own)."""
+        return self.directory / "qmp.sock"
+
+    @property
+    def host_qmp_socket(self) -> Path:
+        """QMP for the host process alone."""
+        return self.directory / "host.sock"
+
+    @property
+    def serial_socket(self) -> Path:
+        """The serial port, both ways, one client at a time."""
+        return self.directory / "serial.sock"
+
+    @property
+    def vnc_directory(self) -> Path:
+        """The only directory that the machine's own user may write to."""
+        return self.directory / "vnc"
+
+    @property
+    def vnc_socket(self) -> Path:
+        """RFB."""
+        return self.vnc_directory / "vnc.sock"
+
+    @property
+    def config_drive(self) -> Path:
+        return self.directory / "config.iso"
+
+    @property
+    def spec(self) -> Path:
+        return self.directory / "spec.json"
+
+    @property
+    def pid(self) -> Path:
+        """pid, start time in clock ticks and boot id, so that no other process is taken for it."""
+        return self.directory / "pid"
+
+    @property
+    def qemu_log(self) -> Path:
+        """QEMU's standard error of its latest start."""
+        return self.directory / "qemu.log"
+
+    def disk(self, name: str) -> Path:
+        """The overlay disk of that name."""
+        return self.directory / f"{check_disk_name(name)}.qcow2"
+
+
+@dataclass(frozen=True)
+class StatePaths:
+    """The state directory, as `--state` names it."""
+
+    root: Path
+
+    @property
+    def machines(self) -> Path:
+        return self.root / "machines"
+
+    @property
+    def images(self) -> Path:
+        return self.root / "images"
+
+    @property
+    def incoming(self) -> Path:
+        """Where the control process puts images that are to be imported."""
+        return self.images / "incoming"
+
+    @property
+    def dhcp(self) -> Path:
+        return self.root / "dhcp"
+
+    @property
+    def volumes(self) -> Path:
+        """Disk files and NBD sockets that callers may name by path."""
+        return self.root / "volumes"
+
+    @property
+    def cache(self) -> Path:
+        """Results of probes."""
+        return self.root / "host-cache"
+
+    def machine(self, server_id: str) -> MachinePaths:
+        """The files of that server; `invalid` when the id is no UUID."""
+        return MachinePaths(self.machines / check_uuid(server_id, "server_id"))
+
+    def image(self, key: str) -> Path:
+        """The base image of that key."""
+        return self.images / check_key(key, "image key")
+
+    def image_info(self, key: str) -> Path:
+        """What is known of it: an ImageInfo as JSON.  Written last, so without it the image is not there."""
+        return self.images / (check_key(key, "image key") + ".info")
+
+    def network(self, network_id: str) -> Path:
+        """DHCP's files of a network."""
+        return self.dhcp / check_uuid(network_id, "network_id")

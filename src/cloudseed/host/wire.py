@@ -1,0 +1,54 @@
+"""Frames on the host process's socket: four bytes of length, then msgpack.  See `records.py`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cloudseed.host.records import MAX_FRAME_BYTES
+
+
+async def read_frame(reader: asyncio.StreamReader) -> bytes | None:
+    """The next frame's bytes, or None at a clean end; a frame beyond the limit raises ValueError."""
+    try:
+        header = await reader.readexactly(4)
+        length = int.from_bytes(header, "big")
+        if length > MAX_FRAME_BYTES:
+            raise ValueError(f"a frame of {length} bytes is over the limit of {MAX_FRAME_BYTES}")
+        return await reader.readexactly(length)
+    except (asyncio.IncompleteReadError, ConnectionError):
+        return None
+
+
+def frame(body: bytes) -> bytes:
+    """The body with its length before it."""
+    return len(body).to_bytes(4, "big") + body
+
+
+@contextmanager
+def short_address(path: Path) -> Iterator[str]:
+    """An address for a unix socket that fits into the kernel's 107 bytes however long the path is.
+
+    The directory is held open and named through /proc, so state directories may lie as deep as they like.
+    """
+    directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{directory}/{path.name}"
+    finally:
+        os.close(directory)
+
+
+async def connect(path: Path) -> socket.socket:
+    """A connected, non-blocking stream socket to a unix socket at any path; OSError when nobody listens."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    try:
+        with short_address(path) as address:
+            await asyncio.get_running_loop().sock_connect(sock, address)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
