@@ -1,0 +1,38 @@
+"""Where the programs are that we start, and which Debian package brings each."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+from cloudseed.host.errors import HostError
+
+_PACKAGES = {
+    "qemu-system-x86_64": "qemu-system-x86",
+    "qemu-img": "qemu-utils",
+    "dnsmasq": "dnsmasq-base",
+    "nft": "nftables",
+}
+
+
+def find(name: str) -> str:
+    """The program's full path; `missing_binary` names the package to install."""
+    path = shutil.which(name, path=f"{os.defpath}:/usr/local/sbin:/usr/sbin:/sbin")
+    if path is None:
+        package = _PACKAGES[name]
+        raise HostError(
+            "missing_binary",
+            f"{name} is not installed: run apt-get install --no-install-recommends {package}",
+        )
+    return path
+
+
+def missing() -> list[str]:
+    """What is not installed, each with its remedy."""
+    problems = []
+    for name in _PACKAGES:
+        try:
+            find(name)
+        except HostError as exc:
+            problems.append(exc.message)
+    return problems

@@ -1,0 +1,201 @@
+"""The disks of machines: qcow2 overlays, made by qemu-img and read back from their own headers.
+
+qemu-img runs with limits on memory and processor time, and every call states the format: what a tenant wrote
+into a disk never decides how the disk is read.  An overlay's backing image is one of the cache, named in the
+header by its path; QEMU itself is given both as open files, so it needs no path.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import struct
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, cast
+
+import msgspec
+
+from cloudseed.host import binaries
+from cloudseed.host.errors import HostError, from_os_error
+from cloudseed.host.paths import StatePaths, check_disk_name
+from cloudseed.host.records import DiskInfo, ImageInfo
+
+_MAX_DISK_BYTES = 64 * 1024**4
+_HEADER = struct.Struct(">4sIQIIQ")  # magic, version, backing offset, backing length, cluster bits, size
+
+
+def create(
+    paths: StatePaths, server_id: str, name: str, size_bytes: int, backing: str | None, format: str | None
+) -> DiskInfo:
+    """Make the overlay, or keep the one that stands on the same image and is no smaller than asked."""
+    machine = paths.machine(server_id)
+    target = machine.disk(name)
+    if not 0 <= size_bytes <= _MAX_DISK_BYTES:
+        raise HostError("invalid", f"the size of disk {name} must be 0 to {_MAX_DISK_BYTES} bytes")
+    image = image_info(paths, backing) if backing is not None else None
+    if image is None and size_bytes == 0:
+        raise HostError("invalid", f"disk {name} needs a size or an image to stand on")
+    if image is not None:
+        if format is not None and format != image.format:
+            raise HostError("invalid", f"image {image.key} is {image.format}, not {format}")
+        if 0 < size_bytes < image.size_bytes:
+            message = (
+                f"disk {name} of {size_bytes} bytes is smaller than its image's {image.size_bytes} bytes:"
+                " choose a larger flavor"
+            )
+            raise HostError("invalid", message)
+    if target.exists():
+        present = read(paths, server_id, name)
+        if present.backing == backing and present.size_bytes >= size_bytes:
+            return present
+        raise HostError("conflict", f"server {server_id} has a disk {name} of another image already")
+    temporary = target.with_name(target.name + ".new")
+    temporary.unlink(missing_ok=True)
+    argv = ["create", "-q", "-f", "qcow2", "-o", "lazy_refcounts=off"]
+    if image is not None:
+        argv += ["-b", str(paths.image(image.key)), "-F", image.format]
+    size = max(size_bytes, image.size_bytes if image else 0)
+    # sizes are whole sectors for a guest
+    argv += [str(temporary), str(-(-size // 512) * 512)]
+    try:
+        qemu_img(argv, f"making disk {name} of server {server_id}")
+        temporary.chmod(0o600)
+        os.replace(temporary, target)
+    except OSError as exc:
+        raise from_os_error(exc, f"making disk {name} of server {server_id}") from exc
+    finally:
+        temporary.unlink(missing_ok=True)
+    return read(paths, server_id, name)
+
+
+def resize_file(paths: StatePaths, server_id: str, name: str, size_bytes: int) -> DiskInfo:
+    """Grow the overlay of a machine that is not running."""
+    present = read(paths, server_id, name)
+    check_growth(present, size_bytes)
+    if size_bytes > present.size_bytes:
+        argv = ["resize", "-q", "-f", "qcow2", str(paths.machine(server_id).disk(name)), str(size_bytes)]
+        qemu_img(argv, f"resizing disk {name} of server {server_id}")
+    return read(paths, server_id, name)
+
+
+def check_growth(present: DiskInfo, size_bytes: int) -> None:
+    """`invalid` unless the size is a whole number of sectors, not below the present one."""
+    if size_bytes % 512 or not present.size_bytes <= size_bytes <= _MAX_DISK_BYTES:
+        message = (
+            f"disk {present.name} of {present.size_bytes} bytes can grow to a multiple of 512 bytes,"
+            f" not become {size_bytes} bytes"
+        )
+        raise HostError("invalid", message)
+
+
+def remove(paths: StatePaths, server_id: str, name: str) -> None:
+    """Remove the overlay; nothing there is fine."""
+    paths.machine(server_id).disk(name).unlink(missing_ok=True)
+
+
+def read(paths: StatePaths, server_id: str, name: str) -> DiskInfo:
+    """What the overlay's own header says; `not_found` when there is none."""
+    path = paths.machine(server_id).disk(check_disk_name(name))
+    try:
+        size, backing = read_header(path)
+        allocated = path.stat().st_blocks * 512
+    except FileNotFoundError:
+        raise HostError("not_found", f"server {server_id} has no disk {name} on this host") from None
+    key = Path(backing).name if backing else None
+    return DiskInfo(name=name, format="qcow2", size_bytes=size, allocated_bytes=allocated, backing=key)
+
+
+def read_header(path: Path) -> tuple[int, str | None]:
+    """Virtual size and backing file of a qcow2 file (QEMU's docs/interop/qcow2)."""
+    with open(path, "rb") as file:
+        header = file.read(_HEADER.size)
+        if len(header) < _HEADER.size or header[:4] != b"QFI\xfb":
+            raise HostError("failed", f"{path.name} is no qcow2 file any more")
+        _, _, offset, length, _, size = _HEADER.unpack(header)
+        if not offset:
+            return size, None
+        file.seek(offset)
+        return size, os.fsdecode(file.read(min(length, 1023)))
+
+
+def backing_keys(paths: StatePaths) -> dict[str, list[str]]:
+    """Each cached image that disks stand on, with those disks as `server/file`."""
+    found: dict[str, list[str]] = {}
+    for path in sorted(paths.machines.glob("*/*.qcow2")) if paths.machines.is_dir() else []:
+        try:
+            backing = read_header(path)[1]
+        except (HostError, OSError):
+            continue
+        if backing:
+            found.setdefault(Path(backing).name, []).append(f"{path.parent.name}/{path.name}")
+    return found
+
+
+def image_info(paths: StatePaths, key: str) -> ImageInfo:
+    """What is known of a cached image; `not_found` when it is not there."""
+    try:
+        return msgspec.json.decode(paths.image_info(key).read_bytes(), type=ImageInfo)
+    except (FileNotFoundError, msgspec.DecodeError):
+        raise HostError("not_found", f"image {key} is not in this host's cache: import it first") from None
+
+
+class ImageFacts(msgspec.Struct, frozen=True):
+    """What `qemu-img info` says, as far as we look at it."""
+
+    virtual_size: int = msgspec.field(name="virtual-size")
+    format: str
+    backing_filename: str | None = msgspec.field(name="backing-filename", default=None)
+    format_specific: dict[str, object] | None = msgspec.field(name="format-specific", default=None)
+
+    @property
+    def data_file(self) -> str | None:
+        """The file that holds the data of a qcow2 file which only describes it."""
+        data = (self.format_specific or {}).get("data")
+        name = cast(dict[str, object], data).get("data-file") if isinstance(data, dict) else None
+        return str(name) if name else None
+
+
+def inspect(path: Path, format: Literal["qcow2", "raw"]) -> ImageFacts:
+    """What qemu-img says of a file that it reads as `format`; `invalid` when it is none."""
+    try:
+        text = qemu_img(["info", "-f", format, "--output=json", str(path)], f"inspecting {path.name}")
+        return msgspec.json.decode(text, type=ImageFacts)
+    except msgspec.DecodeError as exc:
+        raise HostError("failed", f"qemu-img said of {path.name} what we do not understand: {exc}") from exc
+    except HostError as exc:
+        if exc.code == "failed":
+            raise HostError("invalid", f"{path.name} is no usable {format} image: {exc.message}") from exc
+        raise
+
+
+def qemu_img(argv: Sequence[str], doing: str, timeout_s: float = 300.0) -> str:
+    """Run qemu-img within limits (1 GiB of memory, a minute of processor time) and return what it printed."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
+        resource.setrlimit(resource.RLIMIT_CPU, (60, 60))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+    program = binaries.find("qemu-img")
+    try:
+        done = subprocess.run(
+            [program, *argv],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            cwd="/",
+            env={"PATH": os.defpath, "LC_ALL": "C.UTF-8"},
+            preexec_fn=limit,  # noqa: PLW1509 - only system calls between fork and exec
+            check=False,
+        )
+    except subprocess.TimeoutExpired as exc:
+        raise HostError("failed", f"qemu-img did not end within {timeout_s:.0f} s while {doing}") from exc
+    if done.returncode:
+        words = " / ".join(done.stderr.strip().splitlines()[:3])[:400]
+        if "No space left" in words:
+            raise HostError("no_space", f"no space left on the disk while {doing}: free some, then try again")
+        raise HostError("failed", f"qemu-img failed while {doing}: {words}")
+    return done.stdout

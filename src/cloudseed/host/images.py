@@ -1,0 +1,83 @@
+"""The cache of base images: files that machines' disks stand on, read-only and shared.
+
+An image is there when its `.info` file is, which is written last.  A file enters through `images/incoming/`,
+and only if qemu-img, told the format, finds that it refers to no other file: an image that names a backing or a
+data file would show its owner a file of this host (CVE-2024-32498).
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import Literal
+
+import msgspec
+
+from cloudseed.host import disks, processes
+from cloudseed.host.errors import HostError, from_os_error
+from cloudseed.host.paths import StatePaths, check_key
+from cloudseed.host.records import ImageInfo
+
+
+def import_image(paths: StatePaths, key: str, source: str, format: Literal["qcow2", "raw"]) -> ImageInfo:
+    """Check the incoming file and move it into the cache; an image of that key that is there already wins."""
+    incoming = paths.incoming / check_key(source, "the source")
+    target = paths.image(key)
+    try:
+        present = disks.image_info(paths, key)
+        incoming.unlink(missing_ok=True)
+        return present
+    except HostError as exc:
+        if exc.code != "not_found":
+            raise
+    try:
+        descriptor = os.open(incoming, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise HostError("not_found", f"there is no file {source} in images/incoming") from None
+    except OSError as exc:
+        raise HostError("invalid", f"images/incoming/{source} is no plain file: {exc.strerror}") from exc
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+            raise HostError("invalid", f"images/incoming/{source} is no plain file")
+        os.fchown(descriptor, 0, 0)
+        os.fchmod(descriptor, 0o400)
+        facts = disks.inspect(incoming, format)
+        for what, other in (("backing file", facts.backing_filename), ("data file", facts.data_file)):
+            if other:
+                raise HostError("invalid", f"{source} refers to a {what}, {other[:80]!r}: flatten it first")
+        os.fsync(descriptor)
+        os.replace(incoming, target)
+        info = ImageInfo(key=key, format=format, size_bytes=facts.virtual_size, file_bytes=status.st_size)
+        processes.replace_file(paths.image_info(key), msgspec.json.encode(info))
+        _sync_directory(paths)
+    except OSError as exc:
+        raise from_os_error(exc, f"importing image {key}") from exc
+    finally:
+        os.close(descriptor)
+    return info
+
+
+def list_images(paths: StatePaths) -> list[ImageInfo]:
+    """All cached images, by key."""
+    if not paths.images.is_dir():
+        return []
+    keys = sorted(path.name.removesuffix(".info") for path in paths.images.glob("*.info"))
+    return [disks.image_info(paths, key) for key in keys]
+
+
+def remove_image(paths: StatePaths, key: str) -> None:
+    """Remove an image that no disk stands on; nothing there is fine."""
+    users = disks.backing_keys(paths).get(key)
+    if users:
+        raise HostError("conflict", f"image {key} is in use by {len(users)} disks, such as {users[0]}")
+    paths.image_info(key).unlink(missing_ok=True)
+    paths.image(key).unlink(missing_ok=True)
+
+
+def _sync_directory(paths: StatePaths) -> None:
+    descriptor = os.open(paths.images, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,148 @@
+"""The whole wiring of this host: `apply` takes the wish, compares with the system and mends the difference.
+
+Order matters twice.  A port's rules are in place before its tap goes up, and rules for a tap that went away
+leave after the tap.  And DHCP knows a port before `apply` returns, so a machine that starts afterwards is
+answered at its first question.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+
+from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
+
+from cloudseed.host import binaries, dhcp, firewall, links, netns, processes
+from cloudseed.host.errors import HostError, from_os_error
+from cloudseed.host.paths import StatePaths, check_mac, check_uuid, namespace_name, tap_name
+from cloudseed.host.records import ApplyResult, NetworkStatus, NetworkWish, PortStatus
+
+
+def apply(cloud: str, paths: StatePaths, wishes: Sequence[NetworkWish], full: bool) -> ApplyResult:
+    """Make the networks so; one that fails does not keep the others from being applied.
+
+    With `full`, namespaces of ours and DHCP directories that no wish names are removed.
+    """
+    ports: list[PortStatus] = []
+    networks: list[NetworkStatus] = []
+    for wish in wishes:
+        check_uuid(wish.network_id, "network_id")
+        local = [port for port in wish.ports if port.local]
+        try:
+            changed = _apply_one(cloud, paths, wish)
+        except HostError as exc:
+            networks.append(NetworkStatus(network_id=wish.network_id, changed=True, error=exc.message))
+            ports += [PortStatus(port_id=p.port_id, up=False, reason=exc.message) for p in local]
+            continue
+        networks.append(NetworkStatus(network_id=wish.network_id, changed=changed))
+        ports += [
+            PortStatus(port_id=p.port_id, up=True)
+            if p.admin_state_up
+            else PortStatus(port_id=p.port_id, up=False, reason="the port is administratively down")
+            for p in local
+        ]
+    removed = remove_others(cloud, paths, {w.network_id for w in wishes}) if full else []
+    return ApplyResult(ports=ports, networks=networks, removed_namespaces=removed)
+
+
+def remove_others(cloud: str, paths: StatePaths, keep: set[str]) -> list[str]:
+    """Remove every network of ours but these; returns the names of the namespaces that went."""
+    kept = {namespace_name(cloud, network_id) for network_id in keep}
+    if paths.dhcp.is_dir():
+        for directory in sorted(paths.dhcp.iterdir()):
+            if directory.name not in keep:
+                dhcp.stop(directory)
+                shutil.rmtree(directory, ignore_errors=True)
+    removed = [name for name in netns.names(f"{cloud}-net-") if name not in kept]
+    for name in removed:
+        try:
+            netns.run(name, _remove_links)
+        except HostError as exc:
+            if exc.code != "not_found":
+                raise
+        netns.remove(name)
+    return removed
+
+
+def taps(namespace: str) -> list[str]:
+    """The taps in a namespace of ours."""
+
+    def look() -> list[str]:
+        with IPRoute() as ip:
+            return sorted(name for name in links.list_links(ip) if name.startswith("tap"))
+
+    return netns.run(namespace, look)
+
+
+def _apply_one(cloud: str, paths: StatePaths, wish: NetworkWish) -> bool:
+    _check(wish)
+    rules = firewall.ruleset(cloud, wish)
+    namespace = namespace_name(cloud, wish.network_id)
+    directory = paths.network(wish.network_id)
+    try:
+        directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+        directory.chmod(0o755)
+        changed = netns.create(namespace)
+        changed |= netns.run(namespace, lambda: _wire(cloud, wish, rules))
+        return dhcp.sync(namespace, directory, wish) or changed
+    except OSError as exc:
+        raise from_os_error(exc, f"wiring network {wish.network_id}") from exc
+    except NetlinkError as exc:
+        message = f"the kernel refused a link of network {wish.network_id}: {exc}"
+        raise HostError("failed", message) from exc
+
+
+def _check(wish: NetworkWish) -> None:
+    if not 68 <= wish.mtu <= 65521:
+        raise HostError(
+            "invalid", f"the MTU of network {wish.network_id} must be 68 to 65521, not {wish.mtu}"
+        )
+    names: dict[str, str] = {}
+    for port in wish.ports:
+        check_uuid(port.port_id, "port_id")
+        check_mac(port.mac_address, f"the MAC address of port {port.port_id}")
+        other = names.setdefault(tap_name(port.port_id), port.port_id)
+        if other != port.port_id:
+            raise HostError("invalid", f"ports {other} and {port.port_id} would share a tap's name")
+
+
+def _wire(cloud: str, wish: NetworkWish, rules: str) -> bool:
+    """Links and rules, from within the namespace."""
+    changed = False
+    local = {tap_name(port.port_id): port for port in wish.ports if port.local}
+    mac = wish.dhcp_port.mac_address if wish.dhcp_port else None
+    with IPRoute() as ip:
+        links.harden_namespace(ip)
+        changed |= links.sync_bridge(ip, wish.mtu, mac, dhcp.addresses(wish))
+        present = links.list_links(ip)
+        for name, link in present.items():
+            if name.startswith("tap") and name not in local:
+                links.remove_link(ip, link)
+                changed = True
+        for name in local:
+            if name not in present:
+                links.create_tap(name)
+                changed = True
+        changed |= _load_rules(cloud, rules)
+        present = links.list_links(ip)
+        for name, port in local.items():
+            changed |= links.plug_tap(ip, present[name], present[links.BRIDGE], wish.mtu, port.admin_state_up)
+    return changed
+
+
+def _load_rules(cloud: str, rules: str) -> bool:
+    nft = binaries.find("nft")
+    tables = processes.run_tool([nft, "-t", "list", "ruleset"], "reading the firewall")
+    if tables.count(f'comment "{firewall.comment_of(rules)}"') == 2:
+        return False
+    processes.run_tool([nft, "-f", "-"], "loading the firewall", input_text=rules)
+    return True
+
+
+def _remove_links() -> None:
+    """The taps too: a machine that still runs would keep them, and with them the namespace, alive."""
+    with IPRoute() as ip:
+        for name, link in links.list_links(ip).items():
+            if name.startswith("tap") or name == links.BRIDGE:
+                links.remove_link(ip, link)
