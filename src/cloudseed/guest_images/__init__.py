@@ -1,0 +1,18 @@
+"""Guest images that Cloudseed builds itself: today one, `tiny`.
+
+Why it exists: the demo, the tests and the benchmarks need a guest that boots in seconds without hardware
+virtualization, needs no download from a third party and behaves as a cloud's guest should.  It is put
+together from the Debian packages that the machine's own apt trusts, unpacked and never installed.
+
+Read first: `tiny.py` (what is in the image, and the cache), then by need: `packages.py` (from apt to unpacked
+files), `root_tree.py` (the guest's root file system), `kernel_modules.py`, `elf.py`, `cpio.py` (its parts),
+`disk.py` (partitions, boot loader, file systems).  The guest's own scripts are in `tiny_root/` and
+`tiny_initramfs/`, at the paths where the guest has them.
+"""
+
+from __future__ import annotations
+
+from cloudseed.guest_images.errors import BuildError
+from cloudseed.guest_images.tiny import CachedImage, build_tiny, build_tiny_async, list_cached
+
+__all__ = ["BuildError", "CachedImage", "build_tiny", "build_tiny_async", "list_cached"]

@@ -1,0 +1,153 @@
+"""The tiny guest image: a disk that boots to a login prompt in seconds, and the cache that keeps it.
+
+What the guest does is told by its scripts in `tiny_root/`; in short: DHCP on every network card that is or
+appears, a login prompt on the serial console and on the screen, an SSH server with the keys of the config drive
+or the metadata service, user data that starts with `#!`, a clean end at the power button, and a root file system
+that grows to the disk and keeps what is written.
+
+The cache's key is the packages' digests and this package's own sources: a new kernel or a changed script gives
+a new image, nothing else does.  The image appears under its name by rename, whole or not at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from cloudseed.guest_images import cpio, disk, root_tree
+from cloudseed.guest_images.errors import BuildError
+from cloudseed.guest_images.packages import Package, download, resolve, unpack
+
+# From these the image and the tools that make it come; their libraries follow.
+PACKAGES = ("busybox-static", "dropbear-bin", "e2fsprogs", "mtools", "syslinux", "syslinux-common")
+# Stands for the kernel package of the day.  The "cloud" flavour is the one without drivers for real hardware.
+KERNEL_METAPACKAGE = "linux-image-cloud-amd64"
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class CachedImage:
+    """An image in the cache: its name, its file, its bytes on the disk, and when it was made (Unix time)."""
+
+    name: str
+    path: Path
+    size_bytes: int
+    built_at: float
+
+
+def build_tiny(cache_dir: Path, progress: Progress = lambda step: None) -> Path:
+    """The tiny image's qcow2 file in the cache, built when it is not there yet.
+
+    `progress` is called with a few words as each step begins.  Blocks for about 20 s when something is to be
+    built (use `build_tiny_async` in a loop).  Raises BuildError with what to do.  When a new build is due but its
+    packages cannot be had (no network), the newest image of the same sources is returned.
+    """
+    images = cache_dir / "guest-images"
+    images.mkdir(parents=True, exist_ok=True)
+    with _lock(images / ".lock", progress):
+        progress("asking apt for package versions")
+        packages = resolve(PACKAGES, [KERNEL_METAPACKAGE], follow=_is_building_material)
+        sources = source_key()
+        target = images / f"tiny-{sources}-{package_key(packages)}.qcow2"
+        if target.exists():
+            return target
+        progress(f"downloading {len(packages)} Debian packages")
+        try:
+            files = download(packages, images / "packages")
+        except BuildError:
+            older = sorted(images.glob(f"tiny-{sources}-*.qcow2"), key=lambda path: path.stat().st_mtime)
+            if not older:
+                raise
+            progress("no download: using the image built before")
+            return older[-1]
+        with tempfile.TemporaryDirectory(prefix="build-", dir=images) as name:
+            _build(Path(name), files, target, progress)
+        _forget_old(images / "packages", packages)
+        return target
+
+
+async def build_tiny_async(cache_dir: Path, progress: Progress = lambda step: None) -> Path:
+    """`build_tiny` in a thread of its own; `progress` is called in that thread."""
+    return await asyncio.to_thread(build_tiny, cache_dir, progress)
+
+
+def list_cached(cache_dir: Path) -> list[CachedImage]:
+    """The images in the cache, newest first."""
+    found = []
+    for path in (cache_dir / "guest-images").glob("*.qcow2"):
+        status = path.stat()
+        found.append(CachedImage(path.name.partition("-")[0], path, status.st_blocks * 512, status.st_mtime))
+    return sorted(found, key=lambda image: image.built_at, reverse=True)
+
+
+def source_key() -> str:
+    """A digest of all files that this package's images depend on."""
+    digest = hashlib.sha256()
+    for path in sorted(root_tree.HERE.rglob("*")):
+        if path.is_file() and "__pycache__" not in path.parts:
+            digest.update(f"{path.relative_to(root_tree.HERE)}\0".encode() + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:12]
+
+
+def package_key(packages: list[Package]) -> str:
+    """A digest of the packages that an image is made from."""
+    return hashlib.sha256("\n".join(package.sha256 for package in packages).encode()).hexdigest()[:12]
+
+
+def _is_building_material(name: str) -> bool:
+    return name.startswith(("lib", "zlib", "linux-image-"))
+
+
+def _build(work: Path, files: list[Path], target: Path, progress: Progress) -> None:
+    unpacked = work / "unpacked"
+    progress("unpacking")
+    unpack(files, unpacked)
+    progress("putting the guest's files together")
+    root = root_tree.root(unpacked)
+    initramfs = cpio.archive(root_tree.initramfs(unpacked))
+    progress("writing the disk")
+    raw = disk.make(unpacked, work, initramfs, root)
+    finished = work / "finished.qcow2"
+    disk.to_qcow2(raw, finished)
+    with finished.open("rb") as file:
+        os.fsync(file.fileno())
+    # other users' QEMU reads it as a backing file
+    finished.chmod(0o644)
+    finished.rename(target)
+    directory = os.open(target.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def _forget_old(directory: Path, packages: list[Package]) -> None:
+    """Remove the downloads that no image will be made from again."""
+    wanted = {package.file_name for package in packages}
+    for path in directory.glob("*.deb"):
+        if path.name not in wanted:
+            path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _lock(path: Path, progress: Progress) -> Iterator[None]:
+    """One builder at a time on a cache; the second finds the image ready.  Ends with the process, whatever happens."""
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            progress("waiting for another build of the image")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        # what a killed builder left
+        for left in path.parent.glob("build-*"):
+            shutil.rmtree(left, ignore_errors=True)
+        yield

@@ -1,0 +1,172 @@
+"""How the parts of one service reach one another: `call` (answered), `cast` (one receiver), `fanout` (all).
+
+Topics are the documents': `conductor`, `scheduler`, `compute.<host>`.  Every message is encoded, in one
+process too, so that no part can lean on sharing memory with another.  A message is a hint: who receives one
+looks at the database, and losing it delays work and never loses it.  A call that times out says "unknown".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol
+
+import msgspec
+
+from cloudseed.kernel.context import Context
+from cloudseed.kernel.errors import CloudseedError, Timeout, Unavailable, from_wire, to_wire
+from cloudseed.kernel.flow.recorder import FlowRecorder
+
+log = logging.getLogger(__name__)
+Handler = Callable[..., Awaitable[Any]]  # (ctx, **arguments) -> a JSON-like result
+
+
+class _Message(msgspec.Struct):
+    caller: str
+    context: Context
+    method: str
+    arguments: dict[str, Any]
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_message = msgspec.msgpack.Decoder(_Message).decode
+_decode = msgspec.msgpack.Decoder().decode
+
+
+class Engine(Protocol):
+    """What carries messages; the in-process engine below, RabbitMQ later.  `answer` None: nobody waits."""
+
+    def serve(self, topic: str, part: str, handlers: Mapping[str, Handler]) -> Callable[[], None]: ...
+    async def send(self, topic: str, body: bytes, *, everyone: bool) -> None: ...
+    async def send_and_wait(self, topic: str, body: bytes) -> bytes: ...
+    def listeners(self, topic: str) -> list[str]: ...
+
+
+class Bus:
+    """The bus as one part uses it: messages carry the part's name and the context of the work."""
+
+    def __init__(self, part: str, engine: Engine, recorder: FlowRecorder) -> None:
+        self.part = part
+        self._engine = engine
+        self._recorder = recorder
+
+    def serve(self, topic: str, handlers: Mapping[str, Handler]) -> Callable[[], None]:
+        """Receive `topic` as this part: method name -> coroutine (ctx, **arguments).  Returns its end."""
+        return self._engine.serve(topic, self.part, handlers)
+
+    async def call(self, ctx: Context, topic: str, method: str, *, timeout_s: float = 60.0, **arguments: Any) -> Any:
+        """Ask and wait.  Raises what the handler raised (our errors keep their class), Timeout, or Unavailable
+        when nobody listens."""
+        trace = ctx.trace.child()
+        listeners = self._engine.listeners(topic)
+        exchange = self._recorder.begin(trace, self.part, listeners[0] if listeners else topic, "call", method, topic)
+        body = _encode(_Message(self.part, msgspec.structs.replace(ctx, trace=trace), method, arguments))
+        try:
+            async with asyncio.timeout(timeout_s):
+                answer = _decode(await self._engine.send_and_wait(topic, body))
+        except TimeoutError:
+            self._recorder.end(exchange, 504)
+            raise Timeout(f"{topic} did not answer {method} within {timeout_s:g} s; "
+                          "the outcome is unknown.") from None
+        except BaseException as exc:
+            self._recorder.end(exchange, exc.status if isinstance(exc, CloudseedError) else 499)
+            raise
+        if "error" in answer:
+            error = from_wire(answer["error"])
+            self._recorder.end(exchange, error.status)
+            raise error
+        self._recorder.end(exchange, 200)
+        return answer["result"]
+
+    async def cast(self, ctx: Context, topic: str, method: str, **arguments: Any) -> None:
+        """Hand over to one receiver, without an answer.  With nobody there the message is lost: a hint."""
+        await self._one_way(ctx, topic, method, arguments, everyone=False)
+
+    async def fanout(self, ctx: Context, topic: str, method: str, **arguments: Any) -> None:
+        """Tell every receiver of `topic`."""
+        await self._one_way(ctx, topic, method, arguments, everyone=True)
+
+    async def _one_way(self, ctx: Context, topic: str, method: str, arguments: dict[str, Any], *,
+                       everyone: bool) -> None:
+        trace = ctx.trace.child()
+        for part in self._engine.listeners(topic)[:None if everyone else 1]:
+            exchange = self._recorder.begin(trace, self.part, part, "fanout" if everyone else "cast", method, topic)
+            self._recorder.end(exchange, 202)
+        body = _encode(_Message(self.part, msgspec.structs.replace(ctx, trace=trace), method, arguments))
+        await self._engine.send(topic, body, everyone=everyone)
+
+
+async def handle(handlers: Mapping[str, Handler], body: bytes) -> bytes:
+    """Run a message's handler; the answer, or the error, encoded.  Shared by the engines."""
+    message = _decode_message(body)
+    handler = handlers.get(message.method)
+    if handler is None:
+        return _encode({"error": to_wire(Unavailable(f"Nobody here handles {message.method}."))})
+    try:
+        return _encode({"result": await handler(message.context, **message.arguments)})
+    except CloudseedError as exc:
+        return _encode({"error": to_wire(exc)})
+    except Exception as exc:
+        log.exception("%s %s failed: a bug", message.context.request_id, message.method)
+        return _encode({"error": to_wire(exc)})
+
+
+class InProcessEngine:
+    """Messages between parts of one process.  Each is handled in a task of its own, with a fresh context."""
+
+    def __init__(self) -> None:
+        self._receivers: dict[str, list[tuple[str, Mapping[str, Handler]]]] = {}
+        self._turn: dict[str, int] = {}
+        self._tasks: set[asyncio.Task[bytes]] = set()
+
+    def serve(self, topic: str, part: str, handlers: Mapping[str, Handler]) -> Callable[[], None]:
+        entry = (part, handlers)
+        self._receivers.setdefault(topic, []).append(entry)
+
+        def stop() -> None:
+            self._receivers[topic].remove(entry)
+            if not self._receivers[topic]:
+                del self._receivers[topic]
+
+        return stop
+
+    def listeners(self, topic: str) -> list[str]:
+        return [part for part, _ in self._receivers.get(topic, ())]
+
+    def _start(self, handlers: Mapping[str, Handler], body: bytes) -> asyncio.Task[bytes]:
+        task = asyncio.get_running_loop().create_task(handle(handlers, body), context=contextvars.Context())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _choose(self, topic: str) -> Mapping[str, Handler] | None:
+        receivers = self._receivers.get(topic)
+        if not receivers:
+            return None
+        turn = self._turn[topic] = (self._turn.get(topic, -1) + 1) % len(receivers)
+        return receivers[turn][1]
+
+    async def send(self, topic: str, body: bytes, *, everyone: bool) -> None:
+        if everyone:
+            for _, handlers in list(self._receivers.get(topic, ())):
+                self._start(handlers, body)
+        elif (chosen := self._choose(topic)) is not None:
+            self._start(chosen, body)
+
+    async def send_and_wait(self, topic: str, body: bytes) -> bytes:
+        handlers = self._choose(topic)
+        if handlers is None:
+            raise Unavailable(f"Nobody listens on {topic}.")
+        # shielded: a caller that gives up does not cancel the work, as with a broker in between
+        return await asyncio.shield(self._start(handlers, body))
+
+    async def drain(self, timeout_s: float = 5.0) -> None:
+        """Let handlers at work finish, then cancel what is left."""
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=timeout_s)
+            for task in late:
+                task.cancel()
+            if late:
+                await asyncio.wait(late)

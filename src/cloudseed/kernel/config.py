@@ -1,0 +1,110 @@
+"""Settings: one TOML file, the environment and flags, checked at start.  Everything has a default.
+
+Secrets (service users' passwords, the admin's) are made at random on the first start and kept in
+`<state>/secrets.json`, mode 0600.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+SERVICE_USERS = ("glance", "placement", "neutron", "nova", "cinder", "swift")
+
+
+class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Every setting of a process.  `state` is the one directory that holds all of a cloud's data."""
+
+    state: str = ""
+    address: str = "127.0.0.1"  # where the API listens
+    port: int = 8080
+    region: str = "RegionOne"
+    host: str = "localhost"  # this machine's name as a compute and network host
+    name: str = "cs"  # short name of this cloud; prefix of namespaces and links
+    driver: str = "auto"  # nova's hypervisor driver: qemu, fake, or auto (qemu where root and QEMU are there)
+    password_hash_rounds: int = 12  # bcrypt's cost, keystone's default
+    token_expiration_s: int = 3600
+    image_store: str = "swift"  # or "file"
+    cpu_allocation_ratio: float = 4.0
+    ram_allocation_ratio: float = 1.0
+    disk_allocation_ratio: float = 1.0
+    fake_hosts: int = 1  # how many fake hypervisors, with driver = "fake"
+    fake_vcpus: int = 1000
+    fake_memory_mib: int = 1_000_000
+    fake_disk_gib: int = 1_000_000
+    record_flows: bool = True
+    operation_lease_s: float = 30.0
+    policy_dir: str = ""  # holds <service>.yaml overrides
+
+    @property
+    def state_path(self) -> Path:
+        return Path(self.state)
+
+    @property
+    def public_url(self) -> str:
+        address = f"[{self.address}]" if ":" in self.address else self.address
+        return f"http://{address}:{self.port}"
+
+
+class ConfigError(ValueError):
+    """A setting is wrong; the text says which and why."""
+
+
+def default_state() -> Path:
+    """The state directory when none is named: the machine's for root, the user's otherwise."""
+    if os.environ.get("CLOUDSEED_STATE"):
+        return Path(os.environ["CLOUDSEED_STATE"])
+    if os.geteuid() == 0:
+        return Path("/var/lib/cloudseed")
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "cloudseed"
+
+
+def load(path: Path | None = None, **flags: Any) -> Config:
+    """Defaults, then the file, then CLOUDSEED_* in the environment, then `flags` that are not None."""
+    values: dict[str, Any] = {}
+    if path is not None:
+        try:
+            values.update(tomllib.loads(path.read_text()))
+        except (OSError, tomllib.TOMLDecodeError) as exc:
+            raise ConfigError(f"{path}: {exc}") from None
+    for field in msgspec.structs.fields(Config):
+        raw = os.environ.get(f"CLOUDSEED_{field.name.upper()}")
+        if raw is not None:
+            values[field.name] = raw
+    values.update({name: value for name, value in flags.items() if value is not None})
+    values.setdefault("state", str(default_state()))
+    try:
+        config = msgspec.convert(values, Config, strict=False)
+    except msgspec.ValidationError as exc:
+        raise ConfigError(f"{path or 'settings'}: {exc}") from None
+    config.state = str(Path(config.state).absolute())
+    return config
+
+
+class Secrets(msgspec.Struct):
+    """Passwords by user name, and keys by purpose."""
+
+    passwords: dict[str, str]
+    keys: dict[str, str] = {}
+
+
+def load_secrets(state: Path) -> Secrets:
+    """The cloud's secrets, made on the first call."""
+    path = state / "secrets.json"
+    if path.exists():
+        return msgspec.json.decode(path.read_bytes(), type=Secrets)
+    made = Secrets(passwords={name: secrets.token_urlsafe(18) for name in ("admin", *SERVICE_USERS)},
+                   keys={"metadata": secrets.token_hex(32), "swift-tempurl": secrets.token_hex(32)})
+    temporary = path.with_suffix(".new")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(msgspec.json.format(msgspec.json.encode(made), indent=2))
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.rename(path)
+    return made

@@ -1,0 +1,157 @@
+"""The one door: every request, from a client outside or from a co-hosted service, enters here.
+
+For each it drops the identity headers that nobody may send, makes the request's context (ids, trace), hands
+it to the service that owns the prefix, waits for durability before the first byte of an answer, and records
+the exchange.  Calls between co-hosted services come through `serve` without a socket.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple
+
+from cloudseed.kernel.context import (
+    Context,
+    Trace,
+    new_request_id,
+    new_span_id,
+    new_trace,
+    parse_traceparent,
+    trace_for_audit_id,
+)
+from cloudseed.kernel.db import Durability
+from cloudseed.kernel.flow.recorder import FlowRecorder
+from cloudseed.kernel.http.request import RequestState
+
+log = logging.getLogger(__name__)
+Scope = dict[str, Any]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+# What keystonemiddleware sets for services behind it.  Here identity travels in the context, so any such
+# header comes from a client and means nothing but an attempt.
+_FORGED = re.compile(rb"^x-(roles?|user(-.*)?|project(-.*)?|tenant(-.*)?|domain(-.*)?|identity-status|is-admin-project"
+                     rb"|service-(roles|user.*|project.*|identity-status|catalog)|system-scope|openstack-system-scope)$")
+_REQUEST_ID = re.compile(rb"^req-[0-9a-fA-F-]{1,64}$")
+
+
+class Mount(NamedTuple):
+    """A service's app under its prefix.  `name` is its part's name in flows, such as nova-api."""
+
+    prefix: str
+    name: str
+    app: App
+
+
+class Edge:
+    """The ASGI app of a process: dispatch by prefix.  `fallback` answers what no prefix owns."""
+
+    def __init__(self, recorder: FlowRecorder, public_url: str) -> None:
+        self._mounts: list[Mount] = []
+        self._recorder = recorder
+        self.public_url = public_url.rstrip("/")
+        self._provisional: dict[Any, str] = {}  # client connection -> trace that waits for its token
+
+    def mount(self, mount: Mount) -> None:
+        self._mounts.append(mount)
+        self._mounts.sort(key=lambda m: -len(m.prefix))
+
+    def find(self, path: str) -> Mount | None:
+        for mount in self._mounts:
+            prefix = mount.prefix
+            if path.startswith(prefix) and (len(path) == len(prefix) or path[len(prefix)] == "/"):
+                return mount
+        return None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """A request from outside (through the HTTP server)."""
+        if scope["type"] != "http":
+            if scope["type"] == "websocket":
+                await send({"type": "websocket.close", "code": 1000})
+            return
+        path = scope["path"]
+        mount = self.find(path)
+        if mount is None:
+            await _plain(send, 404, b"Nothing is served here. Services: " +
+                         " ".join(m.prefix for m in self._mounts).encode())
+            return
+        headers = [(k, v) for k, v in scope["headers"] if not (k.startswith(b"x-") and _FORGED.match(k))]
+        traceparent = host = global_id = None
+        for name, value in headers:
+            if name == b"traceparent":
+                traceparent = value.decode("latin-1")
+            elif name == b"host":
+                host = value.decode("latin-1")
+            elif name == b"x-openstack-request-id" and _REQUEST_ID.match(value):
+                global_id = value.decode()
+        given = parse_traceparent(traceparent)
+        connection = scope.get("client")
+        if given is not None:
+            trace = given.child()
+        else:
+            held = self._provisional.get(connection)
+            trace = Trace(held, new_span_id()) if held else new_trace()
+        context = Context(request_id=new_request_id(), global_request_id=global_id, trace=trace)
+        base = f"{scope.get('scheme', 'http')}://{host}{mount.prefix}" if host and _sane_host(host) \
+            else f"{self.public_url}{mount.prefix}"
+        scope = {**scope, "headers": headers}
+        state = RequestState(context, None, base)
+        exchange = self._recorder.begin(trace, "openstack", mount.name, "http", scope["method"], path)
+
+        async def sending(message: dict[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                self._recorder.end(exchange, message["status"])
+                if given is None:
+                    self._group(connection, trace.trace_id, state)
+            await send(message)
+
+        await self.serve(mount, scope, receive, sending, state)
+
+    def _group(self, connection: Any, trace_id: str, state: RequestState) -> None:
+        """Join what this connection asked before it had a token with the flow of that token."""
+        audit_id = state.authenticated_as or state.issued_audit_id
+        if audit_id:
+            self._recorder.adopt(trace_id, trace_for_audit_id(audit_id))
+            self._provisional.pop(connection, None)
+        else:
+            if len(self._provisional) > 10_000:
+                self._provisional.clear()
+            self._provisional[connection] = trace_id
+
+    async def serve(self, mount: Mount, scope: Scope, receive: Receive, send: Send, state: RequestState) -> None:
+        """One request in its service's app, answered only when what it wrote is durable."""
+        inner = dict(scope)
+        inner["path"] = scope["path"][len(mount.prefix):] or "/"
+        inner["root_path"] = ""
+        inner["cloudseed"] = state
+        body_ended = False
+
+        async def receiving() -> dict[str, Any]:
+            nonlocal body_ended
+            message = await receive()
+            if message["type"] == "http.request":
+                body_ended = not message.get("more_body", False)
+            elif not body_ended:
+                state.truncated = True
+            return message
+
+        with Durability() as durability:
+            async def sending(message: dict[str, Any]) -> None:
+                if message["type"] == "http.response.start":
+                    await durability.wait()
+                await send(message)
+
+            await mount.app(inner, receiving, sending)
+
+
+def _sane_host(host: str) -> bool:
+    return len(host) < 256 and all(c.isalnum() or c in ".-:[]_" for c in host)
+
+
+async def _plain(send: Send, status: int, body: bytes) -> None:
+    await send({"type": "http.response.start", "status": status,
+                "headers": [(b"content-type", b"text/plain"), (b"content-length", str(len(body)).encode())]})
+    await send({"type": "http.response.body", "body": body})

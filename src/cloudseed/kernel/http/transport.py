@@ -1,0 +1,222 @@
+"""The way of a service's call: straight into a co-hosted app, or over a socket.  Same headers either way."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any, Protocol
+from urllib.parse import quote
+
+import aiohttp
+from yarl import URL
+
+from cloudseed.kernel.context import Context, Trace, new_request_id
+from cloudseed.kernel.http.edge import Edge
+from cloudseed.kernel.http.request import RequestState
+
+Body = bytes | AsyncIterator[bytes]
+
+
+class RawResponse(Protocol):
+    """An answer whose head has come; the body is read once, whole or in chunks."""
+
+    status: int
+    headers: dict[str, str]
+
+    async def read(self) -> bytes: ...
+    def chunks(self) -> AsyncIterator[bytes]: ...
+    async def close(self) -> None: ...
+
+
+class Transport(Protocol):
+    async def send(self, part: str, trace: Trace, base: str, method: str, path: str, query: str,
+                   headers: dict[str, str], body: Body | None, stream: bool) -> RawResponse: ...
+
+
+class _Whole:
+    """An answer held in memory."""
+
+    def __init__(self) -> None:
+        self.status = 0
+        self.headers: dict[str, str] = {}
+        self._parts: list[bytes] = []
+
+    async def read(self) -> bytes:
+        return b"".join(self._parts)
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        for part in self._parts:
+            yield part
+
+    async def close(self) -> None:
+        self._parts.clear()
+
+    async def send(self, message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            self.headers = _headers(message)
+        elif message.get("body"):
+            self._parts.append(message["body"])
+
+
+class _Streamed:
+    """An answer from an app that runs beside its reader; at most a few chunks wait in between."""
+
+    def __init__(self) -> None:
+        self.status = 0
+        self.headers: dict[str, str] = {}
+        self.started = asyncio.Event()
+        self.task: asyncio.Task[None] | None = None
+        self._queue: asyncio.Queue[bytes | None] = asyncio.Queue(4)
+
+    async def send(self, message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            self.headers = _headers(message)
+            self.started.set()
+            return
+        if message.get("body"):
+            await self._queue.put(message["body"])
+        if not message.get("more_body", False):
+            await self._queue.put(None)
+
+    async def read(self) -> bytes:
+        return b"".join([chunk async for chunk in self.chunks()])
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        assert self.task is not None
+        while True:
+            getter = asyncio.ensure_future(self._queue.get())
+            await asyncio.wait({getter, self.task}, return_when=asyncio.FIRST_COMPLETED)
+            if not getter.done():
+                if self._queue.empty():  # the app ended without a last chunk: it failed midway
+                    getter.cancel()
+                    self.task.result()
+                    raise OSError("the answer was cut short")
+                await asyncio.wait({getter})
+            chunk = getter.result()
+            if chunk is None:
+                return
+            yield chunk
+
+    async def close(self) -> None:
+        if self.task is not None and not self.task.done():
+            self.task.cancel()
+            await asyncio.wait({self.task})
+
+
+def _headers(message: dict[str, Any]) -> dict[str, str]:
+    return {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in message.get("headers", ())}
+
+
+class LocalTransport:
+    """Calls services of this process through the edge, others through `remote`."""
+
+    def __init__(self, edge: Edge, remote: HttpTransport) -> None:
+        self._edge = edge
+        self._remote = remote
+
+    async def send(self, part: str, trace: Trace, base: str, method: str, path: str, query: str,
+                   headers: dict[str, str], body: Body | None, stream: bool) -> RawResponse:
+        prefix = "/" + base.split("://", 1)[1].partition("/")[2]
+        mount = self._edge.find(prefix.rstrip("/") or "/") if base.startswith(self._edge.public_url) else None
+        if mount is None:
+            return await self._remote.send(part, trace, base, method, path, query, headers, body, stream)
+        raw_headers = [(k.lower().encode("latin-1"), v.encode("latin-1")) for k, v in headers.items()]
+        raw_headers.append((b"host", b"localhost"))
+        if isinstance(body, bytes):
+            raw_headers.append((b"content-length", str(len(body)).encode()))
+        full = prefix.rstrip("/") + path
+        scope = {"type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method,
+                 "scheme": "http", "path": full, "raw_path": quote(full).encode(), "query_string": query.encode(),
+                 "root_path": "", "headers": raw_headers, "client": None, "server": None}
+        context = Context(request_id=new_request_id(), global_request_id=headers.get("X-OpenStack-Request-ID"),
+                          trace=trace)
+        state = RequestState(context, part, f"{self._edge.public_url}{mount.prefix}")
+        receive = _receiver(body)
+        if not stream:
+            whole = _Whole()
+            await self._edge.serve(mount, scope, receive, whole.send, state)
+            return whole
+        streamed = _Streamed()
+        streamed.task = asyncio.create_task(self._edge.serve(mount, scope, receive, streamed.send, state))
+        started = asyncio.ensure_future(streamed.started.wait())
+        await asyncio.wait({started, streamed.task}, return_when=asyncio.FIRST_COMPLETED)
+        if not streamed.started.is_set():
+            started.cancel()
+            streamed.task.result()
+            raise OSError("the service gave no answer")
+        return streamed
+
+
+def _receiver(body: Body | None) -> Any:
+    if body is None or isinstance(body, bytes):
+        waiting = [{"type": "http.request", "body": body or b"", "more_body": False}]
+
+        async def receive_whole() -> dict[str, Any]:
+            return waiting.pop() if waiting else {"type": "http.disconnect"}
+
+        return receive_whole
+    iterator = aiter(body)
+    done = False
+
+    async def receive_chunk() -> dict[str, Any]:
+        nonlocal done
+        if done:
+            return {"type": "http.disconnect"}
+        try:
+            return {"type": "http.request", "body": await anext(iterator), "more_body": True}
+        except StopAsyncIteration:
+            done = True
+            return {"type": "http.request", "body": b"", "more_body": False}
+        except BaseException:
+            done = True  # the source broke: the service must see a cut, not an end
+            return {"type": "http.disconnect"}
+
+    return receive_chunk
+
+
+class _Remote:
+    """An answer over a socket."""
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._response = response
+        self.status = response.status
+        self.headers = {k.lower(): v for k, v in response.headers.items()}
+
+    async def read(self) -> bytes:
+        try:
+            return await self._response.read()
+        finally:
+            self._response.release()
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        async for chunk in self._response.content.iter_chunked(262_144):
+            yield chunk
+
+    async def close(self) -> None:
+        self._response.close()
+
+
+class HttpTransport:
+    """Calls over HTTP, connections kept open and shared."""
+
+    def __init__(self) -> None:
+        self._session: aiohttp.ClientSession | None = None
+
+    async def send(self, part: str, trace: Trace, base: str, method: str, path: str, query: str,
+                   headers: dict[str, str], body: Body | None, stream: bool) -> RawResponse:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None, connect=10),
+                                                  auto_decompress=False)
+        url = base.rstrip("/") + quote(path, safe="/:~%") + (f"?{query}" if query else "")
+        try:
+            response = await self._session.request(method, URL(url, encoded=True), headers=headers, data=body,
+                                                   allow_redirects=False)
+        except aiohttp.ClientError as exc:
+            raise OSError(str(exc)) from exc
+        return _Remote(response)
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()

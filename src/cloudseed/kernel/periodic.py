@@ -1,0 +1,64 @@
+"""Loops that keep something true: woken by a timer and by hints, they read the whole wish each time.
+
+A hint carries nothing: whoever wants a loop to look again calls `hint()`; a burst of hints is one run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+log = logging.getLogger(__name__)
+
+
+class Loop:
+    """Runs `work` every `interval_s` seconds and soon after each `hint`; errors are logged, the next run retries."""
+
+    def __init__(self, name: str, work: Callable[[], Awaitable[None]], interval_s: float, *,
+                 first_delay_s: float = 0.0) -> None:
+        self.name = name
+        self._work = work
+        self._interval_s = interval_s
+        self._first_delay_s = first_delay_s
+        self._wake = asyncio.Event()
+        self._runs = 0
+        self._waiters: list[asyncio.Future[None]] = []
+
+    def hint(self) -> None:
+        """Look again soon."""
+        self._wake.set()
+
+    async def run_soon(self) -> None:
+        """As `hint`, and return when a run that began after this call has ended."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append(future)
+        self._wake.set()
+        await future
+
+    async def run(self) -> None:
+        """The loop itself, for ever; its owner cancels it."""
+        if self._first_delay_s:
+            await self._sleep(self._first_delay_s)
+        while True:
+            self._wake.clear()
+            waiters, self._waiters = self._waiters, []
+            try:
+                await self._work()
+            except asyncio.CancelledError:
+                for waiter in waiters:
+                    waiter.cancel()
+                raise
+            except Exception as exc:
+                log.warning("%s failed, will run again: %s", self.name, exc, exc_info=exc)
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
+            await self._sleep(self._interval_s)
+
+    async def _sleep(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+        except TimeoutError:
+            pass

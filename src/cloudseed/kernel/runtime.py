@@ -1,0 +1,255 @@
+"""Hosts services in a process: gives each what it stands on, starts them in order, serves, stops them in order.
+
+A service is built by its `service.build(env)`, which returns a `Service`.  No service knows what else runs in
+its process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+import uvicorn
+
+from cloudseed.kernel import migrate
+from cloudseed.kernel.auth import TokenCache, TokenValidator
+from cloudseed.kernel.bus import Bus, InProcessEngine
+from cloudseed.kernel.config import Config, Secrets, load_secrets
+from cloudseed.kernel.context import Context
+from cloudseed.kernel.control import ControlServer
+from cloudseed.kernel.db import Database
+from cloudseed.kernel.flow.recorder import FlowRecorder
+from cloudseed.kernel.flow.store import FlowStore
+from cloudseed.kernel.http.client import Credentials, ServiceSession
+from cloudseed.kernel.http.edge import Edge, Mount
+from cloudseed.kernel.http.transport import HttpTransport, LocalTransport
+from cloudseed.kernel.operations import Engine
+from cloudseed.kernel.operations.tables import OperationTables
+from cloudseed.kernel.periodic import Loop
+from cloudseed.kernel.policy import Policy, Rule
+
+log = logging.getLogger(__name__)
+
+# service type -> (prefix, name in flows)
+SERVICE_TYPES: Mapping[str, tuple[str, str]] = {
+    "identity": ("/identity", "keystone"),
+    "image": ("/image", "glance-api"),
+    "compute": ("/compute", "nova-api"),
+    "placement": ("/placement", "placement-api"),
+    "network": ("/networking", "neutron-server"),
+    "volume": ("/volume", "cinder-api"),
+    "object-store": ("/object-store", "swift-proxy-server"),
+}
+
+
+@dataclass
+class Service:
+    """What a service hands to the runtime.
+
+    `ledger`: a plain picture of what the service holds (lists of JSON objects by name), which `audit` compares
+    across services.  `explain`: the story of a resource.  `ready` runs once every endpoint answers.
+    """
+
+    name: str
+    mounts: list[Mount] = field(default_factory=list)
+    loops: list[Loop] = field(default_factory=list)
+    engines: list[Engine] = field(default_factory=list)
+    start: Callable[[], Awaitable[None]] | None = None
+    ready: Callable[[], Awaitable[None]] | None = None
+    stop: Callable[[], Awaitable[None]] | None = None
+    ledger: Callable[[], Awaitable[dict[str, Any]]] | None = None
+    explain: Callable[[str, str], Awaitable[dict[str, Any] | None]] | None = None  # (resource type, id or name)
+    handle: Any = None  # the service's own object, for tests
+
+
+class Environment:
+    """What services stand on.  One for each process; constructors get it, nothing is global."""
+
+    def __init__(self, config: Config, *, host: Any = None, secrets: Secrets | None = None) -> None:
+        self.config = config
+        self.state = config.state_path
+        self.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.secrets = secrets or load_secrets(self.state)
+        self.host = host  # cloudseed.host.client.HostClient, None without a privileged process
+        self.flow_store = FlowStore(self.state / "flows.sqlite") if config.record_flows else None
+        self.recorder = FlowRecorder(self.flow_store)
+        self.edge = Edge(self.recorder, config.public_url)
+        self.remote = HttpTransport()
+        self.transport = LocalTransport(self.edge, self.remote)
+        self.bus_engine = InProcessEngine()
+        self.token_cache = TokenCache()
+        self.endpoints = {kind: config.public_url + prefix for kind, (prefix, _) in SERVICE_TYPES.items()}
+        self.identity_url = self.endpoints["identity"]
+        self.databases: dict[str, Database] = {}
+        self.sole = True  # no other process works on our databases
+
+    def database(self, service: str, metadata: sa.MetaData) -> Database:
+        """The service's own database, at its newest schema."""
+        directory = self.state / "db"
+        directory.mkdir(mode=0o700, exist_ok=True)
+        path = directory / f"{service}.sqlite"
+        migrate.upgrade(service, path)
+        database = self.databases[service] = Database(path, name=service)
+        return database
+
+    def session(self, part: str, user: str, *, discover: bool = False) -> ServiceSession:
+        """HTTP calls to other services as part `part`, authenticated as service user `user`."""
+        credentials = Credentials(user, self.secrets.passwords[user], discover=discover)
+        return ServiceSession(part, credentials, self.endpoints, self.transport, self.recorder,
+                              {kind: name for kind, (_, name) in SERVICE_TYPES.items()})
+
+    def bus(self, part: str) -> Bus:
+        return Bus(part, self.bus_engine, self.recorder)
+
+    def validator(self, session: ServiceSession) -> TokenValidator:
+        """Token validation for the part that `session` belongs to; the cache is the process's."""
+        return TokenValidator(session, self.token_cache)
+
+    def policy(self, service: str, rules: list[Rule], **options: Any) -> Policy:
+        folder = Path(self.config.policy_dir) if self.config.policy_dir else self.state / "policy"
+        return Policy(rules, folder / f"{service}.yaml", **options)
+
+    def operations(self, database: Database, tables: OperationTables) -> Engine:
+        return Engine(database, tables, lease_s=self.config.operation_lease_s, sole=self.sole)
+
+
+class Runtime:
+    """Runs services until stopped."""
+
+    def __init__(self, env: Environment, builders: list[Callable[[Environment], Service]]) -> None:
+        self.env = env
+        self.services = [build(env) for build in builders]
+        self._tasks: list[asyncio.Task[Any]] = []
+        self._server: uvicorn.Server | None = None
+        self._control: ControlServer | None = None
+        self.started_at = time.time()
+
+    async def start(self, *, listen: bool = True) -> None:
+        """Start every service; return when every endpoint answers.  `listen` False: in-process calls only."""
+        for service in self.services:
+            for mount in service.mounts:
+                self.env.edge.mount(mount)
+        self.env.bus("token-cache").serve("token-cache", {"forget": self._forget_tokens})
+        for service in self.services:
+            if service.start is not None:
+                await service.start()
+        if listen:
+            await self._listen()
+        for service in self.services:
+            for engine in service.engines:
+                self._spawn(f"{service.name} operations", engine.run())
+            for loop in service.loops:
+                self._spawn(loop.name, loop.run())
+        self._spawn("flow recorder", self._flush_flows())
+        for service in self.services:
+            if service.ready is not None:
+                await service.ready()
+        if listen:
+            self._control = ControlServer(self.env.state / "run" / "control.sock", self._commands())
+            await self._control.start()
+
+    async def _forget_tokens(self, ctx: Context) -> None:
+        """Keystone revoked something (fanout on the topic "token-cache")."""
+        self.env.token_cache.clear()
+
+    def _spawn(self, name: str, work: Any) -> None:
+        task = asyncio.create_task(work, name=name)
+        task.add_done_callback(self._died)
+        self._tasks.append(task)
+
+    def _died(self, task: asyncio.Task[Any]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.critical("%s died; the process stops", task.get_name(), exc_info=error)
+            if self._server is not None:
+                self._server.should_exit = True
+
+    async def _listen(self) -> None:
+        config = self.env.config
+        family = socket.AF_INET6 if ":" in config.address else socket.AF_INET
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((config.address, config.port))
+        listener.listen(2048)
+        listener.setblocking(False)
+        settings = uvicorn.Config(self.env.edge, http="httptools", ws="none", lifespan="off", log_config=None,
+                                  access_log=False, server_header=False, date_header=True, proxy_headers=False,
+                                  timeout_keep_alive=75, h11_max_incomplete_event_size=None)
+        self._server = uvicorn.Server(settings)
+        self._server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
+        self._serving = asyncio.create_task(self._server.serve(sockets=[listener]), name="http")
+        while not self._server.started:
+            if self._serving.done():
+                self._serving.result()
+                raise RuntimeError("the HTTP server did not start")
+            await asyncio.sleep(0.005)
+
+    async def _flush_flows(self) -> None:
+        while True:
+            await asyncio.sleep(0.5)
+            self.env.recorder.flush()
+
+    def _commands(self) -> dict[str, Callable[..., Awaitable[Any]]]:
+        """What our own CLI asks of the running process, through a unix socket in the state directory."""
+        async def status() -> dict[str, Any]:
+            return {"services": [s.name for s in self.services], "url": self.env.config.public_url,
+                    "started_at": self.started_at}
+
+        async def ledger() -> dict[str, Any]:
+            return await self.ledger()
+
+        async def explain(kind: str, name: str) -> dict[str, Any] | None:
+            for service in self.services:
+                if service.explain is not None and (story := await service.explain(kind, name)) is not None:
+                    return story
+            return None
+
+        async def flush() -> None:
+            self.env.recorder.flush()
+
+        return {"status": status, "ledger": ledger, "explain": explain, "flush": flush}
+
+    async def ledger(self) -> dict[str, Any]:
+        """What every service holds, by service name, and what the host holds."""
+        picture: dict[str, Any] = {}
+        for service in self.services:
+            if service.ledger is not None:
+                picture[service.name] = await service.ledger()
+            open_operations = [op for engine in service.engines for op in await engine.open_operations()]
+            picture.setdefault(service.name, {})["operations"] = open_operations
+        return picture
+
+    async def stop(self) -> None:
+        """Stop taking requests, let work end within a grace time, then close."""
+        if self._control is not None:
+            await self._control.stop()
+        if self._server is not None:
+            self._server.should_exit = True
+            await asyncio.wait({self._serving}, timeout=5)
+        for task in reversed(self._tasks):
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=5)
+        await self.env.bus_engine.drain()
+        for service in reversed(self.services):
+            if service.stop is not None:
+                await service.stop()
+        self.env.recorder.flush()
+        await self.env.remote.close()
+        for database in self.env.databases.values():
+            await database.close()
+        if self.env.flow_store is not None:
+            self.env.flow_store.close()
+
+    async def wait(self) -> None:
+        """Until the HTTP server ends."""
+        await self._serving
+
+    def context(self) -> Context:
+        return Context()
