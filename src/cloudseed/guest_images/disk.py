@@ -95,7 +95,9 @@ def _boot_file_system(unpacked: Path, work: Path, kernel: Path, initramfs: bytes
     env = {"SOURCE_DATE_EPOCH": str(EPOCH), "PATH": f"{tools}:/usr/bin:/bin", "MTOOLSRC": "/dev/null"}
 
     def step(*argv: str | Path) -> None:
-        run_tool([Path(tools) / argv[0], *argv[1:]], doing="writing the boot partition", package="libc6", env=env, cwd=work)
+        run_tool(
+            [Path(tools) / argv[0], *argv[1:]], doing="writing the boot partition", package="libc6", env=env, cwd=work
+        )
 
     image.unlink(missing_ok=True)
     # 64 heads of 32 sectors, so that a cylinder is a MiB; clusters of 8 KiB keep the boot loader's reads few
@@ -123,7 +125,11 @@ def _root_file_system(unpacked: Path, work: Path, entries: list[Entry]) -> Path:
     commands = []
     for entry in [Entry(".", stat.S_IFDIR), Entry("lost+found", stat.S_IFDIR), *entries]:
         path = "/" if entry.path == "." else f"/{entry.path}"
-        for field, value in (("uid", str(entry.owner)), ("gid", str(entry.owner)), *((f"{kind}time", f"@{EPOCH}") for kind in ("a", "c", "m", "cr"))):
+        for field, value in (
+            ("uid", str(entry.owner)),
+            ("gid", str(entry.owner)),
+            *((f"{kind}time", f"@{EPOCH}") for kind in ("a", "c", "m", "cr")),
+        ):
             commands.append(f'set_inode_field "{path}" {field} {value}')
         if entry.path not in (".", "lost+found") and not stat.S_ISLNK(entry.mode):
             commands.append(f'set_inode_field "{path}" mode 0{entry.mode:o}')

@@ -42,9 +42,7 @@ def run_tool(
             check=False,
         )
     except FileNotFoundError as exc:
-        raise BuildError(
-            f"{doing}: {words[0]} is not installed. Fix: sudo apt-get install {package}"
-        ) from exc
+        raise BuildError(f"{doing}: {words[0]} is not installed. Fix: sudo apt-get install {package}") from exc
     except subprocess.TimeoutExpired as exc:
         raise BuildError(f"{doing}: {words[0]} did not end within {timeout_s:.0f} s") from exc
     if done.returncode != 0:

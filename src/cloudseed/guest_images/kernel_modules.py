@@ -36,7 +36,9 @@ def choose(directory: Path, wanted: Iterable[str], optional: Iterable[str] = ())
     """
     files = {canonical(path.stem): path for path in sorted(directory.rglob("*.ko"))}
     builtin_list = directory / "modules.builtin"
-    builtin = {canonical(Path(line).stem) for line in builtin_list.read_text().split()} if builtin_list.exists() else set()
+    builtin = (
+        {canonical(Path(line).stem) for line in builtin_list.read_text().split()} if builtin_list.exists() else set()
+    )
     chosen: dict[str, Module] = {}
 
     def add(name: str) -> None:

@@ -18,11 +18,29 @@ HERE = Path(__file__).parent
 
 # Programs beside busybox: where the guest has them, and their packages' file names.
 PROGRAMS = ("dropbear", "dropbearkey", "dbclient", "mke2fs", "resize2fs", "e2fsck")
-PROGRAM_LINKS = {"ssh": "dbclient", "mkfs.ext2": "mke2fs", "mkfs.ext3": "mke2fs", "mkfs.ext4": "mke2fs", "fsck.ext4": "e2fsck"}
+PROGRAM_LINKS = {
+    "ssh": "dbclient",
+    "mkfs.ext2": "mke2fs",
+    "mkfs.ext3": "mke2fs",
+    "mkfs.ext4": "mke2fs",
+    "fsck.ext4": "e2fsck",
+}
 
 # Disk drivers the boot needs, by bus; then what a running guest needs besides.
 BOOT_MODULES = ("virtio_pci", "virtio_blk", "virtio_scsi", "sd_mod", "ata_piix", "ata_generic")
-GUEST_MODULES = ("virtio_net", "virtio_rng", "button", "evdev", "isofs", "sr_mod", "vfat", "nls_cp437", "nls_utf8", "nls_ascii", "loop")
+GUEST_MODULES = (
+    "virtio_net",
+    "virtio_rng",
+    "button",
+    "evdev",
+    "isofs",
+    "sr_mod",
+    "vfat",
+    "nls_cp437",
+    "nls_utf8",
+    "nls_ascii",
+    "loop",
+)
 # Not in every kernel package's selection.
 OPTIONAL_MODULES = ("ahci", "e1000", "virtio_balloon", "virtio_console", "crc32c_intel", "8021q", "psmouse")
 
@@ -86,7 +104,20 @@ def initramfs(unpacked: Path) -> list[Entry]:
     """The initramfs' entries: busybox, the disks' drivers and `init`."""
     entries = {name: directory(name) for name in ("dev", "proc", "sys", "root", "bin", "lib")}
     entries["bin/busybox"] = file("bin/busybox", find(unpacked, "busybox").read_bytes(), 0o755)
-    for name in ("sh", "mount", "modprobe", "cat", "dd", "usleep", "blockdev", "switch_root", "printf", "ls", "vi", "fdisk"):
+    for name in (
+        "sh",
+        "mount",
+        "modprobe",
+        "cat",
+        "dd",
+        "usleep",
+        "blockdev",
+        "switch_root",
+        "printf",
+        "ls",
+        "vi",
+        "fdisk",
+    ):
         entries[f"bin/{name}"] = symlink(f"bin/{name}", "busybox")
     entries["sbin"] = symlink("sbin", "bin")
     entries["init"] = file("init", (HERE / "tiny_initramfs" / "init").read_bytes(), 0o755)
@@ -99,7 +130,9 @@ def busybox_links(unpacked: Path) -> list[str]:
     """Where the guest's busybox should be found under other names, as busybox itself lists them."""
     # packaging tools of other systems, which would only mislead in this guest
     unwanted = {"busybox", "dpkg", "dpkg-deb", "rpm", "rpm2cpio", "linuxrc", "init"}
-    text = run_tool([find(unpacked, "busybox"), "--list-full"], doing="listing busybox's commands", package="busybox-static")
+    text = run_tool(
+        [find(unpacked, "busybox"), "--list-full"], doing="listing busybox's commands", package="busybox-static"
+    )
     links = {"usr/sbin/init"}
     for line in text.split():
         place, _, name = line.rpartition("/")
@@ -110,7 +143,9 @@ def busybox_links(unpacked: Path) -> list[str]:
 
 def _programs(unpacked: Path) -> list[Entry]:
     """Programs with every library that they need, and the loader at the path that is written into them."""
-    libraries = {path.name: path for pattern in ("lib/*/*.so*", "usr/lib/*/*.so*") for path in sorted(unpacked.glob(pattern))}
+    libraries = {
+        path.name: path for pattern in ("lib/*/*.so*", "usr/lib/*/*.so*") for path in sorted(unpacked.glob(pattern))
+    }
     entries = []
     # asked for by name at run time, when busybox or a program resolves host names
     waiting = [name for name in ("libnss_dns.so.2", "libnss_files.so.2", "libresolv.so.2") if name in libraries]
@@ -147,7 +182,9 @@ def _own_files(source: Path) -> list[Entry]:
     return entries
 
 
-def _modules(unpacked: Path, wanted: tuple[str, ...], optional: tuple[str, ...], prefix: str = "usr/lib/modules") -> list[Entry]:
+def _modules(
+    unpacked: Path, wanted: tuple[str, ...], optional: tuple[str, ...], prefix: str = "usr/lib/modules"
+) -> list[Entry]:
     _, source = kernel(unpacked)
     chosen = kernel_modules.choose(source, wanted, optional)
     place = f"{prefix}/{source.name}"
