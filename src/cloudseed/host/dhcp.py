@@ -80,9 +80,7 @@ def options_file(wish: NetworkWish) -> str:
         server = _server_ip(wish, subnet)
         gateway = check_ip(subnet.gateway_ip, "a gateway") if subnet.gateway_ip else None
         lines.append(f"{tag},option:router,{gateway}" if gateway else f"{tag},option:router")
-        servers = [check_ip(ip, "a DNS server") for ip in subnet.dns_nameservers] or (
-            [server] if server else []
-        )
+        servers = [check_ip(ip, "a DNS server") for ip in subnet.dns_nameservers] or ([server] if server else [])
         v4 = [ip for ip in servers if ":" not in ip]
         if v4:
             lines.append(f"{tag},option:dns-server,{','.join(v4)}")
@@ -137,9 +135,7 @@ def arguments(wish: NetworkWish, directory: Path) -> list[str]:
     for subnet in _served(wish):
         network = ipaddress.ip_network(subnet.cidr, strict=False)
         lease = max(120, wish.dhcp_lease_s)
-        argv.append(
-            f"--dhcp-range=set:{_tag(subnet)},{network.network_address},static,{network.netmask},{lease}s"
-        )
+        argv.append(f"--dhcp-range=set:{_tag(subnet)},{network.network_address},static,{network.netmask},{lease}s")
     # dnsmasq binds to the addresses that the bridge has when it starts
     return [*argv, *(f"--listen-address={a.partition('/')[0]}" for a in sorted(addresses(wish)))]
 
@@ -167,9 +163,7 @@ def sync(namespace: str, directory: Path, wish: NetworkWish) -> bool:
         processes.end(started.process, grace_s=2.0)
     log = directory / "dnsmasq.log"
     log.unlink(missing_ok=True)
-    record = netns.run_with_only(
-        namespace, directory, _SEEN_AT, lambda: processes.spawn(argv, log=log, umask=0o022)
-    )
+    record = netns.run_with_only(namespace, directory, _SEEN_AT, lambda: processes.spawn(argv, log=log, umask=0o022))
     _save(directory, _Started(record, argv, leases))
     _wait_started(record, log)
     return True
@@ -191,9 +185,7 @@ def running(directory: Path) -> processes.ProcessRecord | None:
 
 
 def _served(wish: NetworkWish) -> list[SubnetWish]:
-    return [
-        s for s in wish.subnets if s.enable_dhcp and ipaddress.ip_network(s.cidr, strict=False).version == 4
-    ]
+    return [s for s in wish.subnets if s.enable_dhcp and ipaddress.ip_network(s.cidr, strict=False).version == 4]
 
 
 def _server_ip(wish: NetworkWish, subnet: SubnetWish) -> str | None:

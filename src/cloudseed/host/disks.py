@@ -188,7 +188,7 @@ def qemu_img(argv: Sequence[str], doing: str, timeout_s: float = 300.0) -> str:
             timeout=timeout_s,
             cwd="/",
             env={"PATH": os.defpath, "LC_ALL": "C.UTF-8"},
-            preexec_fn=limit,  # noqa: PLW1509 - only system calls between fork and exec
+            preexec_fn=limit,  # only system calls between fork and exec
             check=False,
         )
     except subprocess.TimeoutExpired as exc:

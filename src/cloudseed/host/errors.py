@@ -12,9 +12,7 @@ from __future__ import annotations
 import errno
 from typing import Literal
 
-Code = Literal[
-    "missing_binary", "no_space", "invalid", "not_found", "conflict", "failed", "unavailable", "timeout"
-]
+Code = Literal["missing_binary", "no_space", "invalid", "not_found", "conflict", "failed", "unavailable", "timeout"]
 
 
 class HostError(Exception):

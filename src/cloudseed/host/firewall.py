@@ -108,9 +108,7 @@ def _tables(cloud: str, ports: Sequence[PortWish]) -> str:
     ):
         out += [f"  chain {chain} {{", f"    type filter hook {hook} priority {priority}; policy accept;"]
         if marks[direction]:
-            jumps = ", ".join(
-                f"{mark:#010x} : goto {name}" for mark, name in sorted(marks[direction].items())
-            )
+            jumps = ", ".join(f"{mark:#010x} : goto {name}" for mark, name in sorted(marks[direction].items()))
             out.append(f"    meta mark vmap {{ {jumps} }}")
         out.append("  }")
     out += [
@@ -162,9 +160,7 @@ def _source_chain(port: PortWish, mark: int) -> list[str]:
     targets = _set(addresses6) if (addresses6 := sorted({a for _, a in v6})) else ""
     if targets:
         # the address that a neighbour advertisement claims lies 8 bytes into ICMPv6 (RFC 4861, 4.4)
-        hosts = _set(
-            f"{int(ipaddress.ip_network(a).network_address):#034x}" for a in addresses6 if _is_host(a)
-        )
+        hosts = _set(f"{int(ipaddress.ip_network(a).network_address):#034x}" for a in addresses6 if _is_host(a))
         if all(_is_host(a) for a in addresses6):
             out.append(f"    icmpv6 type nd-neighbor-advert @th,64,128 != {hosts} drop")
         # a solicitation for one's own address, and listener reports, come from nowhere (RFC 4862, RFC 3810)

@@ -95,9 +95,7 @@ def _apply_one(cloud: str, paths: StatePaths, wish: NetworkWish) -> bool:
 
 def _check(wish: NetworkWish) -> None:
     if not 68 <= wish.mtu <= 65521:
-        raise HostError(
-            "invalid", f"the MTU of network {wish.network_id} must be 68 to 65521, not {wish.mtu}"
-        )
+        raise HostError("invalid", f"the MTU of network {wish.network_id} must be 68 to 65521, not {wish.mtu}")
     names: dict[str, str] = {}
     for port in wish.ports:
         check_uuid(port.port_id, "port_id")

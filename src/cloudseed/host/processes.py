@@ -192,9 +192,7 @@ def reap(pid: int) -> int | None:
     return os.waitstatus_to_exitcode(status) if ended else None
 
 
-def run_tool(
-    argv: Sequence[str], doing: str, *, input_text: str | None = None, timeout_s: float = 30.0
-) -> str:
+def run_tool(argv: Sequence[str], doing: str, *, input_text: str | None = None, timeout_s: float = 30.0) -> str:
     """Run a short tool to its end and return what it printed; HostError carries its own words."""
     try:
         done = subprocess.run(

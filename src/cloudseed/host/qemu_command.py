@@ -7,6 +7,7 @@ path there: it lies in the one directory that QEMU gets open and may write to.
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -145,8 +146,8 @@ def blockdev(disk: DiskSpec, files: DiskFiles) -> dict[str, Any]:
     }
     if not files.read_only:
         node["discard"] = node["file"]["discard"] = "unmap"
-    if disk.kind == "overlay":
-        node["backing"] = None
+    if node["driver"] == "qcow2":
+        node["backing"] = None  # whatever its header says
     if files.backing_descriptor is not None:
         node["backing"] = {
             "driver": files.backing_format,
@@ -218,8 +219,6 @@ def _monitor(name: str, descriptor: int) -> list[str]:
 
 def _set_id(what: str) -> int:
     """A number for a set of descriptors, the same whenever it is asked for."""
-    import zlib
-
     return zlib.crc32(what.encode()) & 0x3FFFFFFF
 
 
@@ -231,3 +230,8 @@ def _short(name: str) -> str:
 
 def _json(value: dict[str, Any]) -> str:
     return msgspec.json.encode(value).decode()
+
+
+def hot_plug_buses() -> list[str]:
+    """The buses of a q35 machine that take a device while it runs."""
+    return [f"port{number}" for number in range(_HOT_PLUG_PORTS)]

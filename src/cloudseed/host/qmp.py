@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from qemu.qmp import ExecuteError, QMPClient, QMPError
+from qemu.qmp import ExecuteError, QMPClient, QMPError, Runstate
 from qemu.qmp.events import EventListener
 
 from cloudseed.host.errors import HostError
@@ -74,7 +74,7 @@ class QmpMonitor:
         except TimeoutError:
             raise HostError("timeout", f"QEMU did not answer {command} in time: ask again") from None
         except ExecuteError as exc:
-            raise HostError("failed", f"QEMU refused {command}: {exc.error.desc}") from exc
+            raise HostError("failed", f"QEMU refused {command}: {exc}") from exc
         except (QMPError, OSError, EOFError) as exc:
             raise HostError("unavailable", f"QEMU went away during {command}: {exc}") from exc
 
@@ -98,6 +98,9 @@ class QmpMonitor:
                 if not event.done():
                     event.cancel()
                     await asyncio.gather(event, return_exceptions=True)
+                    # what came just before the end is told too: it says why
+                    while not self._events.empty():
+                        yield dict(await self._events.get())
                     return
                 yield dict(event.result())
         finally:
@@ -105,13 +108,8 @@ class QmpMonitor:
             await asyncio.gather(ended, return_exceptions=True)
 
     async def _wait_ended(self) -> None:
-        from qemu.qmp import Runstate
-
         while self._client.runstate is Runstate.RUNNING:
             await self._client.runstate_changed()
-        # events that came before the end are handed out first
-        while not self._events.empty():
-            await asyncio.sleep(0)
 
     # ---- what callers ask for most
 

@@ -1,0 +1,215 @@
+"""Starting one machine: its files opened and handed to a QEMU of its own user, in its own session.
+
+All here is synchronous and runs in a worker thread.  Whatever was opened is closed again in our process, however
+the start ends; what QEMU needs, it has inherited.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from cloudseed.host import binaries, disks, links, netns, processes, qemu_command
+from cloudseed.host.errors import HostError, from_os_error
+from cloudseed.host.paths import MachinePaths, StatePaths, namespace_name, tap_name
+from cloudseed.host.records import DiskSpec, MachineSpec, NicSpec
+from cloudseed.host.wire import short_address
+
+UID_BASE = 60800
+_UID_COUNT = 4000
+
+
+class Launcher:
+    """Starts machines of one cloud; the control process's user gets the sockets and the console."""
+
+    def __init__(self, cloud: str, paths: StatePaths, control_uid: int, control_gid: int) -> None:
+        self._cloud = cloud
+        self._paths = paths
+        self._control = (control_uid, control_gid)
+        self._reserving = threading.Lock()
+        self._reserved: set[int] = set()
+
+    def directory(self, server_id: str) -> MachinePaths:
+        """The machine's directory, made if missing: the control process may enter and read it, nobody else."""
+        machine = self._paths.machine(server_id)
+        machine.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.chown(machine.directory, 0, self._control[1])
+        machine.directory.chmod(0o750)
+        return machine
+
+    def start(self, spec: MachineSpec, accel: Literal["kvm", "tcg"]) -> processes.ProcessRecord:
+        """Start QEMU and record its process; it may still refuse, which its monitor or its log tells."""
+        machine = self.directory(spec.server_id)
+        try:
+            with ExitStack() as stack, self._user() as uid:
+                launch = self._open_all(stack, spec, machine, accel, uid)
+                argv = qemu_command.arguments(spec, launch)
+                machine.qemu_log.unlink(missing_ok=True)
+                record = processes.spawn(
+                    argv,
+                    log=machine.qemu_log,
+                    pass_fds=_descriptors(launch),
+                    uid=uid,
+                    gid=uid,
+                    groups=_kvm_groups() if accel == "kvm" else (),
+                    umask=0o007,
+                )
+                processes.save(machine.pid, record)
+                self.save_spec(spec)
+                return record
+        except OSError as exc:
+            raise from_os_error(exc, f"starting server {spec.server_id}") from exc
+
+    def save_spec(self, spec: MachineSpec) -> None:
+        """Keep what the machine runs with beside it."""
+        processes.replace_file(self._paths.machine(spec.server_id).spec, msgspec.json.encode(spec))
+
+    def load_spec(self, server_id: str) -> MachineSpec | None:
+        """What the machine was last started with, hot-plugged parts included."""
+        try:
+            return msgspec.json.decode(self._paths.machine(server_id).spec.read_bytes(), type=MachineSpec)
+        except (OSError, msgspec.DecodeError):
+            return None
+
+    def open_disk(self, stack: ExitStack, server_id: str, disk: DiskSpec) -> qemu_command.DiskFiles:
+        """Open a disk's files, closed with the stack; `not_found` when one is missing."""
+        match disk.kind:
+            case "config_drive":
+                path = self._paths.machine(server_id).config_drive
+                return qemu_command.DiskFiles(_open(stack, path, os.O_RDONLY, disk), read_only=True)
+            case "nbd":
+                self._check_volume_path(disk)
+                return qemu_command.DiskFiles(None, read_only=disk.read_only)
+            case "file":
+                path = self._check_volume_path(disk)
+            case "overlay":
+                path = self._paths.machine(server_id).disk(disk.name)
+        mode = os.O_RDONLY if disk.read_only else os.O_RDWR
+        descriptor = _open(stack, path, mode, disk)
+        if disk.kind != "overlay":
+            return qemu_command.DiskFiles(descriptor, read_only=disk.read_only)
+        backing = disks.read_header(path)[1]
+        if backing is None:
+            return qemu_command.DiskFiles(descriptor, read_only=disk.read_only)
+        image = disks.image_info(self._paths, Path(backing).name)
+        below = _open(stack, self._paths.image(image.key), os.O_RDONLY, disk)
+        return qemu_command.DiskFiles(descriptor, disk.read_only, below, image.format)
+
+    def open_tap(self, stack: ExitStack, nic: NicSpec) -> int:
+        """The port's tap, closed with the stack; its network must have been applied."""
+        namespace, name = namespace_name(self._cloud, nic.network_id), tap_name(nic.port_id)
+
+        def open_existing() -> int:
+            # opening makes a tap that is missing, and one without rules passes nothing: say so instead
+            if name not in {n for _, n in socket.if_nameindex()}:
+                message = f"port {nic.port_id} has no tap on this host: apply its network before the machine"
+                raise HostError("not_found", message)
+            return links.open_tap(name)
+
+        descriptor = netns.run(namespace, open_existing)
+        stack.callback(os.close, descriptor)
+        return descriptor
+
+    def _open_all(
+        self,
+        stack: ExitStack,
+        spec: MachineSpec,
+        machine: MachinePaths,
+        accel: Literal["kvm", "tcg"],
+        uid: int,
+    ) -> qemu_command.Launch:
+        log = os.open(machine.console_log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        stack.callback(os.close, log)
+        os.fchown(log, *self._control)
+        machine.vnc_directory.mkdir(mode=0o700, exist_ok=True)
+        machine.vnc_socket.unlink(missing_ok=True)
+        # the group's bit makes the socket that QEMU puts here the control process's as well
+        os.chown(machine.vnc_directory, uid, self._control[1])
+        machine.vnc_directory.chmod(0o2770)
+        vnc = os.open(machine.vnc_directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        stack.callback(os.close, vnc)
+        return qemu_command.Launch(
+            binary=binaries.find("qemu-system-x86_64"),
+            accel=accel,
+            disks={disk.name: self.open_disk(stack, spec.server_id, disk) for disk in spec.disks},
+            taps={nic.port_id: self.open_tap(stack, nic) for nic in spec.nics},
+            qmp=_listen(stack, machine.qmp_socket, self._control),
+            host_qmp=_listen(stack, machine.host_qmp_socket, (0, 0)),
+            serial=_listen(stack, machine.serial_socket, self._control),
+            console_log=log,
+            vnc_directory=vnc,
+        )
+
+    def _check_volume_path(self, disk: DiskSpec) -> Path:
+        path = Path(disk.path or "")
+        if path.parent != self._paths.volumes or path.name in ("", ".", ".."):
+            raise HostError("invalid", f"disk {disk.name} must lie directly in {self._paths.volumes}")
+        return path
+
+    @contextmanager
+    def _user(self) -> Iterator[int]:
+        """A user id that no process of this system has, kept for us until the machine's process has it."""
+        with self._reserving:
+            used = _used_uids() | self._reserved
+            uid = next((n for n in range(UID_BASE, UID_BASE + _UID_COUNT) if n not in used), None)
+            if uid is None:
+                raise HostError("failed", f"all {_UID_COUNT} user ids for machines are in use")
+            self._reserved.add(uid)
+        try:
+            yield uid
+        finally:
+            self._reserved.discard(uid)
+
+
+def _used_uids() -> set[int]:
+    used = set()
+    for name in os.listdir("/proc"):
+        if name.isdecimal():
+            try:
+                used.add(os.stat(f"/proc/{name}").st_uid)
+            except FileNotFoundError:
+                continue
+    return used
+
+
+def _kvm_groups() -> tuple[int, ...]:
+    """The group that may use /dev/kvm, if one may."""
+    status = os.stat("/dev/kvm")
+    return (status.st_gid,) if status.st_mode & 0o060 == 0o060 and status.st_gid else ()
+
+
+def _descriptors(launch: qemu_command.Launch) -> list[int]:
+    found = [launch.qmp, launch.host_qmp, launch.serial, launch.console_log, launch.vnc_directory]
+    found += launch.taps.values()
+    for files in launch.disks.values():
+        found += [d for d in (files.descriptor, files.backing_descriptor) if d is not None]
+    return found
+
+
+def _open(stack: ExitStack, path: Path, mode: int, disk: DiskSpec) -> int:
+    try:
+        descriptor = os.open(path, mode | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise HostError("not_found", f"disk {disk.name} has no file {path.name} on this host") from None
+    stack.callback(os.close, descriptor)
+    return descriptor
+
+
+def _listen(stack: ExitStack, path: Path, owner: tuple[int, int]) -> int:
+    """A listening socket at the path that only its owner may connect to."""
+    path.unlink(missing_ok=True)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    stack.callback(sock.close)
+    with short_address(path) as address:
+        sock.bind(address)
+    path.chmod(0o600)
+    os.chown(path, *owner)
+    sock.listen(4)
+    return sock.fileno()

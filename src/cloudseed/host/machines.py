@@ -1,0 +1,386 @@
+"""The machines of this host: started, listened to, ended.
+
+    absent ──CreateDisk──▶ stopped ──EnsureMachine──▶ running ──exit──▶ stopped ──RemoveMachine──▶ absent
+
+There is no other state here: a machine runs when the process that its `pid` file names is alive.  Each running
+machine has a pidfd, which tells its end, and a monitor connection, over which QEMU says why.  When the host
+process starts it takes up the machines that run, by the same path as those that it starts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+from collections import defaultdict
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
+from typing import Any, Literal
+
+import msgspec
+
+from cloudseed.host import disks, processes, qemu_command
+from cloudseed.host.errors import HostError, from_os_error
+from cloudseed.host.launch import Launcher
+from cloudseed.host.paths import StatePaths
+from cloudseed.host.qmp import QmpMonitor
+from cloudseed.host.records import DiskInfo, DiskSpec, MachineInfo, MachineSpec, NicSpec
+
+_START_TIMEOUT_S = 20.0
+_UNPLUG_TIMEOUT_S = 15.0
+_CONSOLE_MAX_BYTES = 1024 * 1024
+_CONSOLE_KEEP_BYTES = 512 * 1024
+
+
+class _Running:
+    """What we hold of one running machine: its pidfd, its monitor, and the word that it left behind."""
+
+    def __init__(self, record: processes.ProcessRecord, pidfd: int) -> None:
+        self.record = record
+        self.pidfd = pidfd
+        self.monitor: QmpMonitor | None = None
+        self.listening: asyncio.Task[None] | None = None
+        self.reason: str | None = None
+        self.ended = asyncio.Event()
+        self.deleted: dict[str, asyncio.Event] = defaultdict(asyncio.Event)
+
+
+class Machines:
+    """All machines below one state directory.  `on_exit(server_id, reason)` is called for each end."""
+
+    def __init__(
+        self,
+        paths: StatePaths,
+        launcher: Launcher,
+        accel: Callable[[], Awaitable[Literal["kvm", "tcg"]]],
+        on_exit: Callable[[str, str], None],
+    ) -> None:
+        self._paths = paths
+        self._launcher = launcher
+        self._accel = accel
+        self._on_exit = on_exit
+        self._running: dict[str, _Running] = {}
+        self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._farewells: set[asyncio.Task[None]] = set()
+
+    async def adopt(self) -> None:
+        """Take up the machines that run already."""
+        for server_id in self.server_ids():
+            record = processes.load(self._paths.machine(server_id).pid)
+            if record is not None and record.alive:
+                with contextlib.suppress(HostError):  # it ended meanwhile, or its monitor is busy
+                    await self._take_up(server_id, record)
+
+    async def close(self) -> None:
+        """Let go of the machines; they run on."""
+        for server_id, running in list(self._running.items()):
+            await self._let_go(server_id, running)
+        if self._farewells:
+            await asyncio.wait(self._farewells, timeout=2.0)
+
+    def server_ids(self) -> list[str]:
+        """The servers that have a directory here."""
+        if not self._paths.machines.is_dir():
+            return []
+        return sorted(path.name for path in self._paths.machines.iterdir() if len(path.name) == 36)
+
+    def info(self, server_id: str) -> MachineInfo:
+        """What the system says of the machine."""
+        record = processes.load(self._paths.machine(server_id).pid)
+        stat = processes.read_stat(record.pid) if record is not None and record.alive else None
+        if record is None or stat is None:
+            return MachineInfo(server_id=server_id, running=False)
+        return MachineInfo(
+            server_id=server_id,
+            running=True,
+            pid=record.pid,
+            started_at=processes.started_at(record),
+            cpu_seconds=stat.cpu_seconds,
+            rss_bytes=stat.rss_bytes,
+        )
+
+    async def ensure(self, spec: MachineSpec) -> MachineInfo:
+        """Start the machine unless it runs; returns when QEMU has accepted the spec and the guest runs."""
+        qemu_command.check_spec(spec)
+        accel = spec.accel or await self._accel()
+        async with self._locks[spec.server_id]:
+            if self.info(spec.server_id).running:
+                return self.info(spec.server_id)
+            record = await asyncio.to_thread(self._launcher.start, spec, accel)
+            try:
+                await self._take_up(spec.server_id, record)
+            except HostError as exc:
+                await asyncio.to_thread(processes.end, record, 1.0)
+                raise HostError("failed", self._why_not_started(spec.server_id, exc)) from exc
+            return self.info(spec.server_id)
+
+    async def stop(self, server_id: str, hard: bool) -> None:
+        """Soft: press the power button.  Hard: end the process and wait until it is gone."""
+        if not hard:
+            running = self._running.get(server_id)
+            if running is not None and running.monitor is not None:
+                await running.monitor.system_powerdown()
+            elif self.info(server_id).running:
+                message = f"QEMU of server {server_id} does not answer: stop it hard, or try again"
+                raise HostError("unavailable", message)
+            return
+        async with self._locks[server_id]:
+            await self._end(server_id, "stopped")
+
+    async def remove(self, server_id: str) -> None:
+        """End the process and remove the directory."""
+        directory = self._paths.machine(server_id).directory
+        async with self._locks[server_id]:
+            await self._end(server_id, "removed")
+            try:
+                await asyncio.to_thread(shutil.rmtree, directory)
+            except FileNotFoundError:
+                pass
+            except OSError as exc:
+                raise from_os_error(exc, f"removing server {server_id}") from exc
+        if not self._locks[server_id].locked():
+            self._locks.pop(server_id, None)
+
+    async def attach_interface(self, server_id: str, nic: NicSpec) -> None:
+        """Plug a card into the running machine."""
+        async with self._locks[server_id]:
+            spec, monitor = self._plugging(server_id)
+            device = qemu_command.nic_device(nic)
+            if device["id"] in await _plugged(monitor):
+                return
+            netdev = qemu_command.netdev_id(nic.port_id)
+            with ExitStack() as stack:
+                tap = await asyncio.to_thread(self._launcher.open_tap, stack, nic)
+                await monitor.execute_with_fd("getfd", tap, {"fdname": netdev})
+                await monitor.execute("netdev_add", {"type": "tap", "id": netdev, "fd": netdev})
+            try:
+                await _add_device(monitor, device, spec)
+            except HostError:
+                await monitor.execute("netdev_del", {"id": netdev})
+                raise
+            others = [n for n in spec.nics if n.port_id != nic.port_id]
+            self._launcher.save_spec(_replace(spec, nics=[*others, nic]))
+
+    async def detach_interface(self, server_id: str, port_id: str) -> None:
+        """Unplug a card; returns when the guest has let go."""
+        async with self._locks[server_id]:
+            spec, monitor = self._plugging(server_id)
+            await self._unplug(server_id, monitor, qemu_command.nic_id(port_id))
+            with contextlib.suppress(HostError):  # gone already
+                await monitor.execute("netdev_del", {"id": qemu_command.netdev_id(port_id)})
+            self._launcher.save_spec(_replace(spec, nics=[n for n in spec.nics if n.port_id != port_id]))
+
+    async def attach_disk(self, server_id: str, disk: DiskSpec) -> None:
+        """Plug a disk into the running machine."""
+        async with self._locks[server_id]:
+            spec, monitor = self._plugging(server_id)
+            qemu_command.check_spec(_replace(spec, disks=[disk]))
+            device = qemu_command.disk_device(disk, len(spec.disks), spec.machine_type)
+            device.pop("bootindex", None)
+            if device["id"] in await _plugged(monitor):
+                return
+            with ExitStack() as stack:
+                files = await asyncio.to_thread(self._launcher.open_disk, stack, server_id, disk)
+                sets = qemu_command.fd_sets(disk)
+                for number, descriptor in zip(sets, (files.descriptor, files.backing_descriptor), strict=True):
+                    if descriptor is not None:
+                        await monitor.execute_with_fd("add-fd", descriptor, {"fdset-id": number})
+                try:
+                    await monitor.execute("blockdev-add", qemu_command.blockdev(disk, files))
+                    await _add_device(monitor, device, spec)
+                except HostError:
+                    await _remove_node(monitor, disk.name)
+                    raise
+            others = [d for d in spec.disks if d.name != disk.name]
+            self._launcher.save_spec(_replace(spec, disks=[*others, disk]))
+
+    async def detach_disk(self, server_id: str, name: str) -> None:
+        """Unplug a disk; returns when the guest has let go."""
+        async with self._locks[server_id]:
+            spec, monitor = self._plugging(server_id)
+            await self._unplug(server_id, monitor, qemu_command.device_id(name))
+            await _remove_node(monitor, name)
+            self._launcher.save_spec(_replace(spec, disks=[d for d in spec.disks if d.name != name]))
+
+    async def resize_disk(self, server_id: str, name: str, size_bytes: int) -> DiskInfo:
+        """Grow a disk, in the running machine too."""
+        async with self._locks[server_id]:
+            if not self.info(server_id).running:
+                return await asyncio.to_thread(disks.resize_file, self._paths, server_id, name, size_bytes)
+            _, monitor = self._plugging(server_id)
+            disks.check_growth(disks.read(self._paths, server_id, name), size_bytes)
+            node = qemu_command.node_id(name)
+            await monitor.execute("block_resize", {"node-name": node, "size": size_bytes})
+            return disks.read(self._paths, server_id, name)
+
+    async def remove_disk(self, server_id: str, name: str) -> None:
+        """Remove a disk that no running machine uses."""
+        async with self._locks[server_id]:
+            spec = self._launcher.load_spec(server_id)
+            used = spec is not None and any(d.name == name and d.kind == "overlay" for d in spec.disks)
+            if used and self.info(server_id).running:
+                raise HostError("conflict", f"disk {name} is in use by running server {server_id}: detach it")
+            disks.remove(self._paths, server_id, name)
+
+    def trim_consoles(self) -> None:
+        """Cut the consoles that grew too long to their latest part.  QEMU appends, so it writes on."""
+        for server_id in self.server_ids():
+            path = self._paths.machine(server_id).console_log
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_size > _CONSOLE_MAX_BYTES:
+                    with open(path, "rb+", buffering=0) as file:
+                        file.seek(-_CONSOLE_KEEP_BYTES, os.SEEK_END)
+                        kept = file.read()
+                        file.truncate(0)
+                    with open(path, "ab", buffering=0) as file:
+                        file.write(kept)
+
+    # ---- one machine's end
+
+    async def _end(self, server_id: str, reason: str) -> None:
+        record = processes.load(self._paths.machine(server_id).pid)
+        if record is None:
+            return
+        running = self._running.get(server_id)
+        if running is not None:
+            running.reason = running.reason or reason
+        await asyncio.to_thread(processes.end, record, 3.0)
+        if running is not None:
+            async with asyncio.timeout(5.0):
+                await running.ended.wait()
+
+    async def _take_up(self, server_id: str, record: processes.ProcessRecord) -> None:
+        """Watch the process's end and connect to its monitor; HostError when it ends before that."""
+        pidfd = processes.open_pidfd(record)
+        if pidfd is None:
+            raise HostError("unavailable", "QEMU ended at once")
+        running = _Running(record, pidfd)
+        monitor = QmpMonitor(self._paths.machine(server_id).host_qmp_socket, timeout_s=_START_TIMEOUT_S)
+        self._running[server_id] = running
+        asyncio.get_running_loop().add_reader(pidfd, self._process_ended, server_id, running)
+        connecting = asyncio.create_task(monitor.connect())
+        ended = asyncio.create_task(running.ended.wait())
+        await asyncio.wait({connecting, ended}, return_when=asyncio.FIRST_COMPLETED)
+        if ended.done() and not connecting.done():
+            connecting.cancel()
+        ended.cancel()
+        results = await asyncio.gather(connecting, ended, return_exceptions=True)
+        if isinstance(results[0], BaseException):
+            if running.record.alive and isinstance(results[0], HostError):
+                raise results[0]  # it runs, unheard; its end is watched all the same
+            running.reason = "failed to start"
+            raise HostError("unavailable", "QEMU ended before it was ready") from results[0]
+        running.monitor = monitor
+        running.listening = asyncio.create_task(self._listen(running, monitor), name=f"qmp-{server_id}")
+
+    async def _listen(self, running: _Running, monitor: QmpMonitor) -> None:
+        async for event in monitor.events():
+            data: dict[str, Any] = event.get("data", {})
+            if event["event"] == "SHUTDOWN":
+                running.reason = running.reason or str(data.get("reason", "shutdown"))
+            elif event["event"] == "DEVICE_DELETED" and "device" in data:
+                running.deleted[str(data["device"])].set()
+
+    def _process_ended(self, server_id: str, running: _Running) -> None:
+        asyncio.get_running_loop().remove_reader(running.pidfd)
+        os.close(running.pidfd)
+        if self._running.get(server_id) is running:
+            del self._running[server_id]
+        farewell = asyncio.create_task(self._farewell(server_id, running), name=f"farewell-{server_id}")
+        self._farewells.add(farewell)
+        farewell.add_done_callback(self._farewells.discard)
+
+    async def _farewell(self, server_id: str, running: _Running) -> None:
+        """Hear the machine's last words, then tell."""
+        processes.reap(running.record.pid)
+        if running.listening is not None:
+            await asyncio.wait({running.listening}, timeout=1.0)
+            running.listening.cancel()
+            await asyncio.gather(running.listening, return_exceptions=True)
+        if running.monitor is not None:
+            await running.monitor.close()
+        for event in running.deleted.values():
+            event.set()
+        running.ended.set()
+        if running.reason != "failed to start":
+            self._on_exit(server_id, running.reason or "crashed")
+
+    async def _let_go(self, server_id: str, running: _Running) -> None:
+        asyncio.get_running_loop().remove_reader(running.pidfd)
+        os.close(running.pidfd)
+        self._running.pop(server_id, None)
+        if running.listening is not None:
+            running.listening.cancel()
+            await asyncio.gather(running.listening, return_exceptions=True)
+        if running.monitor is not None:
+            await running.monitor.close()
+
+    # ---- plugging
+
+    def _plugging(self, server_id: str) -> tuple[MachineSpec, QmpMonitor]:
+        running = self._running.get(server_id)
+        spec = self._launcher.load_spec(server_id)
+        if not self.info(server_id).running or spec is None:
+            raise HostError("conflict", f"server {server_id} is not running: start it with the device instead")
+        if running is None or running.monitor is None:
+            raise HostError("unavailable", f"QEMU of server {server_id} does not answer: try again")
+        return spec, running.monitor
+
+    async def _unplug(self, server_id: str, monitor: QmpMonitor, device: str) -> None:
+        if device not in await _plugged(monitor):
+            return
+        gone = self._running[server_id].deleted[device]
+        gone.clear()
+        try:
+            await monitor.execute("device_del", {"id": device})
+        except HostError as exc:
+            if "already in the process of unplug" not in exc.message:
+                raise
+        try:
+            async with asyncio.timeout(_UNPLUG_TIMEOUT_S):
+                await gone.wait()
+        except TimeoutError:
+            if device in await _plugged(monitor):
+                message = f"the guest of server {server_id} does not let go of {device}: is it booted?"
+                raise HostError("timeout", message) from None
+
+    def _why_not_started(self, server_id: str, exc: HostError) -> str:
+        with contextlib.suppress(OSError):
+            lines = self._paths.machine(server_id).qemu_log.read_text(errors="replace").strip().splitlines()
+            if lines:
+                return f"QEMU refused server {server_id}: {' / '.join(lines[-3:])[:600]}"
+        return f"QEMU did not start server {server_id}: {exc.message}"
+
+
+async def _plugged(monitor: QmpMonitor) -> set[str]:
+    """The ids of the devices that the machine has."""
+    listed = await monitor.execute("qom-list", {"path": "/machine/peripheral"})
+    return {str(item["name"]) for item in listed}
+
+
+async def _add_device(monitor: QmpMonitor, device: dict[str, Any], spec: MachineSpec) -> None:
+    if spec.machine_type == "pc" or "bus" in device:
+        await monitor.execute("device_add", device)
+        return
+    refusal: HostError | None = None
+    for bus in qemu_command.hot_plug_buses():
+        try:
+            await monitor.execute("device_add", {**device, "bus": bus})
+            return
+        except HostError as exc:
+            refusal = exc  # most likely the slot is taken: try the next
+    raise refusal or HostError("failed", "the machine has no slot for another device")
+
+
+async def _remove_node(monitor: QmpMonitor, disk_name: str) -> None:
+    disk = DiskSpec(name=disk_name)
+    with contextlib.suppress(HostError):  # gone already
+        await monitor.execute("blockdev-del", {"node-name": qemu_command.node_id(disk_name)})
+    for number in qemu_command.fd_sets(disk):
+        with contextlib.suppress(HostError):
+            await monitor.execute("remove-fd", {"fdset-id": number})
+
+
+def _replace(spec: MachineSpec, **changes: Any) -> MachineSpec:
+    return msgspec.structs.replace(spec, **changes)

@@ -1,0 +1,296 @@
+"""The host process itself: its socket, who may ask, and which function answers which command.
+
+Only the control process's user (and root) may connect; the kernel says who a peer is.  Commands on one
+connection are answered as they finish: those about one machine wait for one another in `machines.py`, those
+about networks wait here, and one that fails does not end the connection.  When the process ends, machines and
+dnsmasq run on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import struct
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from cloudseed.host import config_drive, disks, images, inventory, networks, processes
+from cloudseed.host import records as r
+from cloudseed.host.errors import HostError, from_os_error
+from cloudseed.host.facts import Facts
+from cloudseed.host.launch import Launcher
+from cloudseed.host.machines import Machines
+from cloudseed.host.paths import StatePaths, check_cloud_name
+from cloudseed.host.wire import frame, read_frame, short_address
+
+log = logging.getLogger("cloudseed.host")
+_TRIM_INTERVAL_S = 15.0
+
+
+class HostServer:
+    """One cloud's host process over one state directory."""
+
+    def __init__(self, cloud: str, state: Path, control_uid: int, control_gid: int) -> None:
+        self._cloud = check_cloud_name(cloud)
+        self._paths = StatePaths(state.absolute())
+        self._control = (control_uid, control_gid)
+        self._facts = Facts(cloud, self._paths)
+        self._launcher = Launcher(cloud, self._paths, control_uid, control_gid)
+        self._machines = Machines(self._paths, self._launcher, self._facts.accel, self._tell_exit)
+        self._networks = asyncio.Lock()
+        self._watchers: set[asyncio.StreamWriter] = set()
+        self._connections: set[asyncio.Task[None]] = set()
+
+    async def run(self, socket_path: Path, ready: Callable[[], None], stop: asyncio.Event) -> None:
+        """Serve until `stop` is set; `ready` is called when connections are accepted."""
+        self._prepare()
+        await self._machines.adopt()
+        server = await asyncio.start_unix_server(self._accept, sock=self._bind(socket_path))
+        trimming = asyncio.create_task(self._trim(), name="trim-consoles")
+        ready()
+        try:
+            stopping = asyncio.create_task(stop.wait())
+            await asyncio.wait({stopping, trimming}, return_when=asyncio.FIRST_COMPLETED)
+            stopping.cancel()
+            if trimming.done():
+                trimming.result()  # a task that ends on its own has failed: say why and stop
+        finally:
+            trimming.cancel()
+            server.close()
+            for task in list(self._connections):
+                task.cancel()
+            await asyncio.gather(trimming, *self._connections, return_exceptions=True)
+            await server.wait_closed()
+            await self._machines.close()
+            socket_path.unlink(missing_ok=True)
+
+    # ---- the socket
+
+    def _prepare(self) -> None:
+        self._paths.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.chown(self._paths.root, *self._control)
+        self._paths.root.chmod(0o700)
+        for directory in (self._paths.machines, self._paths.images, self._paths.dhcp):
+            directory.mkdir(mode=0o750, exist_ok=True)
+            if directory.is_symlink():
+                raise HostError("failed", f"{directory} is a symbolic link: remove it")
+            os.chown(directory, 0, self._control[1])
+            directory.chmod(0o750)
+        for directory in (self._paths.incoming, self._paths.volumes):
+            directory.mkdir(mode=0o700, exist_ok=True)
+            os.chown(directory, *self._control)
+
+    def _bind(self, path: Path) -> socket.socket:
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        with short_address(path) as address:
+            if path.is_socket():
+                # a socket that somebody answers on is a host process at work: two must never be
+                if sock.connect_ex(address) == 0:
+                    sock.close()
+                    raise HostError("conflict", f"another host process serves {path}")
+                path.unlink()
+            sock.close()
+            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+            old = os.umask(0o177)
+            try:
+                sock.bind(address)
+            finally:
+                os.umask(old)
+        os.chown(path, *self._control)
+        return sock
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._connections.add(task)
+        try:
+            peer: socket.socket = writer.get_extra_info("socket")
+            data = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+            _, uid, _ = struct.unpack("3i", data)
+            if uid not in (0, self._control[0]):
+                log.warning("refused a connection of user %d", uid)
+                return
+            async with asyncio.TaskGroup() as group:
+                await self._read(reader, writer, group)
+        except* ConnectionError:
+            log.debug("a connection was lost")
+        finally:
+            self._watchers.discard(writer)
+            self._connections.discard(task)
+            writer.close()
+
+    async def _read(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, group: asyncio.TaskGroup) -> None:
+        while True:
+            try:
+                body = await read_frame(reader)
+                if body is None:
+                    return
+                request = msgspec.msgpack.decode(body, type=r.Request)
+            except (ValueError, msgspec.MsgspecError) as exc:
+                # ids are out of step from here on, so the answer has none and the connection ends
+                failure = r.Failure(code="invalid", message=f"not a request: {exc}")
+                await _send(writer, r.Reply(id=_request_id(body), error=failure))
+                if isinstance(exc, msgspec.ValidationError):
+                    continue
+                return
+            group.create_task(self._answer(request, writer))
+
+    async def _answer(self, request: r.Request, writer: asyncio.StreamWriter) -> None:
+        name = type(request.command).__name__
+        try:
+            result = await self._do(request.command, writer)
+            reply = r.Reply(id=request.id, result=msgspec.Raw(msgspec.msgpack.encode(result)))
+        except HostError as exc:
+            log.info("%s: %s", name, exc)
+            reply = r.Reply(id=request.id, error=r.Failure(code=exc.code, message=exc.message))
+        except OSError as exc:
+            log.exception("%s", name)
+            error = from_os_error(exc, f"serving {name}")
+            reply = r.Reply(id=request.id, error=r.Failure(code=error.code, message=error.message))
+        except Exception as exc:  # a bug here must not take the connection, and with it other commands, down
+            log.exception("%s", name)
+            message = f"{name} met a bug in the host process ({type(exc).__name__}): see its log"
+            reply = r.Reply(id=request.id, error=r.Failure(code="failed", message=message))
+        with contextlib.suppress(ConnectionError):
+            await _send(writer, reply)
+
+    # ---- commands
+
+    async def _do(self, command: r.AnyCommand, writer: asyncio.StreamWriter) -> Any:
+        machines, paths, thread = self._machines, self._paths, asyncio.to_thread
+        if not paths.machines.exists() and not isinstance(command, r.Purge | r.GetInventory):
+            self._prepare()  # after a purge
+        match command:
+            case r.GetFacts():
+                return await self._facts.get()
+            case r.GetInventory():
+                return await thread(inventory.read, self._cloud, paths)
+            case r.Purge():
+                return await self._purge()
+            case r.ApplyNetworks():
+                async with self._networks:
+                    return await thread(networks.apply, self._cloud, paths, command.networks, command.full)
+            case r.EnsureMachine():
+                return await machines.ensure(command.spec)
+            case r.StopMachine():
+                return await machines.stop(command.server_id, command.hard)
+            case r.RemoveMachine():
+                return await machines.remove(command.server_id)
+            case r.ListMachines():
+                return [machines.info(server_id) for server_id in machines.server_ids()]
+            case r.AttachInterface():
+                return await machines.attach_interface(command.server_id, command.nic)
+            case r.DetachInterface():
+                return await machines.detach_interface(command.server_id, command.port_id)
+            case r.AttachDisk():
+                return await machines.attach_disk(command.server_id, command.disk)
+            case r.DetachDisk():
+                return await machines.detach_disk(command.server_id, command.name)
+            case r.CreateDisk():
+                self._launcher.directory(command.server_id)
+                return await thread(
+                    disks.create,
+                    paths,
+                    command.server_id,
+                    command.name,
+                    command.size_bytes,
+                    command.backing,
+                    command.backing_format,
+                )
+            case r.ResizeDisk():
+                return await machines.resize_disk(command.server_id, command.name, command.size_bytes)
+            case r.RemoveDisk():
+                return await machines.remove_disk(command.server_id, command.name)
+            case r.GetDisk():
+                return disks.read(paths, command.server_id, command.name)
+            case r.WriteConfigDrive():
+                return await thread(self._write_config_drive, command.server_id, command.files)
+            case r.ImportImage():
+                return await thread(images.import_image, paths, command.key, command.source, command.format)
+            case r.ListImages():
+                return images.list_images(paths)
+            case r.RemoveImage():
+                return images.remove_image(paths, command.key)
+            case r.Watch():
+                self._watchers.add(writer)
+                return None
+
+    def _write_config_drive(self, server_id: str, files: dict[str, bytes]) -> None:
+        data = config_drive.build(files)
+        machine = self._launcher.directory(server_id)
+        processes.replace_file(machine.config_drive, data, mode=0o600)
+
+    async def _purge(self) -> None:
+        async with self._networks:
+            for server_id in self._machines.server_ids():
+                await self._machines.remove(server_id)
+            await asyncio.to_thread(inventory.purge, self._cloud, self._paths)
+
+    # ---- what goes on besides
+
+    def _tell_exit(self, server_id: str, reason: str) -> None:
+        log.info("server %s exited: %s", server_id, reason)
+        data = frame(msgspec.msgpack.encode(r.Reply(id=0, event=r.MachineExited(server_id=server_id, reason=reason))))
+        for writer in self._watchers:
+            writer.write(data)
+
+    async def _trim(self) -> None:
+        while True:
+            await asyncio.sleep(_TRIM_INTERVAL_S)
+            await asyncio.to_thread(self._machines.trim_consoles)
+
+
+def _request_id(body: bytes | None) -> int:
+    """The id of a request whose command made no sense, so that its sender learns of it."""
+    try:
+        value = msgspec.msgpack.decode(body or b"", type=dict[str, Any]).get("id")
+        return value if isinstance(value, int) and value > 0 else 0
+    except msgspec.MsgspecError:
+        return 0
+
+
+async def _send(writer: asyncio.StreamWriter, reply: r.Reply) -> None:
+    writer.write(frame(msgspec.msgpack.encode(reply)))
+    await writer.drain()
+
+
+async def serve(cloud: str, state: Path, socket_path: Path, uid: int, gid: int) -> None:
+    """Run the host process until SIGTERM or SIGINT; prints `ready` when it accepts connections."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    server = HostServer(cloud, state, uid, gid)
+    await server.run(socket_path, lambda: print("ready", flush=True), stop)
+
+
+def main(argv: list[str]) -> int:
+    """`python -m cloudseed.host`; exit code 1 with the reason when it cannot serve."""
+    parser = argparse.ArgumentParser(prog="cloudseed.host", description=__doc__.partition("\n")[0])
+    parser.add_argument("--state", type=Path, required=True, help="the cloud's state directory")
+    parser.add_argument("--socket", type=Path, required=True, help="where to listen")
+    parser.add_argument("--uid", type=int, required=True, help="the control process's user")
+    parser.add_argument("--gid", type=int, required=True, help="the control process's group")
+    parser.add_argument("--name", default="cs", help="the cloud's short name, which its namespaces start with")
+    options = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.getLogger("qemu.qmp").setLevel(logging.WARNING)
+    if os.geteuid() != 0:
+        print("the host process must run as root: machines and networks need it", file=sys.stderr)
+        return 1
+    os.umask(0o077)
+    try:
+        asyncio.run(serve(options.name, options.state, options.socket, options.uid, options.gid))
+    except HostError as exc:
+        print(f"cloudseed.host: {exc.message}", file=sys.stderr)
+        return 1
+    return 0
