@@ -19,6 +19,7 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
+from cloudseed.host.fake import FakeHost
 from cloudseed.kernel.config import Config
 from cloudseed.kernel.runtime import Environment, Runtime, Service
 
@@ -128,7 +129,7 @@ class Cloud:
         self.runtime: Runtime
 
     async def __aenter__(self) -> Cloud:
-        self.env = Environment(self.config)
+        self.env = Environment(self.config, host=FakeHost())
         builders = [importlib.import_module(f"cloudseed.{name}.service").build for name in self.names]
         self.runtime = Runtime(self.env, builders)
         await self.runtime.start(listen=False)
