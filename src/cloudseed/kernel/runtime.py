@@ -138,6 +138,8 @@ class Runtime:
                 self.env.edge.mount(mount)
         self.env.bus("token-cache").serve("token-cache", {"forget": self._forget_tokens})
         for service in self.services:
+            for engine in service.engines:
+                await engine.recover()
             if service.start is not None:
                 await service.start()
         if listen:

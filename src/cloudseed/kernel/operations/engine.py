@@ -155,15 +155,14 @@ class Engine:
     # ---- the loop
 
     async def recover(self) -> None:
-        """At the start of a sole process: every lease is a dead process's, so its operations are free."""
+        """At the start of a sole process, before it takes orders: every lease is a dead process's."""
         if self._sole:
             async with self._db.write() as tx:
                 await tx.execute(sa.update(self._table).where(self._table.c.status.in_(OPEN))
                                  .values(lease_owner=None, lease_until=0.0))
 
     async def run(self) -> None:
-        """Claim and drive, for ever; the owner cancels this task to stop the engine."""
-        await self.recover()
+        """Claim and drive, for ever; `recover` came first, and the owner cancels this task to stop the engine."""
         try:
             while True:
                 self._wake.clear()

@@ -1,0 +1,249 @@
+"""The engine that drives durable operations: order, retries, undo, cancelling, leases, and every kill point."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from cloudseed.kernel import errors
+from cloudseed.kernel.context import Context
+from cloudseed.kernel.db import Database
+from cloudseed.kernel.operations import Backtrack, Engine, Killed, OperationTables, OperationType, Run, Step, faults
+
+metadata = sa.MetaData()
+tables = OperationTables(metadata)
+
+
+class World:
+    """What three steps do: each puts its name into a set, each undo takes it out."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.things: set[str] = set()
+        self.calls: list[str] = []
+        self.failing: dict[str, list[BaseException]] = {}
+        self.failed: list[str] = []
+        self.hold: asyncio.Event | None = None
+        self.type = OperationType("test.make", tuple(Step(name, self._do(name), self._undo(name), patience_s=5)
+                                                     for name in ("one", "two", "three")), self._failed)
+
+    def _do(self, name: str) -> Any:
+        async def do(run: Run) -> None:
+            self.calls.append(name)
+            self.things.add(f"{run.resource_id}-{name}")
+            run.data[name] = True
+            if self.hold is not None and name == "two":
+                await self.hold.wait()
+            if self.failing.get(name):
+                raise self.failing[name].pop(0)
+
+        return do
+
+    def _undo(self, name: str) -> Any:
+        async def undo(run: Run) -> None:
+            self.calls.append(f"undo-{name}")
+            self.things.discard(f"{run.resource_id}-{name}")
+
+        return undo
+
+    async def _failed(self, run: Run, error: errors.CloudseedError) -> None:
+        self.failed.append(error.message)
+
+    @contextlib.asynccontextmanager
+    async def engine(self) -> AsyncIterator[Engine]:
+        db = Database(self.path / "ops.sqlite", name="ops")
+        metadata.create_all(db.engine)
+        engine = Engine(db, tables)
+        engine.register(self.type)
+        await engine.recover()
+        task = asyncio.create_task(engine.run())
+        try:
+            yield engine
+        finally:
+            task.cancel()
+            await asyncio.wait({task})
+            await db.close()
+
+    async def order(self, engine: Engine, resource: str = "r") -> str:
+        async with engine._db.write() as tx:
+            operation_id = await engine.submit(tx, self.type, resource, {}, Context())
+        engine.wake()
+        return operation_id
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+async def status(engine: Engine, resource: str = "r") -> str:
+    status: str = (await engine.story(resource))[-1]["status"]
+    return status
+
+
+async def test_steps_run_in_order_and_are_told(world: World) -> None:
+    async with world.engine() as engine:
+        await world.order(engine)
+        assert await engine.idle(5)
+        story = await engine.story("r")
+    assert world.calls == ["one", "two", "three"] and story[0]["status"] == "done"
+    assert [(s["step"], s["outcome"]) for s in story[0]["steps"]] == [("one", "ok"), ("two", "ok"), ("three", "ok")]
+
+
+async def test_a_failure_undoes_all_and_names_the_reason(world: World) -> None:
+    world.failing["two"] = [errors.Conflict("the host is full")]
+    async with world.engine() as engine:
+        await world.order(engine)
+        assert await engine.idle(5)
+        assert await status(engine) == "failed"
+    assert world.things == set() and world.failed == ["the host is full"]
+    assert world.calls == ["one", "two", "undo-two", "undo-one"]
+
+
+async def test_what_may_pass_is_asked_again(world: World) -> None:
+    world.failing["two"] = [errors.Timeout("no answer"), errors.Unavailable("restarting")]
+    async with world.engine() as engine:
+        await world.order(engine)
+        assert await engine.idle(5)
+        assert await status(engine) == "done"
+    assert world.calls.count("two") == 3
+
+
+async def test_a_bug_in_a_step_fails_the_operation_without_its_text(world: World) -> None:
+    world.failing["three"] = [RuntimeError("secret")]
+    async with world.engine() as engine:
+        await world.order(engine)
+        assert await engine.idle(5)
+    assert world.things == set() and "secret" not in world.failed[0]
+
+
+async def test_backtracking_undoes_and_tries_again(world: World) -> None:
+    world.failing["three"] = [Backtrack("two", errors.NoCapacity("full"))]
+    async with world.engine() as engine:
+        await world.order(engine)
+        assert await engine.idle(5)
+        assert await status(engine) == "done"
+    assert world.calls == ["one", "two", "three", "undo-three", "undo-two", "two", "three"]
+
+
+async def test_backtracking_ends(world: World) -> None:
+    world.failing["three"] = [Backtrack("two", errors.NoCapacity("full")) for _ in range(9)]
+    async with world.engine() as engine:
+        await world.order(engine)
+        assert await engine.idle(5)
+        assert await status(engine) == "failed"
+    assert world.failed == ["full"] and world.things == set()
+
+
+async def test_cancelling_cuts_a_step_short_and_the_next_operation_follows(world: World) -> None:
+    world.hold = asyncio.Event()
+    async with world.engine() as engine:
+        await world.order(engine)
+        async with asyncio.timeout(5):
+            while "two" not in world.calls:
+                await asyncio.sleep(0.01)
+        async with engine._db.write() as tx:
+            await engine.cancel(tx, "r")
+        world.hold.set()
+        world.hold = None
+        await world.order(engine)
+        assert await engine.idle(5)
+        story = await engine.story("r")
+    assert [op["status"] for op in story] == ["cancelled", "done"]
+    assert world.things == {"r-one", "r-two", "r-three"}
+
+
+async def test_an_interrupted_stream_is_undone_not_resumed(world: World) -> None:
+    steps = (Step("one", world._do("one"), world._undo("one"), resumable=False),)
+    world.type = OperationType("test.stream", steps, world._failed)
+    faults.arm(_kill("test.stream:one:after"))
+    try:
+        async with world.engine() as engine:
+            with pytest.raises(Killed):
+                await engine.run_here(world.type, "r", {}, Context())
+    finally:
+        faults.arm(None)
+    assert world.things == {"r-one"}
+    async with world.engine() as engine:
+        assert await engine.idle(5)
+        assert await status(engine) == "failed"
+    assert world.things == set()
+
+
+async def test_run_here_returns_or_raises(world: World) -> None:
+    async with world.engine() as engine:
+        run = await engine.run_here(world.type, "r", {}, Context())
+        assert run.data == {"one": True, "two": True, "three": True}
+        world.failing["two"] = [errors.NoSpace("disk full")]
+        with pytest.raises(errors.NoSpace, match="disk full"):
+            await engine.run_here(world.type, "s", {}, Context())
+    assert world.things == {"r-one", "r-two", "r-three"}
+
+
+def _kill(point: str) -> Any:
+    def hook(name: str) -> None:
+        if name == point:
+            faults.arm(None)
+            raise Killed(name)
+
+    return hook
+
+
+MOMENTS = [f"{step}:{moment}" for step in ("one", "two", "three") for moment in ("before", "after", "recorded")]
+
+
+@pytest.mark.parametrize("point", MOMENTS)
+async def test_killed_anywhere_it_ends_the_same(world: World, point: str) -> None:
+    await _die(world, f"test.make:{point}")
+    async with world.engine() as engine:
+        assert await engine.idle(5)
+        assert await status(engine) == "done"
+    assert world.things == {"r-one", "r-two", "r-three"}
+
+
+@pytest.mark.parametrize("point", [f"{step}:undo-{m}" for step in ("one", "two", "three") for m in ("before", "after")])
+async def test_killed_while_undoing_it_is_undone_all_the_same(world: World, point: str) -> None:
+    world.failing["three"] = [errors.Conflict("no")]
+    await _die(world, f"test.make:{point}")
+    async with world.engine() as engine:
+        assert await engine.idle(5)
+        assert await status(engine) == "failed"
+    assert world.things == set() and world.failed[-1] == "no"
+
+
+async def _die(world: World, point: str) -> None:
+    died = asyncio.Event()
+
+    def hook(name: str) -> None:
+        if name == point:
+            faults.arm(None)
+            died.set()
+            raise Killed(name)
+
+    faults.arm(hook)
+    async with world.engine() as engine:
+        await world.order(engine)
+        async with asyncio.timeout(5):
+            await died.wait()
+            await asyncio.sleep(0)
+
+
+async def test_two_engines_do_not_run_the_same_operation(world: World) -> None:
+    world.hold = asyncio.Event()
+    async with world.engine() as engine:
+        await world.order(engine)
+        async with asyncio.timeout(5):
+            while "two" not in world.calls:
+                await asyncio.sleep(0.01)
+        other = Engine(engine._db, tables, {world.type.kind: world.type}, sole=False)
+        await other._claim_all()
+        assert not other._tasks
+        world.hold.set()
+        assert await engine.idle(5)
+    assert world.calls == ["one", "two", "three"]
