@@ -1,0 +1,1 @@
+"""Hypervisor drivers behind one small typed interface (`base.py`): `qemu.py` runs machines, `fake.py` pretends."""
