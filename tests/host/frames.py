@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from pyroute2 import IPRoute
+
 from cloudseed.host import links, netns
 from cloudseed.host.paths import namespace_name, tap_name
 from cloudseed.host.records import PortWish
@@ -75,6 +77,18 @@ class DhcpAnswer:
     options: dict[int, bytes]
 
 
+def _wait_forwarding(tap: str) -> None:
+    """The kernel tells the bridge of a new carrier in its own time, within a second."""
+    deadline = time.monotonic() + 5
+    with IPRoute() as ip:
+        while time.monotonic() < deadline:
+            (link,) = ip.get_links(ifname=tap)
+            if not link["flags"] & 1 or link.get_attr("IFLA_OPERSTATE") == "UP":
+                return
+            time.sleep(0.005)
+    raise TimeoutError(f"{tap} does not forward")
+
+
 class TapGuest:
     """Whoever sits behind a local port.  `close` lets the tap go."""
 
@@ -83,6 +97,7 @@ class TapGuest:
         self.ip = port.fixed_ips[0].ip_address if port.fixed_ips else "0.0.0.0"
         namespace = namespace_name(cloud, network_id)
         self._tap = netns.run(namespace, lambda: links.open_tap(tap_name(port.port_id)))
+        netns.run(namespace, lambda: _wait_forwarding(tap_name(port.port_id)))
 
     def close(self) -> None:
         os.close(self._tap)
