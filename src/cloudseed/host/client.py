@@ -8,6 +8,7 @@ repeat, the caller's reconciler does.  A `timeout` means that the outcome is unk
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -175,7 +176,7 @@ class HostClient:
                     yield reply.event
             raise HostError("unavailable", "the host process closed the connection: it may be restarting")
         finally:
-            writer.close()
+            await _close(writer)
 
     async def close(self) -> None:
         """End the connection; commands that wait raise `unavailable`."""
@@ -184,7 +185,7 @@ class HostClient:
             await asyncio.gather(self._reading, return_exceptions=True)
             self._reading = None
         if self._writer is not None:
-            self._writer.close()
+            await _close(self._writer)
             self._writer = None
 
     # ---- the connection
@@ -250,6 +251,12 @@ class HostClient:
             for future in self._waiting.values():
                 if not future.done():
                     future.set_exception(lost)
+
+
+async def _close(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with contextlib.suppress(ConnectionError):
+        await writer.wait_closed()
 
 
 def _encode(request: records.Request) -> bytes:

@@ -34,33 +34,55 @@ class FakeHost:
         self.networks: dict[str, NetworkWish] = {}
 
     async def get_facts(self) -> HostFacts:
-        return HostFacts(hostname=platform.node(), kernel=platform.release(), architecture=platform.machine(),
-                         cpus=os.cpu_count() or 1, cpu_model="fake", memory_mib=1024, memory_available_mib=1024,
-                         disk_total_gib=1.0, disk_free_gib=1.0, qemu_version=None, accel="tcg",
-                         accel_reason="a fake host runs no machines", boot_id="fake", name=self.name)
+        return HostFacts(
+            hostname=platform.node(),
+            kernel=platform.release(),
+            architecture=platform.machine(),
+            cpus=os.cpu_count() or 1,
+            cpu_model="fake",
+            memory_mib=1024,
+            memory_available_mib=1024,
+            disk_total_gib=1.0,
+            disk_free_gib=1.0,
+            qemu_version=None,
+            accel="tcg",
+            accel_reason="a fake host runs no machines",
+            boot_id="fake",
+            name=self.name,
+        )
 
     async def apply_networks(self, networks: Sequence[NetworkWish], *, full: bool) -> ApplyResult:
         """Every local port that is administratively up is up at once."""
         removed = [known for known in self.networks if full and known not in {n.network_id for n in networks}]
-        statuses = [NetworkStatus(network_id=wish.network_id, changed=self.networks.get(wish.network_id) != wish)
-                    for wish in networks]
+        statuses = [
+            NetworkStatus(network_id=wish.network_id, changed=self.networks.get(wish.network_id) != wish)
+            for wish in networks
+        ]
         for network_id in removed:
             del self.networks[network_id]
         self.networks.update({wish.network_id: wish for wish in networks})
-        ports = [PortStatus(port_id=port.port_id, up=port.admin_state_up) for wish in networks
-                 for port in wish.ports if port.local]
+        ports = [
+            PortStatus(port_id=port.port_id, up=port.admin_state_up)
+            for wish in networks
+            for port in wish.ports
+            if port.local
+        ]
         return ApplyResult(ports=ports, networks=statuses, removed_namespaces=removed)
 
     async def list_machines(self) -> list[MachineInfo]:
         return []
 
     async def get_inventory(self) -> InventoryReport:
-        return InventoryReport(namespaces=[], networks={}, taps={}, dnsmasq_pids={}, machine_pids={}, machines=[],
-                               images=[], files=[])
+        return InventoryReport(
+            namespaces=[], networks={}, taps={}, dnsmasq_pids={}, machine_pids={}, machines=[], images=[], files=[]
+        )
 
     async def ensure_machine(self, spec: object) -> MachineInfo:
-        raise HostError("unavailable", "this cloud runs without the privileged host process, so it can start no "
-                        "real machines: run `sudo ./cloudseed up`, or use driver = \"fake\"")
+        raise HostError(
+            "unavailable",
+            "this cloud runs without the privileged host process, so it can start no "
+            'real machines: run `sudo ./cloudseed up`, or use driver = "fake"',
+        )
 
     async def watch(self) -> AsyncIterator[MachineExited]:
         await asyncio.Event().wait()

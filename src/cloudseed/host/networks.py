@@ -15,7 +15,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from cloudseed.host import binaries, dhcp, firewall, links, netns, processes
 from cloudseed.host.errors import HostError, from_os_error
-from cloudseed.host.paths import StatePaths, check_mac, check_uuid, namespace_name, tap_name
+from cloudseed.host.paths import StatePaths, check_cidr, check_mac, check_uuid, namespace_name, tap_name
 from cloudseed.host.records import ApplyResult, NetworkStatus, NetworkWish, PortStatus
 
 
@@ -96,6 +96,10 @@ def _apply_one(cloud: str, paths: StatePaths, wish: NetworkWish) -> bool:
 def _check(wish: NetworkWish) -> None:
     if not 68 <= wish.mtu <= 65521:
         raise HostError("invalid", f"the MTU of network {wish.network_id} must be 68 to 65521, not {wish.mtu}")
+    for subnet in wish.subnets:
+        check_cidr(subnet.cidr, f"the CIDR of subnet {subnet.subnet_id}")
+    if wish.dhcp_port is not None:
+        check_mac(wish.dhcp_port.mac_address, f"the MAC address of network {wish.network_id}'s DHCP port")
     names: dict[str, str] = {}
     for port in wish.ports:
         check_uuid(port.port_id, "port_id")

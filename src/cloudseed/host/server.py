@@ -131,18 +131,18 @@ class HostServer:
 
     async def _read(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, group: asyncio.TaskGroup) -> None:
         while True:
+            body = None
             try:
                 body = await read_frame(reader)
                 if body is None:
                     return
                 request = msgspec.msgpack.decode(body, type=r.Request)
             except (ValueError, msgspec.MsgspecError) as exc:
-                # ids are out of step from here on, so the answer has none and the connection ends
                 failure = r.Failure(code="invalid", message=f"not a request: {exc}")
                 await _send(writer, r.Reply(id=_request_id(body), error=failure))
                 if isinstance(exc, msgspec.ValidationError):
                     continue
-                return
+                return  # who sends noise may be out of step: nothing after it can be trusted
             group.create_task(self._answer(request, writer))
 
     async def _answer(self, request: r.Request, writer: asyncio.StreamWriter) -> None:
