@@ -32,15 +32,22 @@ def record(tmp_path: Path, *exchanges: tuple[str, str, str, str, int]) -> FlowSt
     return store
 
 
-GOOD = (("cli", "keystone", "GET", "/identity", 300), ("cli", "glance-api", "GET", "/image/", 300),
-        ("cli", "glance-api", "GET", "/image/v2/images/11111111-1111-1111-1111-111111111111", 200),
-        ("nova-api", "glance-api", "GET", "/image/v2/schemas/image", 200))
+GOOD = (
+    ("cli", "keystone", "GET", "/identity", 300),
+    ("cli", "glance-api", "GET", "/image/", 300),
+    ("cli", "glance-api", "GET", "/image/v2/images/11111111-1111-1111-1111-111111111111", 200),
+    ("nova-api", "glance-api", "GET", "/image/v2/schemas/image", 200),
+)
 
 
 def test_the_recording_is_read_with_its_answers() -> None:
     kinds = compare.parse_recording(RECORDING)
     assert [(k.method, k.path, k.status) for k in kinds] == [
-        ("GET", "/identity", 300), ("GET", "/", 300), ("GET", "/v2/images/{id}", 200), ("GET", "/v2/schemas/image", 200)]
+        ("GET", "/identity", 300),
+        ("GET", "/", 300),
+        ("GET", "/v2/images/{id}", 200),
+        ("GET", "/v2/schemas/image", 200),
+    ]
 
 
 def test_a_flow_that_matches(tmp_path: Path) -> None:
@@ -52,8 +59,9 @@ def test_a_flow_that_matches(tmp_path: Path) -> None:
 
 def test_a_missing_kind_a_wrong_status_and_a_wrong_order_are_named(tmp_path: Path) -> None:
     wrong = (GOOD[2], GOOD[0], ("cli", "glance-api", "GET", "/image/", 200))
-    result = compare.compare(compare.kinds_of(record(tmp_path, *wrong).exchanges("a" * 32)),
-                             compare.parse_recording(RECORDING))
+    result = compare.compare(
+        compare.kinds_of(record(tmp_path, *wrong).exchanges("a" * 32)), compare.parse_recording(RECORDING)
+    )
     text = compare.report(result)
     assert not result.ok and result.present == 2
     assert "missing: nova-api->>glance-api: GET /v2/schemas/image (200)" in text
@@ -69,8 +77,11 @@ def test_a_callers_own_choice_can_be_left_out(tmp_path: Path) -> None:
 def test_the_notation_and_the_picture(tmp_path: Path) -> None:
     exchanges = record(tmp_path, *GOOD).exchanges("a" * 32)
     text = diagram.mermaid(exchanges)
-    assert text.splitlines()[:3] == ["sequenceDiagram", "cli->>keystone: GET /identity",
-                                     "keystone-->>cli: 300 MULTIPLE CHOICES /identity"]
+    assert text.splitlines()[:3] == [
+        "sequenceDiagram",
+        "cli->>keystone: GET /identity",
+        "keystone-->>cli: 300 MULTIPLE CHOICES /identity",
+    ]
     assert compare.kinds_of(exchanges) == compare.parse_recording(text)
     assert xml.dom.minidom.parseString(picture.svg(exchanges, title="a & b")).documentElement.tagName == "svg"
 
@@ -86,4 +97,6 @@ def test_an_exchange_seen_twice_is_one_row_and_the_latest_change_is_found(tmp_pa
     assert [e.status for e in store.exchanges("c" * 32)] == [202]
     assert store.last_changed() == "c" * 32
     assert [(f.flow_id[0], f.changed, f.first_change) for f in store.flows()] == [
-        ("d", False, ""), ("c", True, "POST /compute/v2.1/servers")]
+        ("d", False, ""),
+        ("c", True, "POST /compute/v2.1/servers"),
+    ]

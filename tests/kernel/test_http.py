@@ -28,8 +28,12 @@ class Validator:
 
 class Things:
     async def on_get(self, req: Request, resp: Response) -> None:
-        resp.media = {"user": req.ctx.user_id, "version": list(req.microversion), "base": req.base_url,
-                      "seen": {k: v for k, v in req.headers.items() if k.lower().startswith("x-")}}
+        resp.media = {
+            "user": req.ctx.user_id,
+            "version": list(req.microversion),
+            "base": req.base_url,
+            "seen": {k: v for k, v in req.headers.items() if k.lower().startswith("x-")},
+        }
 
     async def on_post(self, req: Request, resp: Response) -> None:
         resp.media = await req.json(dict[str, int])
@@ -49,8 +53,13 @@ class Root:
 class Toy:
     def __init__(self, tmp_path: Path) -> None:
         self.env = Environment(Config(state=str(tmp_path)))
-        app = make_app({"/": Root(), "/things": Things()}, fault=faults.nova, validator=Validator(),
-                       identity_url="http://id", microversions=Microversions("compute", (2, 1), (2, 90), (2, 1)))
+        app = make_app(
+            {"/": Root(), "/things": Things()},
+            fault=faults.nova,
+            validator=Validator(),
+            identity_url="http://id",
+            microversions=Microversions("compute", (2, 1), (2, 90), (2, 1)),
+        )
         service = Service("toy", mounts=[Mount("/compute", "nova-api", app)])
         self.runtime = Runtime(self.env, [lambda env: service])
 
@@ -68,8 +77,15 @@ def client(toy: Toy, token: str | None = "good") -> Client:
 
 
 async def test_a_handler_sees_identity_version_and_no_forged_headers(toy: Toy) -> None:
-    answer = await client(toy).get("/compute/things", headers={
-        "X-Roles": "admin", "X-User-Id": "root", "X-Project-Id": "other", "OpenStack-API-Version": "compute 2.15"})
+    answer = await client(toy).get(
+        "/compute/things",
+        headers={
+            "X-Roles": "admin",
+            "X-User-Id": "root",
+            "X-Project-Id": "other",
+            "OpenStack-API-Version": "compute 2.15",
+        },
+    )
     body = answer.json()
     assert answer.status == 200 and body["user"] == "u" and body["version"] == [2, 15]
     assert body["base"] == "http://127.0.0.1:8080/compute"
@@ -87,9 +103,18 @@ async def test_tokens(toy: Toy, token: str | None, status: int) -> None:
         assert answer.headers["www-authenticate"].startswith("Keystone uri=")
 
 
-@pytest.mark.parametrize(("body", "status"), [
-    (b"", 400), (b"{", 400), (b"[" * 100_000, 400), (b'{"a": "x"}', 400), (b'{"a": 1}', 200), (b"\xff\xfe", 400),
-    (b'{"a": ' + b"1" * 200_000 + b"}", 413)])
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"", 400),
+        (b"{", 400),
+        (b"[" * 100_000, 400),
+        (b'{"a": "x"}', 400),
+        (b'{"a": 1}', 200),
+        (b"\xff\xfe", 400),
+        (b'{"a": ' + b"1" * 200_000 + b"}", 413),
+    ],
+)
 async def test_bodies(toy: Toy, body: bytes, status: int) -> None:
     answer = await client(toy).request("POST", "/compute/things", body=body)
     assert answer.status == status, answer.body
@@ -101,8 +126,10 @@ async def test_a_truncated_body_is_refused(toy: Toy) -> None:
     assert b"closed the connection" in answer.body
 
 
-@pytest.mark.parametrize(("version", "status"), [
-    ("compute 2.91", 406), ("compute 1.0", 406), ("compute x", 400), ("compute latest", 200), ("volume 3.0", 200)])
+@pytest.mark.parametrize(
+    ("version", "status"),
+    [("compute 2.91", 406), ("compute 1.0", 406), ("compute x", 400), ("compute latest", 200), ("volume 3.0", 200)],
+)
 async def test_microversions(toy: Toy, version: str, status: int) -> None:
     assert (await client(toy).get("/compute/things", headers={"OpenStack-API-Version": version})).status == status
 
@@ -129,7 +156,9 @@ async def test_one_token_is_one_flow_with_its_discovery(toy: Toy) -> None:
     flow_id = toy.env.flow_store.last_changed()
     assert flow_id is not None
     assert [(e.method, e.path, e.status) for e in toy.env.flow_store.exchanges(flow_id)] == [
-        ("GET", "/compute/", 300), ("POST", "/compute/things", 200)]
+        ("GET", "/compute/", 300),
+        ("POST", "/compute/things", 200),
+    ]
 
 
 async def test_a_session_calls_a_cohosted_service_with_its_own_name_in_the_flow(toy: Toy) -> None:

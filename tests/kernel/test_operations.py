@@ -30,8 +30,11 @@ class World:
         self.failing: dict[str, list[BaseException]] = {}
         self.failed: list[str] = []
         self.hold: asyncio.Event | None = None
-        self.type = OperationType("test.make", tuple(Step(name, self._do(name), self._undo(name), patience_s=5)
-                                                     for name in ("one", "two", "three")), self._failed)
+        self.type = OperationType(
+            "test.make",
+            tuple(Step(name, self._do(name), self._undo(name), patience_s=5) for name in ("one", "two", "three")),
+            self._failed,
+        )
 
     def _do(self, name: str) -> Any:
         async def do(run: Run) -> None:

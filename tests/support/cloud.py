@@ -56,9 +56,17 @@ class Client:
         user_id: str = self.info["user"]["id"]
         return user_id
 
-    async def request(self, method: str, path: str, *, json: Any = None, body: bytes | AsyncIterator[bytes] | None = None,
-                      headers: Mapping[str, str] | None = None, params: Any = None,
-                      truncate: bool = False) -> Answer:
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: Any = None,
+        body: bytes | AsyncIterator[bytes] | None = None,
+        headers: Mapping[str, str] | None = None,
+        params: Any = None,
+        truncate: bool = False,
+    ) -> Answer:
         """`truncate`: go away before the body ends."""
         path, _, query = path.partition("?")
         sent = {"host": "127.0.0.1:8080", **{k.lower(): v for k, v in (headers or {}).items()}}
@@ -71,10 +79,20 @@ class Client:
             sent.setdefault("content-length", str(len(body)))
         if params:
             query = "&".join(filter(None, (query, urlencode(params, doseq=True))))
-        scope = {"type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method, "scheme": "http",
-                 "path": path, "raw_path": quote(path).encode(), "query_string": query.encode(), "root_path": "",
-                 "headers": [(k.encode("latin-1"), v.encode("latin-1")) for k, v in sent.items()],
-                 "client": ("127.0.0.1", id(self) % 60000), "server": ("127.0.0.1", 8080)}
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0"},
+            "http_version": "1.1",
+            "method": method,
+            "scheme": "http",
+            "path": path,
+            "raw_path": quote(path).encode(),
+            "query_string": query.encode(),
+            "root_path": "",
+            "headers": [(k.encode("latin-1"), v.encode("latin-1")) for k, v in sent.items()],
+            "client": ("127.0.0.1", id(self) % 60000),
+            "server": ("127.0.0.1", 8080),
+        }
         messages = _messages(body, truncate)
         answer = Answer(0, {}, b"")
 
@@ -135,8 +153,9 @@ class Cloud:
         await self.runtime.start(listen=False)
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                        trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         await self.runtime.stop()
 
     def service(self, name: str) -> Service:
@@ -145,13 +164,24 @@ class Cloud:
     def anonymous(self) -> Client:
         return Client(self)
 
-    async def login(self, user: str, password: str | None = None, project: str | None = None, *,
-                    domain: str = "default", scope: Any = None) -> Client:
+    async def login(
+        self,
+        user: str,
+        password: str | None = None,
+        project: str | None = None,
+        *,
+        domain: str = "default",
+        scope: Any = None,
+    ) -> Client:
         """A client with a token of `user` (admin and service users need no password), scoped to `project`
         (admin's own by default) or to `scope` as keystone writes it."""
         secret = password if password is not None else self.env.secrets.passwords[user]
-        auth: dict[str, Any] = {"identity": {"methods": ["password"], "password": {"user": {
-            "name": user, "domain": {"id": domain}, "password": secret}}}}
+        auth: dict[str, Any] = {
+            "identity": {
+                "methods": ["password"],
+                "password": {"user": {"name": user, "domain": {"id": domain}, "password": secret}},
+            }
+        }
         if scope is not None:
             auth["scope"] = scope
         elif project is not None or user == "admin":

@@ -108,8 +108,9 @@ class TokenValidator:
     async def _ask(self, ctx: Context, token: str, key: bytes) -> Identity:
         generation = self._cache.generation
         try:
-            answer = await self._session.request(ctx, "identity", "GET", "/v3/auth/tokens",
-                                                 headers={"X-Subject-Token": token})
+            answer = await self._session.request(
+                ctx, "identity", "GET", "/v3/auth/tokens", headers={"X-Subject-Token": token}
+            )
         except NotFound:
             self._cache.put(key, None)
             raise Unauthenticated() from None
@@ -126,14 +127,18 @@ def identity_from_token(body: dict[str, Any], token: str) -> Identity:
     user = body.get("user", {})
     project = body.get("project") or {}
     return Identity(
-        user_id=user.get("id", ""), user_name=user.get("name", ""),
+        user_id=user.get("id", ""),
+        user_name=user.get("name", ""),
         user_domain_id=(user.get("domain") or {}).get("id", ""),
-        project_id=project.get("id"), project_name=project.get("name"),
+        project_id=project.get("id"),
+        project_name=project.get("name"),
         project_domain_id=(project.get("domain") or {}).get("id"),
         domain_id=(body.get("domain") or {}).get("id"),
         system=bool((body.get("system") or {}).get("all")),
         roles=frozenset(role["name"].lower() for role in body.get("roles", ())),
-        token=token, audit_id=(body.get("audit_ids") or [""])[-1],
+        token=token,
+        audit_id=(body.get("audit_ids") or [""])[-1],
         expires_at=datetime.datetime.fromisoformat(body["expires_at"].replace("Z", "+00:00")).timestamp(),
         auth_methods=tuple(body.get("methods", ())),
-        application_credential_id=(body.get("application_credential") or {}).get("id"))
+        application_credential_id=(body.get("application_credential") or {}).get("id"),
+    )

@@ -68,8 +68,7 @@ class Bus:
                 answer = _decode(await self._engine.send_and_wait(topic, body))
         except TimeoutError:
             self._recorder.end(exchange, 504)
-            raise Timeout(f"{topic} did not answer {method} within {timeout_s:g} s; "
-                          "the outcome is unknown.") from None
+            raise Timeout(f"{topic} did not answer {method} within {timeout_s:g} s; the outcome is unknown.") from None
         except BaseException as exc:
             self._recorder.end(exchange, exc.status if isinstance(exc, CloudseedError) else 499)
             raise
@@ -88,10 +87,11 @@ class Bus:
         """Tell every receiver of `topic`."""
         await self._one_way(ctx, topic, method, arguments, everyone=True)
 
-    async def _one_way(self, ctx: Context, topic: str, method: str, arguments: dict[str, Any], *,
-                       everyone: bool) -> None:
+    async def _one_way(
+        self, ctx: Context, topic: str, method: str, arguments: dict[str, Any], *, everyone: bool
+    ) -> None:
         trace = ctx.trace.child()
-        for part in self._engine.listeners(topic)[:None if everyone else 1]:
+        for part in self._engine.listeners(topic)[: None if everyone else 1]:
             exchange = self._recorder.begin(trace, self.part, part, "fanout" if everyone else "cast", method, topic)
             self._recorder.end(exchange, 202)
         body = _encode(_Message(self.part, msgspec.structs.replace(ctx, trace=trace), method, arguments))

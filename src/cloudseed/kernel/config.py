@@ -6,6 +6,7 @@ Secrets (service users' passwords, the admin's) are made at random on the first 
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 import tomllib
@@ -25,7 +26,7 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     port: int = 8080
     region: str = "RegionOne"
     host: str = "localhost"  # this machine's name as a compute and network host
-    name: str = "cs"  # short name of this cloud; prefix of namespaces and links
+    name: str = ""  # short name of this cloud, prefix of namespaces and links; by default made from `state`
     driver: str = "auto"  # nova's hypervisor driver: qemu, fake, or auto (qemu where root and QEMU are there)
     password_hash_rounds: int = 12  # bcrypt's cost, keystone's default
     token_expiration_s: int = 3600
@@ -83,6 +84,10 @@ def load(path: Path | None = None, **flags: Any) -> Config:
     except msgspec.ValidationError as exc:
         raise ConfigError(f"{path or 'settings'}: {exc}") from None
     config.state = str(Path(config.state).absolute())
+    if not config.name:
+        # several clouds on one machine (tests!) must not share a name
+        digest = hashlib.blake2b(config.state.encode(), digest_size=2).hexdigest()
+        config.name = "cs" if config.state == "/var/lib/cloudseed" else f"cs{digest}"
     return config
 
 
@@ -98,8 +103,10 @@ def load_secrets(state: Path) -> Secrets:
     path = state / "secrets.json"
     if path.exists():
         return msgspec.json.decode(path.read_bytes(), type=Secrets)
-    made = Secrets(passwords={name: secrets.token_urlsafe(18) for name in ("admin", *SERVICE_USERS)},
-                   keys={"metadata": secrets.token_hex(32), "swift-tempurl": secrets.token_hex(32)})
+    made = Secrets(
+        passwords={name: secrets.token_urlsafe(18) for name in ("admin", *SERVICE_USERS)},
+        keys={"metadata": secrets.token_hex(32), "swift-tempurl": secrets.token_hex(32)},
+    )
     temporary = path.with_suffix(".new")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "wb") as file:

@@ -58,8 +58,7 @@ class UtcDateTime(sa.TypeDecorator[datetime.datetime]):
     def process_bind_param(self, value: datetime.datetime | None, dialect: sa.Dialect) -> datetime.datetime | None:
         return None if value is None else value.astimezone(datetime.UTC).replace(tzinfo=None)
 
-    def process_result_value(self, value: datetime.datetime | None,
-                             dialect: sa.Dialect) -> datetime.datetime | None:
+    def process_result_value(self, value: datetime.datetime | None, dialect: sa.Dialect) -> datetime.datetime | None:
         return None if value is None else value.replace(tzinfo=datetime.UTC)
 
 
@@ -75,8 +74,9 @@ class Tx:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def execute(self, statement: Statement,
-                      parameters: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None) -> CursorResult[Any]:
+    async def execute(
+        self, statement: Statement, parameters: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None
+    ) -> CursorResult[Any]:
         return self._connection.execute(statement, parameters)
 
     async def all(self, statement: Statement) -> Sequence[Row[Any]]:
@@ -115,8 +115,9 @@ class _Transaction:
             self._connection.exec_driver_sql("BEGIN")
         return Tx(self._connection)
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                        trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         connection, db = self._connection, self._db
         try:
             try:
@@ -151,8 +152,11 @@ class Database:
         self.name = name
         self.path = str(path)
         self._memory = self.path == ":memory:"
-        url = f"sqlite:///file:{name}-{id(self):x}?mode=memory&cache=shared&uri=true" if self._memory \
+        url = (
+            f"sqlite:///file:{name}-{id(self):x}?mode=memory&cache=shared&uri=true"
+            if self._memory
             else f"sqlite:///{self.path}"
+        )
         self.engine = sa.create_engine(url, poolclass=sa.pool.NullPool, connect_args={"check_same_thread": False})
         sa.event.listen(self.engine, "connect", self._configure)
         self._write_lock = asyncio.Lock()
@@ -167,8 +171,14 @@ class Database:
     def _configure(raw: Any, record: Any) -> None:
         raw.isolation_level = None  # we say BEGIN and COMMIT ourselves; autobegin would open write locks late
         cursor = raw.cursor()
-        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "busy_timeout=10000",
-                       "cache_size=-2000", "temp_store=MEMORY"):
+        for pragma in (
+            "journal_mode=WAL",
+            "synchronous=NORMAL",
+            "foreign_keys=ON",
+            "busy_timeout=10000",
+            "cache_size=-2000",
+            "temp_store=MEMORY",
+        ):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 

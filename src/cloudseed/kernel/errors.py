@@ -41,8 +41,9 @@ class CloudseedError(Exception):
     code: str | None = None  # placement's error code
     retry = False
 
-    def __init__(self, message: str | None = None, *, detail: str = "", headers: dict[str, str] | None = None,
-                 **fields: Any) -> None:
+    def __init__(
+        self, message: str | None = None, *, detail: str = "", headers: dict[str, str] | None = None, **fields: Any
+    ) -> None:
         self.message = message if message is not None else self.template % fields if fields else self.template
         self.detail = detail
         self.headers = headers or {}
@@ -142,8 +143,11 @@ def all_errors() -> dict[str, type[CloudseedError]]:
 def to_wire(error: BaseException) -> dict[str, Any]:
     """An error as a bus message carries it.  What is not ours becomes a nameless bug without its text."""
     if isinstance(error, CloudseedError):
-        return {"type": f"{type(error).__module__}.{type(error).__qualname__}", "message": error.message,
-                "fields": {k: v for k, v in error.fields.items() if isinstance(v, str | int | float | bool)}}
+        return {
+            "type": f"{type(error).__module__}.{type(error).__qualname__}",
+            "message": error.message,
+            "fields": {k: v for k, v in error.fields.items() if isinstance(v, str | int | float | bool)},
+        }
     return {"type": "bug", "message": f"{type(error).__name__}: {error}", "fields": {}}
 
 

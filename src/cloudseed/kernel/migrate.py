@@ -93,8 +93,14 @@ def revision(service: str, message: str) -> Path:
         with engine.connect() as connection:
             config.attributes["connection"] = connection
             config.attributes["metadata"] = models.metadata
-            script = command.revision(config, message, autogenerate=True, rev_id=number, version_path=str(versions),
-                                      head=known[-1] if known else "base")
+            script = command.revision(
+                config,
+                message,
+                autogenerate=True,
+                rev_id=number,
+                version_path=str(versions),
+                head=known[-1] if known else "base",
+            )
         engine.dispose()
     assert script is not None and not isinstance(script, list)
     return Path(script.path)

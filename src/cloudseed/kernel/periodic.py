@@ -15,8 +15,9 @@ log = logging.getLogger(__name__)
 class Loop:
     """Runs `work` every `interval_s` seconds and soon after each `hint`; errors are logged, the next run retries."""
 
-    def __init__(self, name: str, work: Callable[[], Awaitable[None]], interval_s: float, *,
-                 first_delay_s: float = 0.0) -> None:
+    def __init__(
+        self, name: str, work: Callable[[], Awaitable[None]], interval_s: float, *, first_delay_s: float = 0.0
+    ) -> None:
         self.name = name
         self._work = work
         self._interval_s = interval_s

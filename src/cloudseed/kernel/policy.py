@@ -34,21 +34,33 @@ class PolicyError(ValueError):
 
 def credentials(identity: Identity) -> dict[str, Any]:
     """The identity as check strings see it (oslo.context's policy values)."""
-    return {"user_id": identity.user_id, "project_id": identity.project_id, "tenant_id": identity.project_id,
-            "user_domain_id": identity.user_domain_id, "domain_id": identity.domain_id,
-            "project_domain_id": identity.project_domain_id,
-            "system_scope": "all" if identity.system else None,
-            "roles": identity.roles, "service_roles": identity.service_roles,
-            "is_admin": False, "is_admin_project": identity.is_admin_project,
-            "token": {"is_admin_project": identity.is_admin_project},
-            "trust": {"trustor_user_id": None}, "user": {"id": identity.user_id}}
+    return {
+        "user_id": identity.user_id,
+        "project_id": identity.project_id,
+        "tenant_id": identity.project_id,
+        "user_domain_id": identity.user_domain_id,
+        "domain_id": identity.domain_id,
+        "project_domain_id": identity.project_domain_id,
+        "system_scope": "all" if identity.system else None,
+        "roles": identity.roles,
+        "service_roles": identity.service_roles,
+        "is_admin": False,
+        "is_admin_project": identity.is_admin_project,
+        "token": {"is_admin_project": identity.is_admin_project},
+        "trust": {"trustor_user_id": None},
+        "user": {"id": identity.user_id},
+    }
 
 
 class Policy:
     """A service's rules.  `overrides` may name a file in oslo.policy's YAML or JSON format."""
 
-    def __init__(self, rules: Iterable[Rule], overrides: Path | None = None,
-                 message: str = "Policy doesn't allow {rule} to be performed.") -> None:
+    def __init__(
+        self,
+        rules: Iterable[Rule],
+        overrides: Path | None = None,
+        message: str = "Policy doesn't allow {rule} to be performed.",
+    ) -> None:
         self.rules = {rule.name: rule for rule in rules}
         texts = {name: rule.check for name, rule in self.rules.items()}
         if overrides is not None and overrides.exists():
@@ -72,8 +84,9 @@ class Policy:
         if not self.check(rule, identity, target):
             raise Forbidden(self._message.format(rule=rule))
 
-    def filter(self, rule: str, identity: Identity, targets: Iterable[Any],
-               fields: Callable[[Any], Target]) -> list[Any]:
+    def filter(
+        self, rule: str, identity: Identity, targets: Iterable[Any], fields: Callable[[Any], Target]
+    ) -> list[Any]:
         """Those of `targets` to which `rule` may be done; the credentials are made once."""
         check, who = self._compiled[rule], credentials(identity)
         return [target for target in targets if check(who, fields(target))]

@@ -102,8 +102,14 @@ class Environment:
     def session(self, part: str, user: str, *, discover: bool = False) -> ServiceSession:
         """HTTP calls to other services as part `part`, authenticated as service user `user`."""
         credentials = Credentials(user, self.secrets.passwords[user], discover=discover)
-        return ServiceSession(part, credentials, self.endpoints, self.transport, self.recorder,
-                              {kind: name for kind, (_, name) in SERVICE_TYPES.items()})
+        return ServiceSession(
+            part,
+            credentials,
+            self.endpoints,
+            self.transport,
+            self.recorder,
+            {kind: name for kind, (_, name) in SERVICE_TYPES.items()},
+        )
 
     def bus(self, part: str) -> Bus:
         return Bus(part, self.bus_engine, self.recorder)
@@ -180,9 +186,19 @@ class Runtime:
         listener.bind((config.address, config.port))
         listener.listen(2048)
         listener.setblocking(False)
-        settings = uvicorn.Config(self.env.edge, http="httptools", ws="none", lifespan="off", log_config=None,
-                                  access_log=False, server_header=False, date_header=True, proxy_headers=False,
-                                  timeout_keep_alive=75, h11_max_incomplete_event_size=None)
+        settings = uvicorn.Config(
+            self.env.edge,
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=True,
+            proxy_headers=False,
+            timeout_keep_alive=75,
+            h11_max_incomplete_event_size=None,
+        )
         self._server = uvicorn.Server(settings)
         self._server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
         self._serving = asyncio.create_task(self._server.serve(sockets=[listener]), name="http")
@@ -199,9 +215,13 @@ class Runtime:
 
     def _commands(self) -> dict[str, Callable[..., Awaitable[Any]]]:
         """What our own CLI asks of the running process, through a unix socket in the state directory."""
+
         async def status() -> dict[str, Any]:
-            return {"services": [s.name for s in self.services], "url": self.env.config.public_url,
-                    "started_at": self.started_at}
+            return {
+                "services": [s.name for s in self.services],
+                "url": self.env.config.public_url,
+                "started_at": self.started_at,
+            }
 
         async def ledger() -> dict[str, Any]:
             return await self.ledger()

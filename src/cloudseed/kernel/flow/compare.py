@@ -59,7 +59,7 @@ def abstract(callee: str, path: str) -> str:
     a slash at its end."""
     path = path.partition("?")[0]
     if callee == "glance-api" and (path == "/image" or path.startswith("/image/")):
-        path = path[len("/image"):]
+        path = path[len("/image") :]
     return _ID.sub("{id}", path).rstrip("/") or "/"
 
 
@@ -83,8 +83,9 @@ def parse_recording(text: str) -> list[Kind]:
 
 def kinds_of(exchanges: Iterable[StoredExchange]) -> list[Kind]:
     """A flow's HTTP exchanges as kinds, in the order of their requests."""
-    return [Kind(e.caller, e.callee, e.method, abstract(e.callee, e.path), e.status)
-            for e in exchanges if e.kind == "http"]
+    return [
+        Kind(e.caller, e.callee, e.method, abstract(e.callee, e.path), e.status) for e in exchanges if e.kind == "http"
+    ]
 
 
 def compare(flow: list[Kind], recording: list[Kind], ignore_callers: Collection[str] = ()) -> Comparison:
@@ -112,6 +113,8 @@ def report(result: Comparison) -> str:
     out += [f"out of order: {d.kind} comes after {d.before}" for d in result.disorder]
     out += [f"additional: {kind}" for kind in result.additional]
     verdict = "matches the recording" if result.ok else "DIFFERS from the recording"
-    out.append(f"{result.present} of {result.recorded} kinds of exchange present, {len(result.disorder)} out of order, "
-               f"{len(result.additional)} additional: {verdict}")
+    out.append(
+        f"{result.present} of {result.recorded} kinds of exchange present, {len(result.disorder)} out of order, "
+        f"{len(result.additional)} additional: {verdict}"
+    )
     return "\n".join(out)

@@ -1,8 +1,8 @@
 """A flow as a sequence diagram: Mermaid text in the recording's notation, one line a request, one an answer.
 
-    openstack->>keystone: GET /identity/
-    keystone-->>openstack: 300 MULTIPLE CHOICES /identity/
-    nova-api-)nova-conductor: cast wake                          (with rpc)
+openstack->>keystone: GET /identity/
+keystone-->>openstack: 300 MULTIPLE CHOICES /identity/
+nova-api-)nova-conductor: cast wake                          (with rpc)
 """
 
 from __future__ import annotations
@@ -14,9 +14,23 @@ from typing import NamedTuple
 from cloudseed.kernel.flow.store import StoredExchange
 
 # Participants in the order in which a reader expects them, left to right.
-ORDER = ("openstack", "dashboard", "keystone", "glance-api", "swift-proxy-server", "nova-api", "nova-conductor",
-         "nova-scheduler", "placement-api", "nova-compute", "neutron-server", "neutron-dhcp-agent",
-         "neutron-l2-agent", "cinder-api", "cinder-volume")
+ORDER = (
+    "openstack",
+    "dashboard",
+    "keystone",
+    "glance-api",
+    "swift-proxy-server",
+    "nova-api",
+    "nova-conductor",
+    "nova-scheduler",
+    "placement-api",
+    "nova-compute",
+    "neutron-server",
+    "neutron-dhcp-agent",
+    "neutron-l2-agent",
+    "cinder-api",
+    "cinder-volume",
+)
 
 
 class Line(NamedTuple):
@@ -52,8 +66,9 @@ def lines(exchanges: Iterable[StoredExchange], *, rpc: bool = False) -> list[Lin
         style = "oneway" if e.kind in ("cast", "fanout") else "request"
         arrows.append((e.started, 2 * number, Line(e.started, e.caller, e.callee, request, style, 0)))
         if style == "request" and e.ended:
-            arrows.append((e.ended, 2 * number + 1,
-                           Line(e.ended, e.callee, e.caller, answer, "answer", e.ended - e.started)))
+            arrows.append(
+                (e.ended, 2 * number + 1, Line(e.ended, e.callee, e.caller, answer, "answer", e.ended - e.started))
+            )
     arrows.sort(key=lambda arrow: arrow[:2])
     return [line for _, _, line in arrows]
 

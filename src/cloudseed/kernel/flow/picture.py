@@ -20,15 +20,19 @@ def svg(exchanges: Iterable[StoredExchange], *, rpc: bool = True, title: str = "
     color = {name: _COLORS[i % len(_COLORS)] for i, name in enumerate(names)}
     width, height = 2 * _LEFT + max(len(names) - 1, 0) * _COLUMN, _TOP + (len(arrows) + 2) * _ROW + 24
     start = arrows[0].at if arrows else 0
-    out = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
-           'font-family="ui-sans-serif, system-ui, sans-serif">',
-           f'<rect width="{width}" height="{height}" fill="#ffffff"/>',
-           f'<text x="12" y="20" font-size="14" font-weight="600" fill="#0f172a">{escape(title)}</text>']
+    out = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
+        'font-family="ui-sans-serif, system-ui, sans-serif">',
+        f'<rect width="{width}" height="{height}" fill="#ffffff"/>',
+        f'<text x="12" y="20" font-size="14" font-weight="600" fill="#0f172a">{escape(title)}</text>',
+    ]
     for name in names:
         out.append(f'<line x1="{x[name]}" y1="{_TOP}" x2="{x[name]}" y2="{height - 20}" stroke="#cbd5e1"/>')
         out.append(f'<rect x="{x[name] - 78}" y="{_TOP - 28}" width="156" height="24" rx="6" fill="{color[name]}"/>')
-        out.append(f'<text x="{x[name]}" y="{_TOP - 12}" font-size="12" fill="#ffffff" text-anchor="middle">'
-                   f'{escape(name)}</text>')
+        out.append(
+            f'<text x="{x[name]}" y="{_TOP - 12}" font-size="12" fill="#ffffff" text-anchor="middle">'
+            f"{escape(name)}</text>"
+        )
     for row, line in enumerate(arrows):
         y = _TOP + (row + 1) * _ROW
         source, target = x[line.source], x[line.target]
@@ -45,8 +49,10 @@ def svg(exchanges: Iterable[StoredExchange], *, rpc: bool = True, title: str = "
         label = line.text if len(line.text) <= 64 else line.text[:31] + "..." + line.text[-30:]
         middle = (source + target) / 2 if source != target else source + 30
         anchor = "middle" if source != target else "start"
-        out.append(f'<text x="{middle:.0f}" y="{y - 4}" font-size="9.5" fill="#334155" text-anchor="{anchor}" '
-                   f'stroke="#ffffff" stroke-width="3" paint-order="stroke">{escape(label)}</text>')
+        out.append(
+            f'<text x="{middle:.0f}" y="{y - 4}" font-size="9.5" fill="#334155" text-anchor="{anchor}" '
+            f'stroke="#ffffff" stroke-width="3" paint-order="stroke">{escape(label)}</text>'
+        )
         out.append(f'<text x="6" y="{y}" font-size="8.5" fill="#94a3b8">+{(line.at - start) / 1e6:.0f} ms</text>')
     out.append("</svg>\n")
     return "\n".join(out)

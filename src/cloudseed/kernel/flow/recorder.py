@@ -16,11 +16,22 @@ from cloudseed.kernel.context import Trace
 class Exchange:
     """One request and its answer.  Times are Unix nanoseconds; `status` 0 until answered."""
 
-    __slots__ = ("callee", "caller", "ended", "kind", "method", "number", "path", "span_id", "started", "status",
-                 "stored", "trace_id")
+    __slots__ = (
+        "callee",
+        "caller",
+        "ended",
+        "kind",
+        "method",
+        "number",
+        "path",
+        "span_id",
+        "started",
+        "status",
+        "stored",
+        "trace_id",
+    )
 
-    def __init__(self, number: int, trace: Trace, caller: str, callee: str, kind: str, method: str,
-                 path: str) -> None:
+    def __init__(self, number: int, trace: Trace, caller: str, callee: str, kind: str, method: str, path: str) -> None:
         self.number = number
         self.trace_id = trace.trace_id
         self.span_id = trace.span_id

@@ -49,10 +49,12 @@ class FlowStore:
         self._db = sqlite3.connect(path, timeout=5, check_same_thread=False)
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=OFF")
-        self._db.execute("CREATE TABLE IF NOT EXISTS exchanges (id INTEGER PRIMARY KEY, trace_id TEXT NOT NULL, "
-                         "span_id TEXT NOT NULL, caller TEXT NOT NULL, callee TEXT NOT NULL, kind TEXT NOT NULL, "
-                         "method TEXT NOT NULL, path TEXT NOT NULL, status INTEGER NOT NULL, "
-                         "started INTEGER NOT NULL, ended INTEGER NOT NULL)")
+        self._db.execute(
+            "CREATE TABLE IF NOT EXISTS exchanges (id INTEGER PRIMARY KEY, trace_id TEXT NOT NULL, "
+            "span_id TEXT NOT NULL, caller TEXT NOT NULL, callee TEXT NOT NULL, kind TEXT NOT NULL, "
+            "method TEXT NOT NULL, path TEXT NOT NULL, status INTEGER NOT NULL, "
+            "started INTEGER NOT NULL, ended INTEGER NOT NULL)"
+        )
         self._db.execute("CREATE INDEX IF NOT EXISTS exchanges_trace ON exchanges (trace_id)")
         last = self._db.execute("SELECT max(id) FROM exchanges").fetchone()[0] or 0
         self._base = last  # numbers start anew with each process
@@ -63,11 +65,27 @@ class FlowStore:
         with self._db:
             self._db.executemany(
                 "INSERT OR REPLACE INTO exchanges VALUES (?,?,?,?,?,?,?,?,?,?,?)",
-                [(self._base + e.number, e.trace_id, e.span_id, e.caller, e.callee, e.kind, e.method, e.path,
-                  e.status, e.started, e.ended) for e in exchanges])
+                [
+                    (
+                        self._base + e.number,
+                        e.trace_id,
+                        e.span_id,
+                        e.caller,
+                        e.callee,
+                        e.kind,
+                        e.method,
+                        e.path,
+                        e.status,
+                        e.started,
+                        e.ended,
+                    )
+                    for e in exchanges
+                ],
+            )
             if adoptions:
-                self._db.executemany("UPDATE exchanges SET trace_id = ? WHERE trace_id = ?",
-                                     [(new, old) for old, new in adoptions])
+                self._db.executemany(
+                    "UPDATE exchanges SET trace_id = ? WHERE trace_id = ?", [(new, old) for old, new in adoptions]
+                )
             self._writes += 1
             if self._writes % 100 == 0:
                 self._db.execute("DELETE FROM exchanges WHERE id < (SELECT max(id) FROM exchanges) - ?", (KEEP,))
@@ -76,7 +94,9 @@ class FlowStore:
         """A flow's exchanges in the order in which they began; `flow_id` may be an unambiguous beginning."""
         rows = self._db.execute(
             "SELECT trace_id, span_id, caller, callee, kind, method, path, status, started, ended FROM exchanges "
-            "WHERE trace_id >= ? AND trace_id < ? ORDER BY started, id", (flow_id, flow_id + "g")).fetchall()
+            "WHERE trace_id >= ? AND trace_id < ? ORDER BY started, id",
+            (flow_id, flow_id + "g"),
+        ).fetchall()
         return [StoredExchange(*row) for row in rows]
 
     def flows(self, limit: int = 50) -> list[FlowSummary]:
@@ -86,16 +106,28 @@ class FlowStore:
             "min(CASE WHEN caller IN ('openstack', 'dashboard') AND kind = 'http' "
             "  AND method NOT IN ('GET', 'HEAD', 'OPTIONS') AND path NOT LIKE '%/auth/tokens' "
             "  THEN printf('%020d %s %s', started, method, path) END) "
-            "FROM exchanges GROUP BY trace_id ORDER BY min(started) DESC LIMIT ?", (limit,)).fetchall()
-        return [FlowSummary(flow_id=r[0], started=r[1], ended=r[2], exchanges=r[3],
-                            first_change=(r[4] or "")[21:], changed=r[4] is not None) for r in rows]
+            "FROM exchanges GROUP BY trace_id ORDER BY min(started) DESC LIMIT ?",
+            (limit,),
+        ).fetchall()
+        return [
+            FlowSummary(
+                flow_id=r[0],
+                started=r[1],
+                ended=r[2],
+                exchanges=r[3],
+                first_change=(r[4] or "")[21:],
+                changed=r[4] is not None,
+            )
+            for r in rows
+        ]
 
     def last_changed(self) -> str | None:
         """The latest flow in which a client changed something: polls, lists and logins do not count."""
         row = self._db.execute(
             "SELECT trace_id FROM exchanges WHERE caller IN ('openstack', 'dashboard') AND kind = 'http' "
             "AND method NOT IN ('GET', 'HEAD', 'OPTIONS') AND path NOT LIKE '%/auth/tokens' "
-            "ORDER BY started DESC LIMIT 1").fetchone()
+            "ORDER BY started DESC LIMIT 1"
+        ).fetchone()
         return row[0] if row else None
 
     def close(self) -> None:

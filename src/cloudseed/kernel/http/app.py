@@ -44,8 +44,13 @@ class Validator(Protocol):
 class _Pipeline:
     """Falcon middleware: identity and microversion before the handler, standard headers after it."""
 
-    def __init__(self, validator: Validator, microversions: Microversions | None, identity_url: str,
-                 microversion_errors_public: bool) -> None:
+    def __init__(
+        self,
+        validator: Validator,
+        microversions: Microversions | None,
+        identity_url: str,
+        microversion_errors_public: bool,
+    ) -> None:
         self._validator = validator
         self._microversions = microversions
         self._challenge = f'Keystone uri="{identity_url}"'
@@ -60,8 +65,9 @@ class _Pipeline:
             raise errors.Unauthenticated(headers={"WWW-Authenticate": self._challenge})
         if self._microversions is not None and not getattr(resource, "unversioned", False):
             legacy = self._microversions.legacy_header
-            req.microversion = self._microversions.negotiate(req.get_header("OpenStack-API-Version"),
-                                                             req.get_header(legacy) if legacy else None)
+            req.microversion = self._microversions.negotiate(
+                req.get_header("OpenStack-API-Version"), req.get_header(legacy) if legacy else None
+            )
 
     async def _authenticate(self, req: Request, token: str) -> None:
         state = req.state
@@ -83,18 +89,25 @@ class _Pipeline:
                 resp.set_header(name, value)
 
 
-def make_app(routes: Mapping[str, Any], *, fault: FaultFormat, validator: Validator, identity_url: str,
-             microversions: Microversions | None = None, request_type: type[Request] = Request,
-             legacy_request_id: str | None = None,
-             on_error: Callable[[Request, Response, errors.CloudseedError], Awaitable[None]] | None = None,
-             ) -> falcon.asgi.App[Any, Any]:
+def make_app(
+    routes: Mapping[str, Any],
+    *,
+    fault: FaultFormat,
+    validator: Validator,
+    identity_url: str,
+    microversions: Microversions | None = None,
+    request_type: type[Request] = Request,
+    legacy_request_id: str | None = None,
+    on_error: Callable[[Request, Response, errors.CloudseedError], Awaitable[None]] | None = None,
+) -> falcon.asgi.App[Any, Any]:
     """A service's ASGI app.
 
     `routes`: URI template -> resource object.  `fault`: its error format (`faults.py`).  `identity_url`: named
     in the 401 challenge.  `on_error`: a last word on an error response (extra headers).
     """
-    app: Any = falcon.asgi.App(request_type=request_type,
-                               middleware=[_Pipeline(validator, microversions, identity_url, False)])
+    app: Any = falcon.asgi.App(
+        request_type=request_type, middleware=[_Pipeline(validator, microversions, identity_url, False)]
+    )
     app.req_options.strip_url_path_trailing_slash = True
     app.req_options.keep_blank_qs_values = True
     app.req_options.auto_parse_qs_csv = False
@@ -121,8 +134,16 @@ def make_app(routes: Mapping[str, Any], *, fault: FaultFormat, validator: Valida
 
     async def ours(req: Request, resp: Response, exc: errors.CloudseedError, params: Any) -> None:
         if exc.status >= 500:
-            log.warning("%s %s %s: %s %s %s", req.ctx.request_id, req.method, req.path, exc.status, exc.message,
-                        exc.detail, exc_info=exc)
+            log.warning(
+                "%s %s %s: %s %s %s",
+                req.ctx.request_id,
+                req.method,
+                req.path,
+                exc.status,
+                exc.message,
+                exc.detail,
+                exc_info=exc,
+            )
         await answer(req, resp, exc)
 
     async def falcons(req: Request, resp: Response, exc: falcon.HTTPError, params: Any) -> None:
@@ -133,9 +154,14 @@ def make_app(routes: Mapping[str, Any], *, fault: FaultFormat, validator: Valida
         if isinstance(exc, falcon.HTTPStatus):
             raise exc
         log.error("%s %s %s failed: a bug", req.ctx.request_id, req.method, req.path, exc_info=exc)
-        await answer(req, resp, errors.CloudseedError(
-            "An unexpected error prevented the server from fulfilling your request. "
-            f"It was logged as {req.ctx.request_id}."))
+        await answer(
+            req,
+            resp,
+            errors.CloudseedError(
+                "An unexpected error prevented the server from fulfilling your request. "
+                f"It was logged as {req.ctx.request_id}."
+            ),
+        )
 
     async def gone(req: Request, resp: Response, exc: ClientGone, params: Any) -> None:
         await answer(req, resp, exc)
@@ -151,8 +177,13 @@ def _from_falcon(exc: falcon.HTTPError) -> errors.CloudseedError:
     """Falcon's own errors (no route, wrong method, unreadable header) as ours."""
     status = int(exc.status.split()[0]) if isinstance(exc.status, str) else int(exc.status)
     known: dict[int, type[errors.CloudseedError]] = {
-        400: errors.Invalid, 404: errors.NotFound, 405: errors.MethodNotAllowed, 413: errors.BodyTooLarge,
-        415: errors.UnsupportedMediaType, 416: errors.RangeNotSatisfiable}
+        400: errors.Invalid,
+        404: errors.NotFound,
+        405: errors.MethodNotAllowed,
+        413: errors.BodyTooLarge,
+        415: errors.UnsupportedMediaType,
+        416: errors.RangeNotSatisfiable,
+    }
     headers = dict(exc.headers) if isinstance(exc.headers, Mapping) else dict(exc.headers or [])
     cls = known.get(status, errors.Invalid)
     message = cls.template if status in (404, 405) else exc.description or exc.title or cls.template

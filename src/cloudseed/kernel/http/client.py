@@ -27,10 +27,20 @@ Body = bytes | AsyncIterator[bytes]
 
 # the status of another service's answer -> the error that a caller here may catch
 _BY_STATUS: dict[int, type[errors.CloudseedError]] = {
-    400: errors.Invalid, 401: errors.Unauthenticated, 403: errors.Forbidden, 404: errors.NotFound,
-    405: errors.MethodNotAllowed, 406: errors.NotAcceptable, 409: errors.Conflict, 412: errors.PreconditionFailed,
-    413: errors.BodyTooLarge, 416: errors.RangeNotSatisfiable, 503: errors.Unavailable, 504: errors.Timeout,
-    507: errors.NoSpace}
+    400: errors.Invalid,
+    401: errors.Unauthenticated,
+    403: errors.Forbidden,
+    404: errors.NotFound,
+    405: errors.MethodNotAllowed,
+    406: errors.NotAcceptable,
+    409: errors.Conflict,
+    412: errors.PreconditionFailed,
+    413: errors.BodyTooLarge,
+    416: errors.RangeNotSatisfiable,
+    503: errors.Unavailable,
+    504: errors.Timeout,
+    507: errors.NoSpace,
+}
 
 
 class Credentials(msgspec.Struct, frozen=True):
@@ -69,12 +79,14 @@ def reason_of(body: bytes) -> str:
     try:
         value = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return re.sub(r"\s+", " ", re.sub(r"<title>.*?</title>|<h1>.*?</h1>|<[^>]*>", " ",
-                                          body[:4000].decode("utf-8", "replace"))).strip()
+        return re.sub(
+            r"\s+", " ", re.sub(r"<title>.*?</title>|<h1>.*?</h1>|<[^>]*>", " ", body[:4000].decode("utf-8", "replace"))
+        ).strip()
     for _ in range(4):
         if isinstance(value, dict):
-            value = next((value[k] for k in ("message", "detail", "faultstring") if k in value),
-                         next(iter(value.values()), ""))
+            value = next(
+                (value[k] for k in ("message", "detail", "faultstring") if k in value), next(iter(value.values()), "")
+            )
         elif isinstance(value, list):
             value = value[0] if value else ""
     return str(value)
@@ -83,8 +95,15 @@ def reason_of(body: bytes) -> str:
 class ServiceSession:
     """HTTP calls of one part.  `endpoints`: service type -> base URL; `transport` finds the way."""
 
-    def __init__(self, part: str, credentials: Credentials, endpoints: Mapping[str, str], transport: Transport,
-                 recorder: FlowRecorder, names: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        part: str,
+        credentials: Credentials,
+        endpoints: Mapping[str, str],
+        transport: Transport,
+        recorder: FlowRecorder,
+        names: Mapping[str, str],
+    ) -> None:
         self.part = part
         self._credentials = credentials
         self._endpoints = endpoints
@@ -95,11 +114,24 @@ class ServiceSession:
         self._token_until = 0.0
         self._token_lock = asyncio.Lock()
 
-    async def request(self, ctx: Context, service_type: str, method: str, path: str, *, json: Any = None,
-                      params: Mapping[str, Any] | None = None, headers: Mapping[str, str] | None = None,
-                      body: Body | None = None, as_user: bool = False, token: str | None = None,
-                      microversion: str | None = None, stream: bool = False,
-                      expect: Collection[int] = (), timeout_s: float = 60.0) -> Response:
+    async def request(
+        self,
+        ctx: Context,
+        service_type: str,
+        method: str,
+        path: str,
+        *,
+        json: Any = None,
+        params: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: Body | None = None,
+        as_user: bool = False,
+        token: str | None = None,
+        microversion: str | None = None,
+        stream: bool = False,
+        expect: Collection[int] = (),
+        timeout_s: float = 60.0,
+    ) -> Response:
         """Send one request.  Answers below 400, and those in `expect`, are returned; others raise.
 
         `as_user` sends the token of the user whose work this is (with ours beside it as X-Service-Token once we
@@ -150,16 +182,30 @@ class ServiceSession:
         if who.discover:
             await self._send(ctx, "identity", "GET", "/", None, {"Accept": "application/json"}, None, False, 30.0)
         domain = {"id": who.domain}
-        request = {"auth": {
-            "identity": {"methods": ["password"], "password": {"user": {
-                "name": who.username, "domain": domain, "password": who.password}}},
-            "scope": {"project": {"name": who.project_name, "domain": domain}}}}
-        response = await self._send(ctx, "identity", "POST", "/v3/auth/tokens", None,
-                                    {"Content-Type": "application/json", "Accept": "application/json"},
-                                    json_codec.encode(request), False, 60.0)
+        request = {
+            "auth": {
+                "identity": {
+                    "methods": ["password"],
+                    "password": {"user": {"name": who.username, "domain": domain, "password": who.password}},
+                },
+                "scope": {"project": {"name": who.project_name, "domain": domain}},
+            }
+        }
+        response = await self._send(
+            ctx,
+            "identity",
+            "POST",
+            "/v3/auth/tokens",
+            None,
+            {"Content-Type": "application/json", "Accept": "application/json"},
+            json_codec.encode(request),
+            False,
+            60.0,
+        )
         if response.status != 201:
-            raise errors.Unavailable(f"{self.part} cannot authenticate to keystone as {who.username}.",
-                                     detail=reason_of(response.body))
+            raise errors.Unavailable(
+                f"{self.part} cannot authenticate to keystone as {who.username}.", detail=reason_of(response.body)
+            )
         self._token = response.headers["x-subject-token"]
         # an hour's token is replaced some minutes early, so that none expires on its way
         self._token_until = time.time() + 1800.0
@@ -168,30 +214,43 @@ class ServiceSession:
         """The part's own token, for calls that must carry it elsewhere."""
         return await self._own_token(ctx)
 
-    async def _send(self, ctx: Context, service_type: str, method: str, path: str,
-                    params: Mapping[str, Any] | None, headers: dict[str, str], body: Body | None,
-                    stream: bool, timeout_s: float) -> Response:
+    async def _send(
+        self,
+        ctx: Context,
+        service_type: str,
+        method: str,
+        path: str,
+        params: Mapping[str, Any] | None,
+        headers: dict[str, str],
+        body: Body | None,
+        stream: bool,
+        timeout_s: float,
+    ) -> Response:
         base = self._endpoints.get(service_type)
         if base is None:
             raise errors.Unavailable(f"No endpoint is known for {service_type}.")
         trace = ctx.trace.child()
-        headers = {**headers, "traceparent": trace.traceparent,
-                   "X-OpenStack-Request-ID": ctx.global_request_id or ctx.request_id}
+        headers = {
+            **headers,
+            "traceparent": trace.traceparent,
+            "X-OpenStack-Request-ID": ctx.global_request_id or ctx.request_id,
+        }
         query = urlencode([(k, v) for k, v in params.items() if v is not None], doseq=True) if params else ""
         url_path, _, more = path.partition("?")
         query = "&".join(filter(None, (more, query)))
         prefix = "/" + base.split("://", 1)[1].partition("/")[2] if "://" in base else base
-        exchange = self._recorder.begin(trace, self.part, self._names.get(service_type, service_type), "http",
-                                        method, prefix.rstrip("/") + url_path)
+        exchange = self._recorder.begin(
+            trace, self.part, self._names.get(service_type, service_type), "http", method, prefix.rstrip("/") + url_path
+        )
         try:
             async with asyncio.timeout(timeout_s):
-                raw = await self._transport.send(self.part, trace, base, method, url_path, query, headers, body,
-                                                 stream)
+                raw = await self._transport.send(self.part, trace, base, method, url_path, query, headers, body, stream)
                 content = b"" if stream else await raw.read()
         except TimeoutError:
             self._recorder.end(exchange, 504)
-            raise errors.Timeout(f"{service_type} did not answer within {timeout_s:g} s; "
-                                 "the outcome is unknown.") from None
+            raise errors.Timeout(
+                f"{service_type} did not answer within {timeout_s:g} s; the outcome is unknown."
+            ) from None
         except OSError as exc:
             self._recorder.end(exchange, 503)
             raise errors.Unavailable(f"{service_type} cannot be reached.", detail=str(exc)) from exc

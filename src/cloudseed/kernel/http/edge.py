@@ -33,8 +33,10 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 # What keystonemiddleware sets for services behind it.  Here identity travels in the context, so any such
 # header comes from a client and means nothing but an attempt.
-_FORGED = re.compile(rb"^x-(roles?|user(-.*)?|project(-.*)?|tenant(-.*)?|domain(-.*)?|identity-status|is-admin-project"
-                     rb"|service-(roles|user.*|project.*|identity-status|catalog)|system-scope|openstack-system-scope)$")
+_FORGED = re.compile(
+    rb"^x-(roles?|user(-.*)?|project(-.*)?|tenant(-.*)?|domain(-.*)?|identity-status|is-admin-project"
+    rb"|service-(roles|user.*|project.*|identity-status|catalog)|system-scope|openstack-system-scope)$"
+)
 _REQUEST_ID = re.compile(rb"^req-[0-9a-fA-F-]{1,64}$")
 
 
@@ -75,8 +77,9 @@ class Edge:
         path = scope["path"]
         mount = self.find(path)
         if mount is None:
-            await _plain(send, 404, b"Nothing is served here. Services: " +
-                         " ".join(m.prefix for m in self._mounts).encode())
+            await _plain(
+                send, 404, b"Nothing is served here. Services: " + " ".join(m.prefix for m in self._mounts).encode()
+            )
             return
         headers = [(k, v) for k, v in scope["headers"] if not (k.startswith(b"x-") and _FORGED.match(k))]
         traceparent = host = global_id = None
@@ -95,8 +98,11 @@ class Edge:
             held = self._provisional.get(connection)
             trace = Trace(held, new_span_id()) if held else new_trace()
         context = Context(request_id=new_request_id(), global_request_id=global_id, trace=trace)
-        base = f"{scope.get('scheme', 'http')}://{host}{mount.prefix}" if host and _sane_host(host) \
+        base = (
+            f"{scope.get('scheme', 'http')}://{host}{mount.prefix}"
+            if host and _sane_host(host)
             else f"{self.public_url}{mount.prefix}"
+        )
         scope = {**scope, "headers": headers}
         state = RequestState(context, None, base)
         exchange = self._recorder.begin(trace, "openstack", mount.name, "http", scope["method"], path)
@@ -124,7 +130,7 @@ class Edge:
     async def serve(self, mount: Mount, scope: Scope, receive: Receive, send: Send, state: RequestState) -> None:
         """One request in its service's app, answered only when what it wrote is durable."""
         inner = dict(scope)
-        inner["path"] = scope["path"][len(mount.prefix):] or "/"
+        inner["path"] = scope["path"][len(mount.prefix) :] or "/"
         inner["root_path"] = ""
         inner["cloudseed"] = state
         body_ended = False
@@ -139,6 +145,7 @@ class Edge:
             return message
 
         with Durability() as durability:
+
             async def sending(message: dict[str, Any]) -> None:
                 if message["type"] == "http.response.start":
                     await durability.wait()
@@ -152,6 +159,11 @@ def _sane_host(host: str) -> bool:
 
 
 async def _plain(send: Send, status: int, body: bytes) -> None:
-    await send({"type": "http.response.start", "status": status,
-                "headers": [(b"content-type", b"text/plain"), (b"content-length", str(len(body)).encode())]})
+    await send(
+        {
+            "type": "http.response.start",
+            "status": status,
+            "headers": [(b"content-type", b"text/plain"), (b"content-length", str(len(body)).encode())],
+        }
+    )
     await send({"type": "http.response.body", "body": body})

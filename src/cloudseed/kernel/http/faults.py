@@ -10,9 +10,20 @@ from cloudseed.kernel.errors import CloudseedError
 
 FaultFormat = Callable[[CloudseedError, Context], Any]
 
-_NOVA_NAMES = {400: "badRequest", 401: "unauthorized", 403: "forbidden", 404: "itemNotFound", 405: "badMethod",
-               409: "conflictingRequest", 413: "overLimit", 415: "badMediaType", 429: "overLimit",
-               500: "computeFault", 501: "notImplemented", 503: "serviceUnavailable"}
+_NOVA_NAMES = {
+    400: "badRequest",
+    401: "unauthorized",
+    403: "forbidden",
+    404: "itemNotFound",
+    405: "badMethod",
+    409: "conflictingRequest",
+    413: "overLimit",
+    415: "badMediaType",
+    429: "overLimit",
+    500: "computeFault",
+    501: "notImplemented",
+    503: "serviceUnavailable",
+}
 
 
 def nova(error: CloudseedError, ctx: Context) -> Any:
@@ -33,15 +44,26 @@ def neutron(error: CloudseedError, ctx: Context) -> Any:
 
 def placement(error: CloudseedError, ctx: Context) -> Any:
     """The API working group's errors: {"errors": [{"status", "title", "detail", "request_id", "code"}]}"""
-    return {"errors": [{"status": error.status, "title": error.title, "detail": error.message,
-                        "code": error.code or "placement.undefined_code", "request_id": ctx.request_id}]}
+    return {
+        "errors": [
+            {
+                "status": error.status,
+                "title": error.title,
+                "detail": error.message,
+                "code": error.code or "placement.undefined_code",
+                "request_id": ctx.request_id,
+            }
+        ]
+    }
 
 
 def glance(error: CloudseedError, ctx: Context) -> str:
     """Glance answers errors as a small HTML page, as webob makes it."""
     text = error.message.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return (f"<html>\n <head>\n  <title>{error.status} {error.title}</title>\n </head>\n <body>\n"
-            f"  <h1>{error.status} {error.title}</h1>\n  {text}<br /><br />\n\n\n </body>\n</html>")
+    return (
+        f"<html>\n <head>\n  <title>{error.status} {error.title}</title>\n </head>\n <body>\n"
+        f"  <h1>{error.status} {error.title}</h1>\n  {text}<br /><br />\n\n\n </body>\n</html>"
+    )
 
 
 def swift(error: CloudseedError, ctx: Context) -> str:

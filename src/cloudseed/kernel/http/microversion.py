@@ -17,7 +17,7 @@ _FORM = re.compile(r"^([1-9]\d*|0)\.([1-9]\d*|0)$")
 
 
 def parse(text: str) -> Version:
-    """"2.90" as (2, 90).  Raises Invalid."""
+    """ "2.90" as (2, 90).  Raises Invalid."""
     match = _FORM.match(text)
     if not match or len(text) > 12:
         raise Invalid(f"API Version String {text} is of invalid format. Must be of format MajorNum.MinorNum.")
@@ -51,8 +51,10 @@ class Microversions(NamedTuple):
             return self.maximum
         version = parse(wanted)
         if not self.minimum <= version <= self.maximum:
-            raise NotAcceptable(f"Version {wanted} is not supported by the API. Minimum is "
-                                f"{render(self.minimum)} and maximum is {render(self.maximum)}.")
+            raise NotAcceptable(
+                f"Version {wanted} is not supported by the API. Minimum is "
+                f"{render(self.minimum)} and maximum is {render(self.maximum)}."
+            )
         return version
 
     def headers(self, version: Version) -> dict[str, str]:

@@ -34,15 +34,14 @@ def parse(req: Request, maximum: int = 1000) -> Page:
     return Page(min(limit or maximum, maximum), req.text_param("marker"), True)
 
 
-def cut(items: Sequence[T], page: Page, id_of: Callable[[T], str],
-        missing: Exception) -> tuple[list[T], bool]:
+def cut(items: Sequence[T], page: Page, id_of: Callable[[T], str], missing: Exception) -> tuple[list[T], bool]:
     """The page of an already sorted sequence, and whether more follow.  Raises `missing` for an unknown marker."""
     start = 0
     if page.marker is not None:
         start = next((i + 1 for i, item in enumerate(items) if id_of(item) == page.marker), -1)
         if start < 0:
             raise missing
-    window = list(items[start:start + page.limit])
+    window = list(items[start : start + page.limit])
     return window, start + page.limit < len(items)
 
 

@@ -93,17 +93,18 @@ class Request(falcon.asgi.Request):
             return False
         raise Invalid(f"Invalid value {value!r} for the query parameter {name}: it must be true or false.")
 
-    def int_param(self, name: str, default: int | None = None, minimum: int = 0,
-                  maximum: int = 2**31 - 1) -> int | None:
+    def int_param(
+        self, name: str, default: int | None = None, minimum: int = 0, maximum: int = 2**31 - 1
+    ) -> int | None:
         value = self.text_param(name)
         if value is None:
             return default
         try:
             number = int(value)
         except ValueError:
-            raise Invalid(f"Invalid value {value!r} for the query parameter {name}: "
-                          "it must be an integer.") from None
+            raise Invalid(f"Invalid value {value!r} for the query parameter {name}: it must be an integer.") from None
         if not minimum <= number <= maximum:
-            raise Invalid(f"Invalid value {value!r} for the query parameter {name}: "
-                          f"it must be between {minimum} and {maximum}.")
+            raise Invalid(
+                f"Invalid value {value!r} for the query parameter {name}: it must be between {minimum} and {maximum}."
+            )
         return number

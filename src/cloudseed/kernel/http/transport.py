@@ -29,8 +29,18 @@ class RawResponse(Protocol):
 
 
 class Transport(Protocol):
-    async def send(self, part: str, trace: Trace, base: str, method: str, path: str, query: str,
-                   headers: dict[str, str], body: Body | None, stream: bool) -> RawResponse: ...
+    async def send(
+        self,
+        part: str,
+        trace: Trace,
+        base: str,
+        method: str,
+        path: str,
+        query: str,
+        headers: dict[str, str],
+        body: Body | None,
+        stream: bool,
+    ) -> RawResponse: ...
 
 
 class _Whole:
@@ -116,8 +126,18 @@ class LocalTransport:
         self._edge = edge
         self._remote = remote
 
-    async def send(self, part: str, trace: Trace, base: str, method: str, path: str, query: str,
-                   headers: dict[str, str], body: Body | None, stream: bool) -> RawResponse:
+    async def send(
+        self,
+        part: str,
+        trace: Trace,
+        base: str,
+        method: str,
+        path: str,
+        query: str,
+        headers: dict[str, str],
+        body: Body | None,
+        stream: bool,
+    ) -> RawResponse:
         prefix = "/" + base.split("://", 1)[1].partition("/")[2]
         mount = self._edge.find(prefix.rstrip("/") or "/") if base.startswith(self._edge.public_url) else None
         if mount is None:
@@ -127,11 +147,23 @@ class LocalTransport:
         if isinstance(body, bytes):
             raw_headers.append((b"content-length", str(len(body)).encode()))
         full = prefix.rstrip("/") + path
-        scope = {"type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method,
-                 "scheme": "http", "path": full, "raw_path": quote(full).encode(), "query_string": query.encode(),
-                 "root_path": "", "headers": raw_headers, "client": None, "server": None}
-        context = Context(request_id=new_request_id(), global_request_id=headers.get("X-OpenStack-Request-ID"),
-                          trace=trace)
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0"},
+            "http_version": "1.1",
+            "method": method,
+            "scheme": "http",
+            "path": full,
+            "raw_path": quote(full).encode(),
+            "query_string": query.encode(),
+            "root_path": "",
+            "headers": raw_headers,
+            "client": None,
+            "server": None,
+        }
+        context = Context(
+            request_id=new_request_id(), global_request_id=headers.get("X-OpenStack-Request-ID"), trace=trace
+        )
         state = RequestState(context, part, f"{self._edge.public_url}{mount.prefix}")
         receive = _receiver(body)
         if not stream:
@@ -204,15 +236,27 @@ class HttpTransport:
     def __init__(self) -> None:
         self._session: aiohttp.ClientSession | None = None
 
-    async def send(self, part: str, trace: Trace, base: str, method: str, path: str, query: str,
-                   headers: dict[str, str], body: Body | None, stream: bool) -> RawResponse:
+    async def send(
+        self,
+        part: str,
+        trace: Trace,
+        base: str,
+        method: str,
+        path: str,
+        query: str,
+        headers: dict[str, str],
+        body: Body | None,
+        stream: bool,
+    ) -> RawResponse:
         if self._session is None:
-            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None, connect=10),
-                                                  auto_decompress=False)
+            self._session = aiohttp.ClientSession(
+                timeout=aiohttp.ClientTimeout(total=None, connect=10), auto_decompress=False
+            )
         url = base.rstrip("/") + quote(path, safe="/:~%") + (f"?{query}" if query else "")
         try:
-            response = await self._session.request(method, URL(url, encoded=True), headers=headers, data=body,
-                                                   allow_redirects=False)
+            response = await self._session.request(
+                method, URL(url, encoded=True), headers=headers, data=body, allow_redirects=False
+            )
         except aiohttp.ClientError as exc:
             raise OSError(str(exc)) from exc
         return _Remote(response)

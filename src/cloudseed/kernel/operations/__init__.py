@@ -27,5 +27,14 @@ from cloudseed.kernel.operations.engine import Backtrack, Engine, OperationType,
 from cloudseed.kernel.operations.faults import Killed, declare_points, fault_point
 from cloudseed.kernel.operations.tables import OperationTables
 
-__all__ = ["Backtrack", "Engine", "Killed", "OperationTables", "OperationType", "Run", "Step", "declare_points",
-           "fault_point"]
+__all__ = [
+    "Backtrack",
+    "Engine",
+    "Killed",
+    "OperationTables",
+    "OperationType",
+    "Run",
+    "Step",
+    "declare_points",
+    "fault_point",
+]

@@ -78,8 +78,15 @@ class Engine:
     """Runs the operations of one service.  `sole`: no other process shares the database, so every lease found
     at the start is a dead process's."""
 
-    def __init__(self, db: Database, tables: OperationTables, types: Mapping[str, OperationType] | None = None, *,
-                 lease_s: float = 30.0, sole: bool = True) -> None:
+    def __init__(
+        self,
+        db: Database,
+        tables: OperationTables,
+        types: Mapping[str, OperationType] | None = None,
+        *,
+        lease_s: float = 30.0,
+        sole: bool = True,
+    ) -> None:
         self._db = db
         self._tables = tables
         self._table = tables.operations
@@ -100,18 +107,31 @@ class Engine:
 
     # ---- ordering and cancelling
 
-    async def submit(self, tx: Tx, type: OperationType, resource_id: str, data: dict[str, Any],
-                     ctx: Context) -> str:
+    async def submit(self, tx: Tx, type: OperationType, resource_id: str, data: dict[str, Any], ctx: Context) -> str:
         """Record the intent within the caller's transaction; returns the operation's id.  Then call `wake`."""
         return await self._insert(tx, type, resource_id, data, ctx, None)
 
-    async def _insert(self, tx: Tx, type: OperationType, resource_id: str, data: dict[str, Any], ctx: Context,
-                      owner: str | None) -> str:
+    async def _insert(
+        self, tx: Tx, type: OperationType, resource_id: str, data: dict[str, Any], ctx: Context, owner: str | None
+    ) -> str:
         operation_id, now = str(uuid.uuid4()), time.time()
-        await tx.execute(sa.insert(self._table).values(
-            id=operation_id, kind=type.kind, resource_id=resource_id, status="pending", position=0, data=data,
-            context=ctx.to_wire(), cancel_requested=False, lease_owner=owner,
-            lease_until=now + self._lease_s if owner else 0.0, not_before=0.0, created_at=now, updated_at=now))
+        await tx.execute(
+            sa.insert(self._table).values(
+                id=operation_id,
+                kind=type.kind,
+                resource_id=resource_id,
+                status="pending",
+                position=0,
+                data=data,
+                context=ctx.to_wire(),
+                cancel_requested=False,
+                lease_owner=owner,
+                lease_until=now + self._lease_s if owner else 0.0,
+                not_before=0.0,
+                created_at=now,
+                updated_at=now,
+            )
+        )
         return operation_id
 
     def wake(self) -> None:
@@ -129,8 +149,14 @@ class Engine:
             if operation_id in self._stopping:
                 self._stopping[operation_id].set()
 
-    async def run_here(self, type: OperationType, resource_id: str, data: dict[str, Any], ctx: Context,
-                       before: Callable[[Tx], Awaitable[None]] | None = None) -> Run:
+    async def run_here(
+        self,
+        type: OperationType,
+        resource_id: str,
+        data: dict[str, Any],
+        ctx: Context,
+        before: Callable[[Tx], Awaitable[None]] | None = None,
+    ) -> Run:
         """Run an operation within the caller's task (an upload, whose bytes come with the request); returns when
         it is done, raises its error when it failed and is undone.  `before(tx)` writes in the same transaction
         as the intent."""
@@ -146,8 +172,9 @@ class Engine:
         finally:
             self._tasks.pop(operation_id, None)
         async with self._db.read() as tx:
-            row = await tx.first(sa.select(self._table.c.status, self._table.c.error)
-                                 .where(self._table.c.id == operation_id))
+            row = await tx.first(
+                sa.select(self._table.c.status, self._table.c.error).where(self._table.c.id == operation_id)
+            )
         if row is not None and row.status != "done":
             raise from_wire(row.error)
         return run
@@ -158,8 +185,11 @@ class Engine:
         """At the start of a sole process, before it takes orders: every lease is a dead process's."""
         if self._sole:
             async with self._db.write() as tx:
-                await tx.execute(sa.update(self._table).where(self._table.c.status.in_(OPEN))
-                                 .values(lease_owner=None, lease_until=0.0))
+                await tx.execute(
+                    sa.update(self._table)
+                    .where(self._table.c.status.in_(OPEN))
+                    .values(lease_owner=None, lease_until=0.0)
+                )
 
     async def run(self) -> None:
         """Claim and drive, for ever; `recover` came first, and the owner cancels this task to stop the engine."""
@@ -184,8 +214,11 @@ class Engine:
     async def _claim_all(self) -> None:
         table, now = self._table, time.time()
         async with self._db.read() as tx:
-            rows = await tx.all(sa.select(table.c.id, table.c.resource_id, table.c.lease_until, table.c.not_before)
-                                .where(table.c.status.in_(OPEN)).order_by(table.c.created_at, table.c.id))
+            rows = await tx.all(
+                sa.select(table.c.id, table.c.resource_id, table.c.lease_until, table.c.not_before)
+                .where(table.c.status.in_(OPEN))
+                .order_by(table.c.created_at, table.c.id)
+            )
         taken: set[str] = set()
         for row in rows:
             free = row.resource_id not in taken
@@ -196,9 +229,11 @@ class Engine:
     async def _claim(self, operation_id: str, now: float) -> None:
         table = self._table
         async with self._db.write() as tx:
-            claimed = await tx.execute(sa.update(table).where(
-                table.c.id == operation_id, table.c.status.in_(OPEN), table.c.lease_until <= now)
-                .values(lease_owner=self._owner, lease_until=now + self._lease_s))
+            claimed = await tx.execute(
+                sa.update(table)
+                .where(table.c.id == operation_id, table.c.status.in_(OPEN), table.c.lease_until <= now)
+                .values(lease_owner=self._owner, lease_until=now + self._lease_s)
+            )
             row = await tx.first(sa.select(table).where(table.c.id == operation_id)) if claimed.rowcount else None
         if row is None:
             return
@@ -222,8 +257,9 @@ class Engine:
 
     # ---- one operation
 
-    async def _drive(self, type: OperationType, run: Run, status: str, position: int,
-                     error: dict[str, Any] | None) -> None:
+    async def _drive(
+        self, type: OperationType, run: Run, status: str, position: int, error: dict[str, Any] | None
+    ) -> None:
         stopping = self._stopping.setdefault(run.id, asyncio.Event())
         renewal = asyncio.get_running_loop().create_task(self._renew(run.id), context=contextvars.Context())
         try:
@@ -253,8 +289,9 @@ class Engine:
             renewal.cancel()
             self._stopping.pop(run.id, None)
 
-    async def _forward(self, type: OperationType, run: Run, position: int,
-                       stopping: asyncio.Event) -> tuple[CloudseedError | None, int]:
+    async def _forward(
+        self, type: OperationType, run: Run, position: int, stopping: asyncio.Event
+    ) -> tuple[CloudseedError | None, int]:
         """Steps from `position` on.  (None, position) when all are done, else the error and how far to undo."""
         names = [step.name for step in type.steps]
         await self._save(run, status="running")
@@ -340,9 +377,11 @@ class Engine:
     async def _save(self, run: Run, note: tuple[str, str, float, str, str] | None = None, **values: Any) -> None:
         await flush()  # what the step did must be on disk before the record says so
         async with self._db.write() as tx:
-            saved = await tx.execute(sa.update(self._table).where(
-                self._table.c.id == run.id, self._table.c.lease_owner == self._owner)
-                .values(data=run.data, updated_at=time.time(), **values))
+            saved = await tx.execute(
+                sa.update(self._table)
+                .where(self._table.c.id == run.id, self._table.c.lease_owner == self._owner)
+                .values(data=run.data, updated_at=time.time(), **values)
+            )
             if saved.rowcount == 0:
                 raise LeaseLost
             if note is not None:
@@ -354,17 +393,27 @@ class Engine:
 
     async def _insert_note(self, tx: Tx, run: Run, note: tuple[str, str, float, str, str]) -> None:
         step, action, started, outcome, message = note
-        await tx.execute(sa.insert(self._tables.steps).values(
-            operation_id=run.id, step=step, action=action, started_at=started, ended_at=time.time(),
-            outcome=outcome, message=message))
+        await tx.execute(
+            sa.insert(self._tables.steps).values(
+                operation_id=run.id,
+                step=step,
+                action=action,
+                started_at=started,
+                ended_at=time.time(),
+                outcome=outcome,
+                message=message,
+            )
+        )
 
     async def _renew(self, operation_id: str) -> None:
         while True:
             await asyncio.sleep(self._lease_s / 3)
             async with self._db.write() as tx:
-                await tx.execute(sa.update(self._table).where(
-                    self._table.c.id == operation_id, self._table.c.lease_owner == self._owner)
-                    .values(lease_until=time.time() + self._lease_s))
+                await tx.execute(
+                    sa.update(self._table)
+                    .where(self._table.c.id == operation_id, self._table.c.lease_owner == self._owner)
+                    .values(lease_until=time.time() + self._lease_s)
+                )
 
     # ---- reading
 
@@ -381,23 +430,56 @@ class Engine:
     async def story(self, resource_id: str) -> list[dict[str, Any]]:
         """Every operation of a resource with its steps, oldest first: what `explain` tells."""
         async with self._db.read() as tx:
-            rows = await tx.all(sa.select(self._table).where(self._table.c.resource_id == resource_id)
-                                .order_by(self._table.c.created_at))
-            steps = await tx.all(sa.select(self._tables.steps).where(
-                self._tables.steps.c.operation_id.in_([row.id for row in rows])).order_by(self._tables.steps.c.id))
-        return [{"id": row.id, "kind": row.kind, "status": row.status, "error": row.error,
-                 "request_id": row.context.get("request_id"), "created_at": row.created_at,
-                 "updated_at": row.updated_at,
-                 "steps": [{"step": s.step, "action": s.action, "started_at": s.started_at, "ended_at": s.ended_at,
-                            "outcome": s.outcome, "message": s.message} for s in steps if s.operation_id == row.id]}
-                for row in rows]
+            rows = await tx.all(
+                sa.select(self._table)
+                .where(self._table.c.resource_id == resource_id)
+                .order_by(self._table.c.created_at)
+            )
+            steps = await tx.all(
+                sa.select(self._tables.steps)
+                .where(self._tables.steps.c.operation_id.in_([row.id for row in rows]))
+                .order_by(self._tables.steps.c.id)
+            )
+        return [
+            {
+                "id": row.id,
+                "kind": row.kind,
+                "status": row.status,
+                "error": row.error,
+                "request_id": row.context.get("request_id"),
+                "created_at": row.created_at,
+                "updated_at": row.updated_at,
+                "steps": [
+                    {
+                        "step": s.step,
+                        "action": s.action,
+                        "started_at": s.started_at,
+                        "ended_at": s.ended_at,
+                        "outcome": s.outcome,
+                        "message": s.message,
+                    }
+                    for s in steps
+                    if s.operation_id == row.id
+                ],
+            }
+            for row in rows
+        ]
 
     async def open_operations(self) -> list[dict[str, Any]]:
         """Unfinished operations, for the ledger."""
         async with self._db.read() as tx:
             rows = await tx.all(sa.select(self._table).where(self._table.c.status.in_(OPEN)))
-        return [{"id": row.id, "kind": row.kind, "resource_id": row.resource_id, "status": row.status,
-                 "created_at": row.created_at, "updated_at": row.updated_at} for row in rows]
+        return [
+            {
+                "id": row.id,
+                "kind": row.kind,
+                "resource_id": row.resource_id,
+                "status": row.status,
+                "created_at": row.created_at,
+                "updated_at": row.updated_at,
+            }
+            for row in rows
+        ]
 
 
 class _Stopped(Exception):

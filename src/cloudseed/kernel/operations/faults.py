@@ -46,6 +46,7 @@ def arm_from_environment() -> None:
     """CLOUDSEED_KILL_AT=operation:step:moment ends the process there, as kill -9 would."""
     wanted = os.environ.get("CLOUDSEED_KILL_AT")
     if wanted:
+
         def die(name: str) -> None:
             if name == wanted:
                 sys.stderr.write(f"killed at {name}\n")

@@ -22,7 +22,8 @@ class OperationTables:
 
     def __init__(self, metadata: sa.MetaData) -> None:
         self.operations = sa.Table(
-            "operations", metadata,
+            "operations",
+            metadata,
             sa.Column("id", sa.String(36), primary_key=True),
             sa.Column("kind", sa.String(64), nullable=False),
             sa.Column("resource_id", sa.String(64), nullable=False, index=True),
@@ -36,9 +37,11 @@ class OperationTables:
             sa.Column("lease_until", sa.Float, nullable=False),
             sa.Column("not_before", sa.Float, nullable=False),
             sa.Column("created_at", sa.Float, nullable=False),
-            sa.Column("updated_at", sa.Float, nullable=False))
+            sa.Column("updated_at", sa.Float, nullable=False),
+        )
         self.steps = sa.Table(
-            "operation_steps", metadata,
+            "operation_steps",
+            metadata,
             sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
             sa.Column("operation_id", sa.String(36), nullable=False, index=True),
             sa.Column("step", sa.String(64), nullable=False),
@@ -46,4 +49,5 @@ class OperationTables:
             sa.Column("started_at", sa.Float, nullable=False),
             sa.Column("ended_at", sa.Float, nullable=False),
             sa.Column("outcome", sa.String(16), nullable=False),  # ok, error, retry, cancelled
-            sa.Column("message", sa.Text, nullable=False))
+            sa.Column("message", sa.Text, nullable=False),
+        )

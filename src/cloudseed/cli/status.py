@@ -1,0 +1,57 @@
+"""`cloudseed status`: what runs."""
+
+from __future__ import annotations
+
+import sys
+
+import msgspec
+from rich.console import Console
+
+from cloudseed.cli import control, options, processes
+
+DESCRIPTION = """Say whether the cloud runs, which processes it has, and what they use.
+
+exit codes: 0 it runs, 1 it does not, 3 some of it does"""
+
+
+def run(argv: list[str]) -> int:
+    chosen = options.parser("status", DESCRIPTION).parse_args(argv)
+    known = processes.load(chosen.state)
+    answer = control.running(chosen.state)
+    rows = [
+        (name, process.pid, process.alive(), memory_mib(process.pid) if process.alive() else 0.0)
+        for name, process in (("control", known.control), ("host", known.host))
+        if process is not None
+    ]
+    if chosen.json:
+        sys.stdout.write(
+            msgspec.json.encode(
+                {
+                    "running": answer is not None,
+                    "url": known.url or None,
+                    "state": str(chosen.state),
+                    "services": (answer or {}).get("services", []),
+                    "processes": [{"name": n, "pid": p, "alive": a, "pss_mib": round(m, 1)} for n, p, a, m in rows],
+                }
+            ).decode()
+            + "\n"
+        )
+    else:
+        out = Console(highlight=False)
+        out.print(f"[green]running[/] at {known.url}" if answer else "[yellow]not running[/]")
+        for name, pid, alive, mib in rows:
+            out.print(f"  {name:<8} {'pid ' + str(pid) if alive else 'ended':<12} {f'{mib:.0f} MiB' if alive else ''}")
+        if answer is None:
+            out.print("Start it with: sudo ./cloudseed up")
+    if answer is not None:
+        return 0
+    return 3 if any(alive for _, _, alive, _ in rows) else 1
+
+
+def memory_mib(pid: int) -> float:
+    """Proportional set size of a process in MiB; 0 when it cannot be read."""
+    try:
+        with open(f"/proc/{pid}/smaps_rollup") as file:
+            return next(int(line.split()[1]) for line in file if line.startswith("Pss:")) / 1024
+    except (OSError, StopIteration):
+        return 0.0
