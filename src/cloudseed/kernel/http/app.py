@@ -9,7 +9,7 @@ A service is a `falcon.asgi.App` made by `make_app`; handlers are falcon resourc
             resp.media = {"server": view(server)}
 
 Order, and why: the edge (`edge.py`) drops identity headers, names the request and records it; then here the
-token is validated (unless the resource says `public = True`), then the microversion is negotiated, so that a
+token is validated (unless the resource says `public = True`, or names the methods that are public), then the microversion is negotiated, so that a
 stranger learns nothing; then the handler; then errors are rendered in the service's format.
 Raise from `errors`; never build an error body in a handler.
 """
@@ -58,6 +58,8 @@ class _Pipeline:
 
     async def process_resource(self, req: Request, resp: Response, resource: Any, params: Any) -> None:
         public = getattr(resource, "public", False)
+        if not isinstance(public, bool):
+            public = req.method in public
         token = req.get_header("X-Auth-Token")
         if token and not (public and not getattr(resource, "optional_token", False)):
             await self._authenticate(req, token)
