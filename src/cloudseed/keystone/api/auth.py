@@ -1,0 +1,67 @@
+"""/v3/auth: tokens, and what the caller's token could be exchanged for."""
+
+from __future__ import annotations
+
+import msgspec
+
+from cloudseed.kernel.http.app import Response
+from cloudseed.kernel.http.request import Request
+from cloudseed.keystone.api.resource import Resource
+from cloudseed.keystone.authentication import AuthenticationRequest, authenticate
+from cloudseed.keystone.errors import TokenNotFound
+from cloudseed.keystone.meanings import Meaning
+from cloudseed.keystone.revocations import revoke_token
+from cloudseed.keystone.validation import validate
+
+
+class _Body(msgspec.Struct):
+    auth: AuthenticationRequest
+
+
+def _subject(req: Request) -> str:
+    token = req.get_header("X-Subject-Token")
+    if not token:
+        raise TokenNotFound("There is no token in the X-Subject-Token header.")
+    return token
+
+
+def _target(meaning: Meaning) -> dict[str, str]:
+    return {"target.token.user_id": meaning.identity.user_id}
+
+
+def _answer(req: Request, resp: Response, token: str, meaning: Meaning) -> None:
+    resp.set_header("X-Subject-Token", token)
+    resp.set_header("Vary", "X-Auth-Token")
+    resp.content_type = "application/json"
+    resp.data = meaning.bare if "nocatalog" in req.params else meaning.body
+
+
+class TokensResource(Resource):
+    """/v3/auth/tokens.  POST needs no token of its own."""
+
+    public = frozenset({"POST"})
+
+    async def on_get(self, req: Request, resp: Response) -> None:
+        await self._show(req, resp, "validate_token")
+
+    async def on_head(self, req: Request, resp: Response) -> None:
+        await self._show(req, resp, "check_token")
+
+    async def _show(self, req: Request, resp: Response, rule: str) -> None:
+        token = _subject(req)
+        meaning = await validate(self.ks, token, allow_expired=req.bool_param("allow_expired"))
+        self.ks.enforce(req.ctx, rule, _target(meaning))
+        _answer(req, resp, token, meaning)
+
+    async def on_post(self, req: Request, resp: Response) -> None:
+        body: _Body = await req.json(_Body)
+        issued = await authenticate(self.ks, req.ctx, body.auth)
+        req.state.issued_audit_id = issued.meaning.claims.audit_ids[-1]
+        resp.status = 201
+        _answer(req, resp, issued.token, issued.meaning)
+
+    async def on_delete(self, req: Request, resp: Response) -> None:
+        meaning = await validate(self.ks, _subject(req))
+        self.ks.enforce(req.ctx, "revoke_token", _target(meaning))
+        await revoke_token(self.ks, req.ctx, meaning.claims.audit_ids[0])
+        resp.status = 204

@@ -1,0 +1,55 @@
+"""Keystone, assembled: database, policy, keys, the URL table, and the work in the background."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cloudseed.kernel.http import faults
+from cloudseed.kernel.http.app import make_app
+from cloudseed.kernel.http.edge import Mount
+from cloudseed.kernel.periodic import Loop
+from cloudseed.kernel.runtime import Environment, Service
+from cloudseed.keystone import revocations
+from cloudseed.keystone.api.auth import TokensResource
+from cloudseed.keystone.api.versions import VersionResource, VersionsResource
+from cloudseed.keystone.bootstrap import bootstrap
+from cloudseed.keystone.keys import KeyRepository
+from cloudseed.keystone.models import metadata
+from cloudseed.keystone.passwords import Passwords
+from cloudseed.keystone.policies import RULES
+from cloudseed.keystone.state import Keystone
+from cloudseed.keystone.validation import LocalValidator
+
+
+def routes(ks: Keystone) -> dict[str, Any]:
+    """URI template -> resource."""
+    return {
+        "/": VersionsResource(ks),
+        "/v3": VersionResource(ks),
+        "/v3/auth/tokens": TokensResource(ks),
+    }
+
+
+def build(env: Environment) -> Service:
+    keys = env.state / "keystone"
+    ks = Keystone(
+        config=env.config, db=env.database("keystone", metadata),
+        policy=env.policy("keystone", RULES, message="You are not authorized to perform the requested action: {rule}."),
+        bus=env.bus("keystone"), passwords=Passwords(env.config.password_hash_rounds),
+        token_keys=KeyRepository(keys / "fernet-keys"), credential_keys=KeyRepository(keys / "credential-keys"),
+        alone=env.sole)
+    app = make_app(routes(ks), fault=faults.keystone, validator=LocalValidator(ks),
+                   identity_url=f"{env.identity_url}/v3")
+    stop_listening = ks.bus.serve("keystone", {"changed": ks.changed, "rotate_keys": ks.rotate_keys})
+
+    async def start() -> None:
+        await bootstrap(ks, env.secrets.passwords, env.endpoints, env.config.region)
+
+    async def stop() -> None:
+        stop_listening()
+        ks.passwords.close()
+
+    return Service("keystone", mounts=[Mount("/identity", "keystone", app)],
+                   loops=[Loop("keystone: old revocations", lambda: revocations.drop_old(ks), 3600.0,
+                               first_delay_s=600.0)],
+                   start=start, stop=stop, handle=ks)

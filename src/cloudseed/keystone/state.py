@@ -1,0 +1,111 @@
+"""Keystone's own object: what every domain function works on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+from cloudseed.kernel.bus import Bus
+from cloudseed.kernel.config import Config
+from cloudseed.kernel.context import Context
+from cloudseed.kernel.db import Database, Tx
+from cloudseed.kernel.policy import Policy
+from cloudseed.keystone.keys import KeyRepository
+from cloudseed.keystone.passwords import Passwords
+
+T = TypeVar("T")
+MEMORY_ENTRIES = 50_000
+TOKEN_ENTRIES = 10_000
+
+
+class Memory:
+    """What was read from the database and still holds: dropped as a whole by any change of identity data.
+
+    `generation` counts the drops: what was read under an older one must not be remembered.
+    """
+
+    def __init__(self) -> None:
+        self.generation = 0
+        self._values: dict[Any, Any] = {}
+        self._tokens: OrderedDict[bytes, Any] = OrderedDict()
+
+    async def recall(self, key: Any, load: Callable[[], Awaitable[T]]) -> T:
+        """The value under `key`, loaded when it is not known."""
+        try:
+            known: T = self._values[key]
+        except KeyError:
+            generation = self.generation
+            known = await load()
+            if generation == self.generation:
+                if len(self._values) >= MEMORY_ENTRIES:
+                    self._values.clear()
+                self._values[key] = known
+        return known
+
+    @staticmethod
+    def digest(token: str) -> bytes:
+        """Under what a token is remembered: never the token itself."""
+        return hashlib.blake2b(token.encode(), digest_size=20).digest()
+
+    def token(self, digest: bytes) -> Any:
+        return self._tokens.get(digest)
+
+    def remember_token(self, digest: bytes, value: Any, generation: int) -> None:
+        if generation == self.generation:
+            self._tokens[digest] = value
+            if len(self._tokens) > TOKEN_ENTRIES:
+                self._tokens.popitem(last=False)
+
+    def clear(self) -> None:
+        self.generation += 1
+        self._values.clear()
+        self._tokens.clear()
+
+
+class Keystone:
+    """The service's parts, handed to every function."""
+
+    def __init__(self, *, config: Config, db: Database, policy: Policy, bus: Bus, passwords: Passwords,
+                 token_keys: KeyRepository, credential_keys: KeyRepository, alone: bool) -> None:
+        self.config = config
+        self.db = db
+        self.policy = policy
+        self.bus = bus
+        self.passwords = passwords
+        self.token_keys = token_keys
+        self.credential_keys = credential_keys
+        self.memory = Memory()
+        self._alone = alone  # no other process serves keystone
+
+    @asynccontextmanager
+    async def changing(self, ctx: Context, *, forget: bool = True) -> AsyncIterator[Tx]:
+        """A write transaction after which nothing that was remembered is believed.
+
+        `forget`: the change may end tokens or change what they say, so other services must ask again too.
+        """
+        async with self.db.write() as tx:
+            yield tx
+        self.memory.clear()
+        if not self._alone:
+            await self.bus.fanout(ctx, "keystone", "changed")
+        if forget:
+            await self.bus.fanout(ctx, "token-cache", "forget")
+
+    async def changed(self, ctx: Context) -> None:
+        """Another process changed identity data (fanout on the topic "keystone")."""
+        self.memory.clear()
+
+    async def rotate_keys(self, ctx: Context) -> int:
+        """Replace the key that signs tokens (bus call "rotate_keys" on the topic "keystone").  Tokens live on:
+        the old keys are kept for as long as one could still be alive, if rotations are an expiry apart."""
+        return self.token_keys.rotate()
+
+    def enforce(self, ctx: Context, rule: str, target: Mapping[str, Any] | None = None) -> None:
+        """Raises Forbidden unless the caller may do `identity:<rule>` to `target`."""
+        self.policy.enforce(f"identity:{rule}", ctx.identity, target)
+
+    def allows(self, ctx: Context, rule: str, target: Mapping[str, Any] | None = None) -> bool:
+        return self.policy.check(f"identity:{rule}", ctx.identity, target)
