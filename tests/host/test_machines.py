@@ -165,6 +165,21 @@ async def test_machines_and_dhcp_outlive_the_host_process(host: Host) -> None:
         await exits.close()
 
 
+async def test_a_machine_that_was_started_but_not_recorded_is_taken_up(host: Host) -> None:
+    await make_image(host)
+    spec = await make_spec(host)
+    info = await host.client.ensure_machine(spec)
+    await host.kill()
+    host.paths.machine(spec.server_id).pid.unlink()
+    await host.start()
+    assert (await host.client.ensure_machine(spec)).pid == info.pid
+    await host.client.remove_machine(spec.server_id)
+    assert info.pid is not None
+    # it was an orphan, so its last remains are for init to collect
+    stat = processes.read_stat(info.pid)
+    assert stat is None or stat.state == "Z"
+
+
 async def test_a_pid_of_another_process_is_not_ours(host: Host) -> None:
     await make_image(host)
     spec = await make_spec(host)

@@ -111,6 +111,18 @@ def test_a_dead_dnsmasq_is_started_again(cloud: str, state: StatePaths) -> None:
         assert guest.dhcp(1) is not None
 
 
+def test_a_dnsmasq_that_was_started_but_not_recorded_is_replaced(cloud: str, state: StatePaths) -> None:
+    wish = network(port(10, ANY_EGRESS))
+    networks.apply(cloud, state, [wish], full=True)
+    old = dhcp.running(state.network(wish.network_id))
+    assert old is not None
+    (state.network(wish.network_id) / "started.json").unlink()
+    assert not networks.apply(cloud, state, [wish], full=True).networks[0].error
+    assert not old.alive
+    with TapGuest(cloud, wish.network_id, wish.ports[0]) as guest:
+        assert guest.dhcp(1) is not None
+
+
 def test_dnsmasq_does_not_run_as_root(cloud: str, state: StatePaths) -> None:
     wish = network()
     networks.apply(cloud, state, [wish], full=True)

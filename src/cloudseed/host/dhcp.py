@@ -21,7 +21,7 @@ from pathlib import Path
 
 import msgspec
 
-from cloudseed.host import binaries, netns, processes
+from cloudseed.host import binaries, netns, processes, strays
 from cloudseed.host.errors import HostError
 from cloudseed.host.links import BRIDGE
 from cloudseed.host.paths import check_ip, check_mac
@@ -161,6 +161,10 @@ def sync(namespace: str, directory: Path, wish: NetworkWish) -> bool:
             return bool(changed)
     if started is not None:
         processes.end(started.process, grace_s=2.0)
+    # one that a killed predecessor started but did not record would hold the port
+    for pid, program in strays.in_namespaces([namespace]):
+        if program == "dnsmasq":
+            strays.end(pid)
     log = directory / "dnsmasq.log"
     log.unlink(missing_ok=True)
     record = netns.run_with_only(namespace, directory, _SEEN_AT, lambda: processes.spawn(argv, log=log, umask=0o022))

@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from cloudseed.host import disks, processes, qemu_command
+from cloudseed.host import disks, processes, qemu_command, strays
 from cloudseed.host.errors import HostError, from_os_error
 from cloudseed.host.launch import Launcher
 from cloudseed.host.paths import StatePaths
@@ -65,9 +65,16 @@ class Machines:
         self._farewells: set[asyncio.Task[None]] = set()
 
     async def adopt(self) -> None:
-        """Take up the machines that run already."""
-        for server_id in self.server_ids():
-            record = processes.load(self._paths.machine(server_id).pid)
+        """Take up the machines that run already, those that a killed predecessor did not record among them."""
+        server_ids = self.server_ids()
+        found = strays.machines(server_ids)
+        for server_id in server_ids:
+            pid_file = self._paths.machine(server_id).pid
+            record = processes.load(pid_file)
+            if server_id in found and (record is None or not record.alive):
+                record = strays.record(found[server_id])
+                if record is not None:
+                    processes.save(pid_file, record)
             if record is not None and record.alive:
                 with contextlib.suppress(HostError):  # it ended meanwhile, or its monitor is busy
                     await self._take_up(server_id, record)

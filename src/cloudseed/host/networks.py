@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-from cloudseed.host import binaries, dhcp, firewall, links, netns, processes
+from cloudseed.host import binaries, dhcp, firewall, links, netns, processes, strays
 from cloudseed.host.errors import HostError, from_os_error
 from cloudseed.host.paths import StatePaths, check_cidr, check_mac, check_uuid, namespace_name, tap_name
 from cloudseed.host.records import ApplyResult, NetworkStatus, NetworkWish, PortStatus
@@ -55,6 +55,8 @@ def remove_others(cloud: str, paths: StatePaths, keep: set[str]) -> list[str]:
                 dhcp.stop(directory)
                 shutil.rmtree(directory, ignore_errors=True)
     removed = [name for name in netns.names(f"{cloud}-net-") if name not in kept]
+    for pid, _ in strays.in_namespaces(removed):
+        strays.end(pid)
     for name in removed:
         try:
             netns.run(name, _remove_links)
