@@ -1,4 +1,4 @@
-"""Writes the archive format that Linux reads its initramfs from ("newc"; see buffer-format.rst in Linux' documentation).
+"""Writes the archive format that Linux reads its initramfs from ("newc", in Linux' `buffer-format.rst`).
 
 Written here because it is thirty lines, gives the same bytes each time, and can hold what an unprivileged
 builder cannot put on its own disk: files of root.

@@ -66,7 +66,7 @@ def make(unpacked: Path, work: Path, initramfs: bytes, root: list[Entry]) -> Pat
 
 def to_qcow2(raw: Path, target: Path) -> None:
     """Convert to qcow2: no holes to carry, and what clouds expect."""
-    argv = ["qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, target]
+    argv: list[str | Path] = ["qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, target]
     run_tool(argv, doing="converting the disk to qcow2", package="qemu-utils")
 
 

@@ -52,9 +52,10 @@ SHADOW = (
 
 _DIRECTORIES = (
     "dev", "etc", "home", "mnt", "proc", "root", "run", "sys", "tmp", "usr", "var",
-    "etc/dropbear", "usr/bin", "usr/sbin", "usr/lib", "usr/lib64", "var/lib", "var/lib/cloudseed", "var/log", "var/tmp",
+    "etc/dropbear", "usr/bin", "usr/lib", "usr/lib64", "var/lib", "var/lib/cloudseed", "var/log", "var/tmp",
 )  # fmt: skip
-_MERGED = {"bin": "usr/bin", "sbin": "usr/sbin", "lib": "usr/lib", "lib64": "usr/lib64"}
+# one directory of programs: a user whose PATH has no sbin finds ip and mkfs.ext4 too
+_MERGED = {"bin": "usr/bin", "sbin": "usr/bin", "usr/sbin": "bin", "lib": "usr/lib", "lib64": "usr/lib64"}
 _BUSYBOX = "usr/bin/busybox"
 
 
@@ -133,12 +134,8 @@ def busybox_links(unpacked: Path) -> list[str]:
     text = run_tool(
         [find(unpacked, "busybox"), "--list-full"], doing="listing busybox's commands", package="busybox-static"
     )
-    links = {"usr/sbin/init"}
-    for line in text.split():
-        place, _, name = line.rpartition("/")
-        if name not in unwanted:
-            links.add(f"usr/{'sbin' if place.endswith('sbin') else 'bin'}/{name}")
-    return sorted(links)
+    names = {line.rpartition("/")[2] for line in text.split()}
+    return [f"usr/bin/{name}" for name in sorted(names - unwanted | {"init"})]
 
 
 def _programs(unpacked: Path) -> list[Entry]:
@@ -148,15 +145,16 @@ def _programs(unpacked: Path) -> list[Entry]:
     }
     entries = []
     # asked for by name at run time, when busybox or a program resolves host names
-    waiting = [name for name in ("libnss_dns.so.2", "libnss_files.so.2", "libresolv.so.2") if name in libraries]
+    resolver = ("libnss_dns.so.2", "libnss_files.so.2", "libresolv.so.2")
+    waiting: list[str] = [name for name in resolver if name in libraries]
     for name in PROGRAMS:
         content = find(unpacked, name).read_bytes()
-        entries.append(file(f"usr/sbin/{name}", content, 0o755))
+        entries.append(file(f"usr/bin/{name}", content, 0o755))
         waiting += needed_libraries(content)
         if (loader := interpreter(content)) is not None:
             found = libraries[Path(loader).name].resolve()
             entries.append(file(f"usr/lib64/{Path(loader).name}", found.read_bytes(), 0o755))
-    entries += [symlink(f"usr/sbin/{name}", target) for name, target in PROGRAM_LINKS.items()]
+    entries += [symlink(f"usr/bin/{name}", target) for name, target in PROGRAM_LINKS.items()]
     done: set[str] = set()
     while waiting:
         name = waiting.pop()
