@@ -146,6 +146,8 @@ class LocalTransport:
         raw_headers.append((b"host", b"localhost"))
         if isinstance(body, bytes):
             raw_headers.append((b"content-length", str(len(body)).encode()))
+        elif body is not None and not any(k == b"content-length" for k, _ in raw_headers):
+            raw_headers.append((b"transfer-encoding", b"chunked"))  # as it would be over a socket
         full = prefix.rstrip("/") + path
         scope = {
             "type": "http",
