@@ -1,0 +1,1 @@
+"""Swift's HTTP surface: one file a resource."""
