@@ -21,7 +21,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 import sqlalchemy as sa
@@ -34,6 +34,7 @@ from cloudseed.kernel.errors import NoSpace
 _dirty: contextvars.ContextVar[set[Database] | None] = contextvars.ContextVar("dirty_databases", default=None)
 
 Statement = Executable
+Columns: TypeAlias = tuple[Any, ...]  # of a row: any number, of any type
 
 
 class Json(sa.TypeDecorator[Any]):
@@ -76,13 +77,13 @@ class Tx:
 
     async def execute(
         self, statement: Statement, parameters: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None
-    ) -> CursorResult[Any]:
+    ) -> CursorResult[*Columns]:
         return self._connection.execute(statement, parameters)
 
-    async def all(self, statement: Statement) -> Sequence[Row[Any]]:
+    async def all(self, statement: Statement) -> Sequence[Row[*Columns]]:
         return self._connection.execute(statement).all()
 
-    async def first(self, statement: Statement) -> Row[Any] | None:
+    async def first(self, statement: Statement) -> Row[*Columns] | None:
         return self._connection.execute(statement).first()
 
     async def scalar(self, statement: Statement) -> Any:
