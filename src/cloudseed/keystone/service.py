@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from cloudseed.kernel.http import faults
 from cloudseed.kernel.http.app import make_app
 from cloudseed.kernel.http.edge import Mount
 from cloudseed.kernel.periodic import Loop
 from cloudseed.kernel.runtime import Environment, Service
 from cloudseed.keystone import revocations
-from cloudseed.keystone.api.auth import TokensResource
-from cloudseed.keystone.api.versions import VersionResource, VersionsResource
 from cloudseed.keystone.bootstrap import bootstrap
 from cloudseed.keystone.keys import KeyRepository
 from cloudseed.keystone.models import metadata
 from cloudseed.keystone.passwords import Passwords
 from cloudseed.keystone.policies import RULES
+from cloudseed.keystone.routes import routes
 from cloudseed.keystone.state import Keystone
 from cloudseed.keystone.validation import LocalValidator
-
-
-def routes(ks: Keystone) -> dict[str, Any]:
-    """URI template -> resource."""
-    return {
-        "/": VersionsResource(ks),
-        "/v3": VersionResource(ks),
-        "/v3/auth/tokens": TokensResource(ks),
-    }
 
 
 def build(env: Environment) -> Service:

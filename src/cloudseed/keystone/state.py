@@ -8,10 +8,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
+import sqlalchemy as sa
+
 from cloudseed.kernel.bus import Bus
 from cloudseed.kernel.config import Config
 from cloudseed.kernel.context import Context
 from cloudseed.kernel.db import Database, Tx
+from cloudseed.kernel.errors import CloudseedError, Conflict
 from cloudseed.kernel.policy import Policy
 from cloudseed.keystone.keys import KeyRepository
 from cloudseed.keystone.passwords import Passwords
@@ -81,13 +84,21 @@ class Keystone:
         self._alone = alone  # no other process serves keystone
 
     @asynccontextmanager
-    async def changing(self, ctx: Context, *, forget: bool = True) -> AsyncIterator[Tx]:
+    async def changing(self, ctx: Context, *, forget: bool = True,
+                       conflict: CloudseedError | None = None) -> AsyncIterator[Tx]:
         """A write transaction after which nothing that was remembered is believed.
 
         `forget`: the change may end tokens or change what they say, so other services must ask again too.
+        `conflict`: raised when the database refuses a duplicate, or a reference to what is not there (or no more).
         """
-        async with self.db.write() as tx:
-            yield tx
+        try:
+            async with self.db.write() as tx:
+                yield tx
+        except sa.exc.IntegrityError as exc:
+            if conflict is None:
+                raise Conflict("The request conflicts with a change that was made at the same time; try again.",
+                               detail=str(exc)) from exc
+            raise conflict from exc
         self.memory.clear()
         if not self._alone:
             await self.bus.fanout(ctx, "keystone", "changed")

@@ -6,9 +6,13 @@ import msgspec
 
 from cloudseed.kernel.http.app import Response
 from cloudseed.kernel.http.request import Request
-from cloudseed.keystone.api.resource import Resource
+from cloudseed.keystone import access, catalog, projects
+from cloudseed.keystone.api.domains import domain_view
+from cloudseed.keystone.api.projects import project_view
+from cloudseed.keystone.api.resource import Resource, link, set_list
 from cloudseed.keystone.authentication import AuthenticationRequest, authenticate
-from cloudseed.keystone.errors import TokenNotFound
+from cloudseed.keystone.errors import Forbidden, TokenNotFound
+from cloudseed.keystone.lists import parse_filters
 from cloudseed.keystone.meanings import Meaning
 from cloudseed.keystone.revocations import revoke_token
 from cloudseed.keystone.validation import validate
@@ -65,3 +69,38 @@ class TokensResource(Resource):
         self.ks.enforce(req.ctx, "revoke_token", _target(meaning))
         await revoke_token(self.ks, req.ctx, meaning.claims.audit_ids[0])
         resp.status = 204
+
+
+class AuthProjectsResource(Resource):
+    async def on_get(self, req: Request, resp: Response) -> None:
+        self.ks.enforce(req.ctx, "get_auth_projects")
+        filters = parse_filters(req, ("name", "domain_id", "enabled"))
+        rows = await access.own_projects(self.ks, req.ctx, filters)
+        tags = await projects.tags_of(self.ks, [row.id for row in rows])
+        set_list(req, resp, "projects", [project_view(req, row, tags.get(row.id, [])) for row in rows], filters)
+
+
+class AuthDomainsResource(Resource):
+    async def on_get(self, req: Request, resp: Response) -> None:
+        self.ks.enforce(req.ctx, "get_auth_domains")
+        filters = parse_filters(req, ("name", "enabled"))
+        rows = await access.own_domains(self.ks, req.ctx, filters)
+        tags = await projects.tags_of(self.ks, [row.id for row in rows])
+        set_list(req, resp, "domains", [domain_view(req, row, tags.get(row.id, [])) for row in rows], filters)
+
+
+class AuthSystemResource(Resource):
+    async def on_get(self, req: Request, resp: Response) -> None:
+        self.ks.enforce(req.ctx, "get_auth_system")
+        resp.media = {"system": [{"all": True}] if await access.has_system(self.ks, req.ctx) else [],
+                      "links": link(req, "auth/system")}
+
+
+class AuthCatalogResource(Resource):
+    async def on_get(self, req: Request, resp: Response) -> None:
+        self.ks.enforce(req.ctx, "get_auth_catalog")
+        identity = req.ctx.identity
+        if not (identity.project_id or identity.domain_id or identity.system):
+            raise Forbidden("An unscoped token has no catalogue.")
+        resp.media = {"catalog": await catalog.catalog_for(self.ks, identity.project_id, identity.user_id),
+                      "links": link(req, "auth/catalog")}
