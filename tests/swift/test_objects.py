@@ -49,7 +49,8 @@ async def test_put_get_head_delete(box: Account) -> None:
         await box(method, "/box/a/b", 404)
 
 
-@pytest.mark.parametrize("name", ["x", "a/b/c", "dir/", "/lead", "a//b", "ü€😀", "sp ace", "100%", "x#y", ".", "..", "\x01"])
+@pytest.mark.parametrize("name", ["x", "a/b/c", "dir/", "/lead", "a//b", "ü€😀", "sp ace", "100%", "x#y", ".", "..",
+                                  "\x01"])
 async def test_any_name(box: Account, name: str) -> None:
     await box("PUT", f"/box/{name}", 201, body=name.encode())
     assert (await box("GET", f"/box/{name}", 200)).body == name.encode()
@@ -103,7 +104,7 @@ async def test_a_full_disk_is_507_and_leaves_nothing(cloud: Cloud, box: Account,
             raise OSError(errno.ENOSPC, "no space")
         return real(fd, data)
 
-    monkeypatch.setattr("cloudseed.swift.files.os.write", full)
+    monkeypatch.setattr("cloudseed.kernel.files.os.write", full)
     answer = await box("PUT", "/box/o", 507, body=os.urandom(1 << 20))
     assert b"no space left" in answer.body
     monkeypatch.undo()

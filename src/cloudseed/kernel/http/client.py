@@ -112,6 +112,7 @@ class ServiceSession:
         self._names = names  # service type -> the callee's name in flows
         self._token = ""
         self._token_until = 0.0
+        self._project_id = ""
         self._token_lock = asyncio.Lock()
 
     async def request(
@@ -207,12 +208,18 @@ class ServiceSession:
                 f"{self.part} cannot authenticate to keystone as {who.username}.", detail=reason_of(response.body)
             )
         self._token = response.headers["x-subject-token"]
+        self._project_id = response.json()["token"]["project"]["id"]
         # an hour's token is replaced some minutes early, so that none expires on its way
         self._token_until = time.time() + 1800.0
 
     async def own_token(self, ctx: Context) -> str:
         """The part's own token, for calls that must carry it elsewhere."""
         return await self._own_token(ctx)
+
+    async def own_project(self, ctx: Context) -> str:
+        """The id of the part's own project (glance's account in the object store is named by it)."""
+        await self._own_token(ctx)
+        return self._project_id
 
     async def _send(
         self,
