@@ -50,6 +50,8 @@ def state(tmp_path: Path, cloud: str) -> Iterator[StatePaths]:
 class Host:
     """A running host process and a client of it."""
 
+    cache = Path("/nonexistent")
+
     def __init__(self, cloud: str, paths: StatePaths, uid: int = 0) -> None:
         self.cloud = cloud
         self.paths = paths
@@ -69,7 +71,7 @@ class Host:
             f"--uid={self.uid}",
             f"--gid={self.uid}",
             stdout=asyncio.subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": str(SOURCE)},
+            env={**os.environ, "PYTHONPATH": str(SOURCE), "CLOUDSEED_CACHE": str(self.cache)},
         )
         assert self.process.stdout is not None
         line = await asyncio.wait_for(self.process.stdout.readline(), 20)
@@ -91,6 +93,18 @@ class Host:
             if self.process.returncode is None:
                 await self.kill()
                 pytest.fail("the host process did not end within 10 s of SIGTERM")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_probe(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Acceleration is probed once for all tests: it takes seconds where it hangs."""
+    Host.cache = tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def image_cache() -> Path:
+    """Where guest images are cached, between runs as well: to build one takes longer than all tests here."""
+    return Path(os.environ.get("CLOUDSEED_CACHE") or "/var/cache/cloudseed")
 
 
 @pytest.fixture

@@ -61,8 +61,8 @@ class Exits:
         async for event in host.client.watch():
             self._queue.put_nowait(event)
 
-    async def next(self) -> MachineExited:
-        return await asyncio.wait_for(self._queue.get(), 5)
+    async def next(self, timeout_s: float = 5) -> MachineExited:
+        return await asyncio.wait_for(self._queue.get(), timeout_s)
 
     async def close(self) -> None:
         self._task.cancel()
@@ -300,19 +300,3 @@ async def test_a_stray_process_is_found(host: Host) -> None:
     found = await host.client.get_inventory()
     assert len(found.strays) == 1
     assert "dnsmasq" in found.strays[0]
-
-
-async def test_a_console_that_grows_is_cut(host: Host) -> None:
-    from cloudseed.host.facts import Facts
-    from cloudseed.host.launch import Launcher
-    from cloudseed.host.machines import Machines
-
-    await make_image(host)
-    spec = await make_spec(host)
-    console = host.paths.machine(spec.server_id).console_log
-    console.write_bytes(b"old " * MIB + b"latest words")
-    launcher = Launcher(host.cloud, host.paths, 0, 0)
-    machines = Machines(host.paths, launcher, Facts(host.cloud, host.paths).accel, lambda *_: None)
-    machines.trim_consoles()
-    assert console.stat().st_size == 512 * 1024
-    assert console.read_bytes().endswith(b"latest words")

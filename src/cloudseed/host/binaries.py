@@ -7,6 +7,7 @@ import shutil
 
 from cloudseed.host.errors import HostError
 
+SEARCH_PATH = f"{os.defpath}:/usr/local/sbin:/usr/sbin:/sbin"
 _PACKAGES = {
     "qemu-system-x86_64": "qemu-system-x86",
     "qemu-img": "qemu-utils",
@@ -17,7 +18,7 @@ _PACKAGES = {
 
 def find(name: str) -> str:
     """The program's full path; `missing_binary` names the package to install."""
-    path = shutil.which(name, path=f"{os.defpath}:/usr/local/sbin:/usr/sbin:/sbin")
+    path = shutil.which(name, path=SEARCH_PATH)
     if path is None:
         package = _PACKAGES[name]
         raise HostError(

@@ -22,8 +22,10 @@ _GIB = 1024**3
 class Facts:
     """Facts of the host; what is costly to find out (acceleration, QEMU's version) is asked once."""
 
-    def __init__(self, cloud: str, paths: StatePaths) -> None:
+    def __init__(self, cloud: str, paths: StatePaths, cache: Path | None = None) -> None:
+        """`cache` keeps the probe's finding for all clouds of this machine; the state directory if null."""
         self._cloud = cloud
+        self._cache = cache or paths.cache
         self._paths = paths
         self._accel: tuple[Literal["kvm", "tcg"], str] | None = None
         self._qemu_version: str | None = None
@@ -69,8 +71,7 @@ class Facts:
             probe = importlib.import_module("cloudseed.host.acceleration").probe
         except ImportError:
             return "tcg", "there is no probe, so hardware virtualization is not trusted"
-        self._paths.cache.mkdir(mode=0o700, exist_ok=True)
-        found = await probe(self._paths.cache)
+        found = await probe(self._cache)
         return found.name, found.reason
 
 

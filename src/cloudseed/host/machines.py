@@ -29,8 +29,6 @@ from cloudseed.host.records import DiskInfo, DiskSpec, MachineInfo, MachineSpec,
 
 _START_TIMEOUT_S = 20.0
 _UNPLUG_TIMEOUT_S = 15.0
-_CONSOLE_MAX_BYTES = 1024 * 1024
-_CONSOLE_KEEP_BYTES = 512 * 1024
 
 
 class _Running:
@@ -68,6 +66,7 @@ class Machines:
         """Take up the machines that run already, those that a killed predecessor did not record among them."""
         server_ids = self.server_ids()
         found = strays.machines(server_ids)
+        taking_up = []
         for server_id in server_ids:
             pid_file = self._paths.machine(server_id).pid
             record = processes.load(pid_file)
@@ -76,8 +75,11 @@ class Machines:
                 if record is not None:
                     processes.save(pid_file, record)
             if record is not None and record.alive:
-                with contextlib.suppress(HostError):  # it ended meanwhile, or its monitor is busy
-                    await self._take_up(server_id, record)
+                taking_up.append(self._take_up(server_id, record))
+        for result in await asyncio.gather(*taking_up, return_exceptions=True):
+            # a HostError: it ended meanwhile, or it runs and its monitor does not answer
+            if isinstance(result, BaseException) and not isinstance(result, HostError):
+                raise result
 
     async def close(self) -> None:
         """Let go of the machines; they run on."""
@@ -229,19 +231,6 @@ class Machines:
             if used and self.info(server_id).running:
                 raise HostError("conflict", f"disk {name} is in use by running server {server_id}: detach it")
             disks.remove(self._paths, server_id, name)
-
-    def trim_consoles(self) -> None:
-        """Cut the consoles that grew too long to their latest part.  QEMU appends, so it writes on."""
-        for server_id in self.server_ids():
-            path = self._paths.machine(server_id).console_log
-            with contextlib.suppress(FileNotFoundError):
-                if path.stat().st_size > _CONSOLE_MAX_BYTES:
-                    with open(path, "rb+", buffering=0) as file:
-                        file.seek(-_CONSOLE_KEEP_BYTES, os.SEEK_END)
-                        kept = file.read()
-                        file.truncate(0)
-                    with open(path, "ab", buffering=0) as file:
-                        file.write(kept)
 
     # ---- one machine's end
 

@@ -174,6 +174,11 @@ class StatePaths:
         return self.root / "volumes"
 
     @property
+    def metadata_socket(self) -> Path:
+        """Where the control process answers guests' questions to 169.254.169.254; see `metadata.py`."""
+        return self.root / "metadata.sock"
+
+    @property
     def cache(self) -> Path:
         """Results of probes."""
         return self.root / "host-cache"

@@ -23,12 +23,13 @@ from typing import Any
 
 import msgspec
 
-from cloudseed.host import config_drive, disks, images, inventory, networks, processes
+from cloudseed.host import config_drive, disks, images, inventory, logs, networks, processes
 from cloudseed.host import records as r
 from cloudseed.host.errors import HostError, from_os_error
 from cloudseed.host.facts import Facts
 from cloudseed.host.launch import Launcher
 from cloudseed.host.machines import Machines
+from cloudseed.host.metadata import MetadataRelay
 from cloudseed.host.paths import StatePaths, check_cloud_name
 from cloudseed.host.wire import frame, read_frame, short_address
 
@@ -39,14 +40,15 @@ _TRIM_INTERVAL_S = 15.0
 class HostServer:
     """One cloud's host process over one state directory."""
 
-    def __init__(self, cloud: str, state: Path, control_uid: int, control_gid: int) -> None:
+    def __init__(self, cloud: str, state: Path, control_uid: int, control_gid: int, cache: Path | None = None) -> None:
         self._cloud = check_cloud_name(cloud)
         self._paths = StatePaths(state.absolute())
         self._control = (control_uid, control_gid)
-        self._facts = Facts(cloud, self._paths)
+        self._facts = Facts(cloud, self._paths, cache)
         self._launcher = Launcher(cloud, self._paths, control_uid, control_gid)
         self._machines = Machines(self._paths, self._launcher, self._facts.accel, self._tell_exit)
         self._networks = asyncio.Lock()
+        self._metadata = MetadataRelay(cloud, self._paths.metadata_socket)
         self._watchers: set[asyncio.StreamWriter] = set()
         self._connections: set[asyncio.Task[None]] = set()
 
@@ -55,7 +57,9 @@ class HostServer:
         self._prepare()
         await self._machines.adopt()
         server = await asyncio.start_unix_server(self._accept, sock=self._bind(socket_path))
-        trimming = asyncio.create_task(self._trim(), name="trim-consoles")
+        trimming = asyncio.create_task(self._trim(), name="trim-logs")
+        # the first machine shall not wait for the probe, which takes seconds where hardware virtualization hangs
+        probing = asyncio.create_task(self._facts.accel(), name="probe-acceleration")
         ready()
         try:
             stopping = asyncio.create_task(stop.wait())
@@ -65,11 +69,13 @@ class HostServer:
                 trimming.result()  # a task that ends on its own has failed: say why and stop
         finally:
             trimming.cancel()
+            probing.cancel()
             server.close()
             for task in list(self._connections):
                 task.cancel()
-            await asyncio.gather(trimming, *self._connections, return_exceptions=True)
+            await asyncio.gather(trimming, probing, *self._connections, return_exceptions=True)
             await server.wait_closed()
+            await self._metadata.close()
             await self._machines.close()
             socket_path.unlink(missing_ok=True)
 
@@ -178,8 +184,7 @@ class HostServer:
             case r.Purge():
                 return await self._purge()
             case r.ApplyNetworks():
-                async with self._networks:
-                    return await thread(networks.apply, self._cloud, paths, command.networks, command.full)
+                return await self._apply(command)
             case r.EnsureMachine():
                 return await machines.ensure(command.spec)
             case r.StopMachine():
@@ -225,6 +230,14 @@ class HostServer:
                 self._watchers.add(writer)
                 return None
 
+    async def _apply(self, command: r.ApplyNetworks) -> r.ApplyResult:
+        async with self._networks:
+            result = await asyncio.to_thread(networks.apply, self._cloud, self._paths, command.networks, command.full)
+            failed = {status.network_id for status in result.networks if status.error}
+            applied = [wish for wish in command.networks if wish.network_id not in failed]
+            await self._metadata.sync(applied, command.full)
+            return result
+
     def _write_config_drive(self, server_id: str, files: dict[str, bytes]) -> None:
         data = config_drive.build(files)
         machine = self._launcher.directory(server_id)
@@ -232,6 +245,7 @@ class HostServer:
 
     async def _purge(self) -> None:
         async with self._networks:
+            await self._metadata.close()
             for server_id in self._machines.server_ids():
                 await self._machines.remove(server_id)
             await asyncio.to_thread(inventory.purge, self._cloud, self._paths)
@@ -247,7 +261,7 @@ class HostServer:
     async def _trim(self) -> None:
         while True:
             await asyncio.sleep(_TRIM_INTERVAL_S)
-            await asyncio.to_thread(self._machines.trim_consoles)
+            await asyncio.to_thread(logs.trim, self._paths)
 
 
 def _request_id(body: bytes | None) -> int:
@@ -269,7 +283,8 @@ async def serve(cloud: str, state: Path, socket_path: Path, uid: int, gid: int) 
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    server = HostServer(cloud, state, uid, gid)
+    cache = os.environ.get("CLOUDSEED_CACHE")
+    server = HostServer(cloud, state, uid, gid, Path(cache) if cache else None)
     await server.run(socket_path, lambda: print("ready", flush=True), stop)
 
 
