@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import compileall
+import hashlib
 import os
+import py_compile
 import shutil
 import subprocess
 import sys
@@ -132,11 +135,23 @@ def _prepare(state: Path, uid: int) -> None:
 
 def _snapshot(state: Path) -> None:
     """A copy of the program for the running cloud: the checkout may be unreadable to its user, and edits or a
-    `git pull` must not reach into what runs."""
+    `git pull` must not reach into what runs.  Compiled once, since its user may not write there."""
     source, target = Path(cloudseed.__file__).parent, state / "program"
+    files = sorted(path for path in source.rglob("*") if path.is_file() and path.suffix != ".pyc")
+    stats = [(str(path.relative_to(source)), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    digest = hashlib.blake2b(repr(stats).encode(), digest_size=16).hexdigest()
+    mark = target / ".digest"
+    if mark.exists() and mark.read_text() == digest:
+        return
     fresh = state / "program.new"
     shutil.rmtree(fresh, ignore_errors=True)
     shutil.copytree(source, fresh / "cloudseed", ignore=shutil.ignore_patterns("__pycache__"))
+    prefix, sys.pycache_prefix = sys.pycache_prefix, None
+    try:
+        compileall.compile_dir(fresh, quiet=2, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+    finally:
+        sys.pycache_prefix = prefix
+    (fresh / ".digest").write_text(digest)
     for path in (fresh, *fresh.rglob("*")):
         path.chmod(0o755 if path.is_dir() else 0o644)
     shutil.rmtree(target, ignore_errors=True)
@@ -153,7 +168,6 @@ def _spawn(
             "PATH": os.environ.get("PATH", "") + ":/usr/sbin:/sbin",
             "PYTHONPATH": str(source),
             "LANG": "C.UTF-8",
-            "PYTHONDONTWRITEBYTECODE": "1",
             "HOME": str(state),
             "MALLOC_ARENA_MAX": "2",
             "CLOUDSEED_CACHE": os.environ.get("CLOUDSEED_CACHE", ""),

@@ -35,7 +35,8 @@ async def serve(config: Config) -> None:
     if config.driver == "auto":
         config.driver = "qemu" if socket.exists() else "fake"
     env = Environment(config, host=host)
-    runtime = Runtime(env, [importlib.import_module(f"cloudseed.{name}.service").build for name in SERVICES])
+    names = config.services.split(",") if config.services else SERVICES
+    runtime = Runtime(env, [importlib.import_module(f"cloudseed.{name}.service").build for name in names])
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -25,6 +25,7 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     address: str = "127.0.0.1"  # where the API listens
     port: int = 8080
     region: str = "RegionOne"
+    services: str = ""  # which services run here, by comma; empty for all
     host: str = "localhost"  # this machine's name as a compute and network host
     name: str = ""  # short name of this cloud, prefix of namespaces and links; by default made from `state`
     driver: str = "auto"  # nova's hypervisor driver: qemu, fake, or auto (qemu where root and QEMU are there)
