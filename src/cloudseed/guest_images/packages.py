@@ -80,6 +80,19 @@ def resolve(seeds: Iterable[str], metapackages: Iterable[str], follow: Callable[
     return sorted((p for name, p in found.items() if name not in metapackages), key=lambda p: p.name)
 
 
+def apt_state_key() -> str:
+    """A digest of what apt's answers depend on: its lists and its configuration, by name, size and date."""
+    digest = hashlib.sha256()
+    for root in (Path("/var/lib/apt/lists"), Path("/etc/apt"), Path("/var/lib/dpkg/arch")):
+        for path in [root, *sorted(root.rglob("*"))]:
+            # apt locks its lists when it reads them, and clears its workplace
+            if path.name in ("lock", "partial", "auxfiles") or path.is_dir() or not path.exists():
+                continue
+            status = path.stat()
+            digest.update(f"{path} {status.st_size} {status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
 def download(packages: list[Package], directory: Path) -> list[Path]:
     """Bring the packages' files into the directory, unless they are there and whole; return their paths."""
     directory.mkdir(parents=True, exist_ok=True)

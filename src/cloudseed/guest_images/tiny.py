@@ -15,21 +15,25 @@ import asyncio
 import contextlib
 import fcntl
 import hashlib
+import json
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from cloudseed.guest_images import cpio, disk, root_tree
 from cloudseed.guest_images.errors import BuildError
-from cloudseed.guest_images.packages import Package, download, resolve, unpack
+from cloudseed.guest_images.packages import Package, apt_state_key, download, resolve, unpack
 
 # From these the image and the tools that make it come; their libraries follow.
 PACKAGES = ("busybox-static", "dropbear-bin", "e2fsprogs", "mtools", "syslinux", "syslinux-common")
 # Stands for the kernel package of the day.  The "cloud" flavour is the one without drivers for real hardware.
 KERNEL_METAPACKAGE = "linux-image-cloud-amd64"
+
+# Images that stay: more than one, for another checkout may use the same cache.
+KEPT_IMAGES = 3
 
 Progress = Callable[[str], None]
 
@@ -55,7 +59,7 @@ def build_tiny(cache_dir: Path, progress: Progress = lambda step: None) -> Path:
     images.mkdir(parents=True, exist_ok=True)
     with _lock(images / ".lock", progress):
         progress("asking apt for package versions")
-        packages = resolve(PACKAGES, [KERNEL_METAPACKAGE], follow=_is_building_material)
+        packages = _resolve_once(images / "resolved.json")
         sources = source_key()
         target = images / f"tiny-{sources}-{package_key(packages)}.qcow2"
         if target.exists():
@@ -71,7 +75,7 @@ def build_tiny(cache_dir: Path, progress: Progress = lambda step: None) -> Path:
             return older[-1]
         with tempfile.TemporaryDirectory(prefix="build-", dir=images) as name:
             _build(Path(name), files, target, progress)
-        _forget_old(images / "packages", packages)
+        _forget_old(images, packages)
         return target
 
 
@@ -103,6 +107,22 @@ def package_key(packages: list[Package]) -> str:
     return hashlib.sha256("\n".join(package.sha256 for package in packages).encode()).hexdigest()[:12]
 
 
+def _resolve_once(remembered: Path) -> list[Package]:
+    """The packages, remembered for as long as apt's own data stay the same: asking apt takes seconds."""
+    key = apt_state_key()
+    try:
+        known = json.loads(remembered.read_text())
+        if known["key"] == key:
+            return [Package(**{**fields, "depends": tuple(fields["depends"])}) for fields in known["packages"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # none yet, torn, or of another version of this program: ask again
+    packages = resolve(PACKAGES, [KERNEL_METAPACKAGE], follow=_is_building_material)
+    temporary = remembered.with_suffix(".new")
+    temporary.write_text(json.dumps({"key": key, "packages": [asdict(package) for package in packages]}))
+    temporary.rename(remembered)
+    return packages
+
+
 def _is_building_material(name: str) -> bool:
     return name.startswith(("lib", "zlib", "linux-image-"))
 
@@ -130,12 +150,14 @@ def _build(work: Path, files: list[Path], target: Path, progress: Progress) -> N
         os.close(directory)
 
 
-def _forget_old(directory: Path, packages: list[Package]) -> None:
-    """Remove the downloads that no image will be made from again."""
+def _forget_old(images: Path, packages: list[Package]) -> None:
+    """Remove downloads that no image will be made from again, and all but the newest few images."""
     wanted = {package.file_name for package in packages}
-    for path in directory.glob("*.deb"):
+    for path in (images / "packages").glob("*.deb"):
         if path.name not in wanted:
             path.unlink(missing_ok=True)
+    for path in sorted(images.glob("tiny-*.qcow2"), key=lambda path: path.stat().st_mtime)[:-KEPT_IMAGES]:
+        path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
