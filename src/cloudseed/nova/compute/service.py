@@ -1,25 +1,211 @@
-"""One compute host: topic `compute.<host>`."""
+"""One compute host: it listens on `compute.<host>`, reports in, and looks after its machines.
+
+Assembled here; what it does to a server is in `host_work.py`, in which order in `worker.py`, by which driver in
+`drivers/`.  It has no database.  Its end touches no machine.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
 from typing import Any
 
+from cloudseed.host.paths import StatePaths
+from cloudseed.kernel.context import Context
+from cloudseed.kernel.errors import CloudseedError, NotFound
+from cloudseed.kernel.http.client import ServiceSession
+from cloudseed.kernel.periodic import Loop
 from cloudseed.kernel.runtime import Environment
+from cloudseed.nova.compute.admission import Ask, Kind
+from cloudseed.nova.compute.drivers.base import Driver
+from cloudseed.nova.compute.drivers.fake import FakeDriver
+from cloudseed.nova.compute.drivers.qemu import QemuDriver
+from cloudseed.nova.compute.host_work import HostWork
+from cloudseed.nova.compute.images import ImageCache
+from cloudseed.nova.compute.node import NodeFile
+from cloudseed.nova.compute.plugging import Plugs
+from cloudseed.nova.compute.publishing import Publisher
+from cloudseed.nova.compute.reconcile import Action, Mend, decide
+from cloudseed.nova.compute.resources import Resources
+from cloudseed.nova.compute.worker import ServerWorker
+
+log = logging.getLogger(__name__)
+REPORT_S = 10.0
+RECONCILE_S = 60.0
+RECONCILE_AGAIN_S = 3.0
+SOFT_TIMEOUT_S = 60.0
 
 
 class ComputeService:
     """The machines of one host, driven by `driver`."""
 
-    def __init__(self, env: Environment, host_name: str, driver: Any) -> None:
+    def __init__(self, env: Environment, host_name: str, driver: Driver,
+                 session: ServiceSession | None = None) -> None:
         self.host = host_name
+        self.driver = driver
+        self._session = session or env.session("nova-compute", "nova")
+        self._bus = env.bus("nova-compute")
+        self._node = NodeFile(_directory(env, host_name), host_name)
+        self.node_id = self._node.node.id
+        self._publisher = Publisher(self._bus, host_name, self.node_id)
+        self._resources = Resources(self._session, env.config, self.node_id, host_name)
+        self._plugs = Plugs()
+        images = ImageCache(self._session, env.host, env.state, host_name) if driver.needs_image else None
+        self._work = HostWork(host_name, env.config.host, self.node_id, driver, self._session, images, self._plugs,
+                              self._publisher)
+        self._workers: dict[str, ServerWorker] = {}
+        self._report_loop = Loop(f"nova-compute {host_name}: report", self._report, REPORT_S, first_delay_s=REPORT_S)
+        self._reconcile_loop = Loop(f"nova-compute {host_name}: machines", self._reconcile, RECONCILE_S)
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._unsubscribe: Callable[[], None] | None = None
 
     async def start(self) -> None:
-        """Listen, report in, look after the machines."""
+        """Listen, report in once (its failure is made good by the loop), then look after the machines."""
+        asks = {kind.value: self._asked(kind) for kind in Kind if kind not in (Kind.SYNC_NETWORK, Kind.SYNC_POWER)}
+        self._unsubscribe = self._bus.serve(f"compute.{self.host}", {
+            **asks, "external_event": self._external_event, "console_output": self._console_output,
+            "diagnostics": self._diagnostics, "look_again": self._look_again})
+        try:
+            await self._report()
+        except CloudseedError as exc:
+            log.warning("%s could not report in yet: %s", self.host, exc.message)
+            self._report_loop.hint()
+        for work in (self._report_loop.run(), self._reconcile_loop.run(), self._watch()):
+            self._spawn(work)
 
     async def stop(self) -> None:
-        """Let go of the machines (they run on)."""
+        """Let go of the machines; they run on."""
+        if self._unsubscribe is not None:
+            self._unsubscribe()
+        tasks = [*self._tasks, *(worker.task for worker in self._workers.values())]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=5)
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("nova-compute %s: a task died: %s", self.host, error, exc_info=error)
+
+    # ---- requests
+
+    def _worker(self, server_id: str) -> ServerWorker:
+        worker = self._workers.get(server_id)
+        if worker is None:
+            worker = self._workers[server_id] = ServerWorker(server_id, self._work.perform, self._forget)
+        return worker
+
+    def _forget(self, server_id: str) -> None:
+        self._workers.pop(server_id, None)
+
+    def _asked(self, kind: Kind) -> Callable[..., Awaitable[Any]]:
+        async def handle(ctx: Context, server_id: str, operation_id: str, **arguments: Any) -> Any:
+            return await self._worker(server_id).ask(ctx, Ask(kind, operation_id), arguments)
+
+        return handle
+
+    async def _external_event(self, ctx: Context, events: list[dict[str, Any]]) -> None:
+        """What neutron told nova-api: [{"name", "server_uuid", "tag", "status"}]."""
+        for event in events:
+            server_id, name = event["server_uuid"], event["name"]
+            if name == "network-vif-plugged" and event.get("status", "completed") == "completed":
+                self._plugs.plugged(server_id, event.get("tag") or "")
+            elif name in ("network-changed", "network-vif-deleted") and not self._plugs.expects(server_id):
+                self._spawn(self._quietly(ctx, server_id, Ask(Kind.SYNC_NETWORK), {}))
+
+    async def _quietly(self, ctx: Context, server_id: str, ask: Ask, arguments: dict[str, Any]) -> bool:
+        try:
+            await self._worker(server_id).ask(ctx, ask, arguments)
+        except CloudseedError as exc:
+            log.warning("%s of server %s on %s failed: %s", ask.kind, server_id, self.host, exc.message)
+            return False
+        return True
+
+    async def _console_output(self, ctx: Context, server_id: str, length: int | None = None) -> str:
+        return await self.driver.console_output(server_id, length)
+
+    async def _diagnostics(self, ctx: Context, server_id: str) -> dict[str, Any]:
+        machine = await self.driver.machine(server_id)
+        if machine is None:
+            raise NotFound(f"Server {server_id} has no machine on host {self.host}.")
+        return {"running": machine.running, "started_at": machine.started_at}
+
+    async def _look_again(self, ctx: Context) -> None:
+        self._reconcile_loop.hint()
+
+    # ---- what must stay true
+
+    async def _report(self) -> None:
+        ctx, facts = Context(), await self.driver.facts()
+        await self._publisher.report_host(ctx, facts)
+        await self._resources.report(ctx, facts)
+
+    async def _watch(self) -> None:
+        """Machines' ends, as they happen; when the source is lost, look at all machines and listen again."""
+        while True:
+            try:
+                async for exit_ in self.driver.exits():
+                    self._spawn(self._quietly(Context(), exit_.server_id, Ask(Kind.SYNC_POWER),
+                                              {"reason": exit_.reason}))
+            except CloudseedError as exc:
+                log.warning("%s cannot watch its machines now: %s", self.host, exc.message)
+            await asyncio.sleep(1.0)
+            self._reconcile_loop.hint()
+
+    async def _reconcile(self) -> None:
+        ctx = Context()
+        facts = await self.driver.facts()
+        machines = await self.driver.machines()  # before the wish: see decide
+        wish = await self._publisher.wish(ctx)
+        strangers = sorted({m.server_id for m in machines} - {server["id"] for server in wish})
+        fates = await self._publisher.fates(ctx, strangers) if strangers else {}
+        rebooted = self._node.node.boot_id not in ("", facts.boot_id)
+        actions = decide(machines, wish, fates, rebooted=rebooted)
+        done = await asyncio.gather(*(self._mend(ctx, action) for action in actions))
+        if all(done):
+            self._node.looked_after(facts.boot_id)
+        else:
+            asyncio.get_running_loop().call_later(RECONCILE_AGAIN_S, self._reconcile_loop.hint)
+
+    async def _mend(self, ctx: Context, action: Action) -> bool:
+        server_id = action.server_id
+        log.info("%s: %s server %s", self.host, action.mend, server_id)
+        match action.mend:
+            case Mend.START:
+                assert action.wish is not None
+                ask, arguments = Ask(Kind.POWER_ON), {"spec": action.wish["spec"]}
+            case Mend.STOP:
+                ask, arguments = Ask(Kind.POWER_OFF), {"soft_timeout_s": SOFT_TIMEOUT_S}
+            case Mend.TELL_OFF:
+                ask, arguments = Ask(Kind.SYNC_POWER), {"reason": "found off"}
+            case Mend.REMOVE:
+                ask, arguments = Ask(Kind.REMOVE_MACHINE), {}
+            case Mend.UNKNOWN:
+                log.warning("%s has a machine of server %s, which nobody knows: left alone", self.host, server_id)
+                return True
+        return await self._quietly(ctx, server_id, ask, arguments)
 
 
 def build_computes(env: Environment) -> list[ComputeService]:
-    """The computes of this process, as the configuration says: one, or `fake_hosts` of them."""
-    return [ComputeService(env, env.config.host, None)]
+    """The computes of this process: one over the host process, or `fake_hosts` pretended ones."""
+    config, real = env.config, env.host is not None and getattr(env.host, "real", True)
+    if config.driver == "qemu" or (config.driver == "auto" and real):
+        if env.host is None:
+            raise CloudseedError("The qemu driver needs the host process: start as root, or set driver = \"fake\".")
+        return [ComputeService(env, config.host, QemuDriver(env.host, StatePaths(env.state), config.host))]
+    # they share a token: a thousand logins for a thousand pretended hosts would measure nothing
+    session = env.session("nova-compute", "nova")
+    names = [config.host] if config.fake_hosts <= 1 else [f"{config.host}-{n + 1}" for n in range(config.fake_hosts)]
+    return [ComputeService(env, name, FakeDriver(_directory(env, name) / "machines", config), session)
+            for name in names]
+
+
+def _directory(env: Environment, host_name: str) -> Any:
+    return env.state / "nova-compute" / host_name

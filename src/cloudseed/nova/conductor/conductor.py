@@ -2,53 +2,82 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
 
 from cloudseed.kernel.context import Context
 from cloudseed.kernel.db import Tx
 from cloudseed.kernel.operations import OperationType
+from cloudseed.kernel.operations.tables import OPEN
+from cloudseed.nova.conductor.boot import Boot
+from cloudseed.nova.conductor.delete import Delete
+from cloudseed.nova.conductor.hosts import HostDesk
+from cloudseed.nova.conductor.on_host import Hosts
+from cloudseed.nova.conductor.power import Power
+from cloudseed.nova.conductor.records import change, read_server
+from cloudseed.nova.models import operation_tables
+from cloudseed.nova.server_states import TaskState
 
 if TYPE_CHECKING:
     from cloudseed.nova.service import Nova
 
-BOOT = OperationType("nova.boot", steps=())
-DELETE = OperationType("nova.delete", steps=())
-STOP = OperationType("nova.stop", steps=())
-START = OperationType("nova.start", steps=())
-REBOOT = OperationType("nova.reboot", steps=())
-
 
 class Conductor:
-    """Orders and drives; topic `conductor`."""
+    """Orders and drives the operations of servers; topic `conductor`.
+
+    The `order_` functions run inside the caller's write transaction, so that intent and record are one; after it
+    the caller casts `wake` to this topic.
+    """
 
     def __init__(self, nova: Nova) -> None:
         self._nova = nova
-        self.types: list[OperationType] = [BOOT, DELETE, STOP, START, REBOOT]
+        hosts = Hosts(nova)
+        self._boot = Boot(nova, hosts).type
+        self._delete = Delete(nova, hosts).type
+        self._power = Power(nova, hosts)
+        self._desk = HostDesk(nova)
+        self.types: list[OperationType] = [self._boot, self._delete, self._power.stop, self._power.start,
+                                           self._power.reboot]
 
     async def start(self) -> None:
         """Listen on the topic `conductor`."""
-        self._nova.conductor_bus.serve("conductor", {"wake": self._wake})
+        self._nova.conductor_bus.serve("conductor", {"wake": self._wake, **self._desk.handlers()})
 
     async def _wake(self, ctx: Context) -> None:
         self._nova.engine.wake()
 
     async def order_boot(self, tx: Tx, ctx: Context, server_id: str) -> None:
         """Boot a server that this transaction has written (vm_state building, task_state scheduling)."""
-        await self._nova.engine.submit(tx, BOOT, server_id, {}, ctx)
+        await self._nova.engine.submit(tx, self._boot, server_id, {}, ctx)
 
     async def order_delete(self, tx: Tx, ctx: Context, server_id: str) -> None:
-        """Delete: unfinished operations are cancelled, task_state becomes deleting."""
-        await self._nova.engine.cancel(tx, server_id)
-        await self._nova.engine.submit(tx, DELETE, server_id, {}, ctx)
+        """Delete: whatever else is under way is cancelled and undone first; ordered twice it is one delete."""
+        operations = operation_tables.operations
+        under_way = await tx.scalar(sa.select(sa.func.count()).where(
+            operations.c.resource_id == server_id, operations.c.kind == self._delete.kind,
+            operations.c.status.in_(OPEN)))
+        if under_way:
+            return
+        others = tuple(kind.kind for kind in self.types if kind is not self._delete)
+        await self._nova.engine.cancel(tx, server_id, kinds=others)
+        await self._order(tx, ctx, server_id, self._delete, TaskState.DELETING)
 
     async def order_stop(self, tx: Tx, ctx: Context, server_id: str) -> None:
-        """Stop; task_state becomes powering-off."""
-        await self._nova.engine.submit(tx, STOP, server_id, {}, ctx)
+        """Stop: the power button, and the plug after a while."""
+        await self._order(tx, ctx, server_id, self._power.stop, TaskState.POWERING_OFF)
 
     async def order_start(self, tx: Tx, ctx: Context, server_id: str) -> None:
-        """Start; task_state becomes powering-on."""
-        await self._nova.engine.submit(tx, START, server_id, {}, ctx)
+        await self._order(tx, ctx, server_id, self._power.start, TaskState.POWERING_ON)
 
     async def order_reboot(self, tx: Tx, ctx: Context, server_id: str, hard: bool) -> None:
-        """Reboot; task_state becomes rebooting or rebooting_hard."""
-        await self._nova.engine.submit(tx, REBOOT, server_id, {"hard": hard}, ctx)
+        """Soft: the guest shuts down, then the machine starts.  Hard: the plug."""
+        await self._order(tx, ctx, server_id, self._power.reboot,
+                          TaskState.REBOOTING_HARD if hard else TaskState.REBOOTING,
+                          {"hard": hard, "ordered_at": time.time()})
+
+    async def _order(self, tx: Tx, ctx: Context, server_id: str, kind: OperationType, task_state: TaskState,
+                     data: dict[str, Any] | None = None) -> None:
+        await change(tx, await read_server(tx, server_id), task_state=task_state.value)
+        await self._nova.engine.submit(tx, kind, server_id, data or {}, ctx)

@@ -1,18 +1,130 @@
-"""The scheduler's door: `select_destination` and `release` on the topic `scheduler`."""
+"""The scheduler's door: `select_destination` and `release` on the topic `scheduler`.
+
+    candidates from placement ─▶ filters ─▶ weighers ─▶ claim the best; lost the race: the next, then look again
+
+Work on one server is one at a time, so a release never overtakes the claim that it is to undo.  A server that
+holds a claim already (the scheduler died before it could answer) keeps it.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+import logging
+import random
+from typing import TYPE_CHECKING, Any
+
+from cloudseed.kernel.context import Context
+from cloudseed.nova.compute.spec import decode_spec
+from cloudseed.nova.scheduler import filters, weighers
+from cloudseed.nova.scheduler.claims import Claims
+from cloudseed.nova.scheduler.columns import HostPicture
+from cloudseed.nova.scheduler.errors import NoValidHost
+from cloudseed.nova.scheduler.request import Request, make_request
 
 if TYPE_CHECKING:
     from cloudseed.nova.service import Nova
+
+log = logging.getLogger(__name__)
+ROUNDS = 3  # times to look at placement's candidates anew after losing every race
+CLAIMS_PER_ROUND = 10
+
+
+class _ServerLock:
+    __slots__ = ("lock", "users")
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.users = 0
 
 
 class Scheduler:
     """Chooses and claims; topic `scheduler`."""
 
     def __init__(self, nova: Nova) -> None:
-        self._nova = nova
+        self._bus = nova.scheduler_bus
+        self._claims = Claims(nova.scheduler_session)
+        self._locks: dict[str, _ServerLock] = {}
+        self._mark: list[Any] | None = None
+        self._picture = HostPicture([])
+        self._random = random.Random()  # noqa: S311 - spreads load, guards nothing
 
     async def start(self) -> None:
         """Listen on the topic `scheduler`."""
+        self._bus.serve("scheduler", {"select_destination": self._select, "release": self._release})
+
+    async def _select(self, ctx: Context, server_id: str, spec: dict[str, Any], destination: dict[str, Any] | None,
+                      hints: dict[str, Any] | None, group: dict[str, Any] | None,
+                      excluded: list[str]) -> dict[str, Any]:
+        """A claimed host for the server: {"host", "node", "node_id"}.  NoValidHost says why there is none."""
+        request = make_request(decode_spec(spec), destination, group, excluded)
+        async with _Held(self._locks, server_id):
+            return await self._select_locked(ctx, request)
+
+    async def _select_locked(self, ctx: Context, request: Request) -> dict[str, Any]:
+        outcome = "Every host was taken by others at the same time."
+        for _ in range(ROUNDS):
+            picture = await self._look(ctx)
+            found = await self._claims.candidates(ctx, request)
+            held = await self._claims.present(ctx, request.server_id)
+            for node_id in held["allocations"]:
+                host = picture.knows(node_id)
+                if host is not None and host not in request.excluded:
+                    return {"host": host, "node": host, "node_id": node_id}
+            if not found["allocation_requests"]:
+                raise NoValidHost(reason=_nothing_offered(request, picture))
+            by_node = {next(iter(option["allocations"])): option["allocations"]
+                       for option in reversed(found["allocation_requests"])}
+            passed = filters.apply(picture.candidates(found["provider_summaries"]), request)
+            if not len(passed.hosts):
+                raise NoValidHost(reason=passed.explain())
+            for row in weighers.ranked(passed.hosts, self._random)[:CLAIMS_PER_ROUND]:
+                node_id = passed.hosts.node_ids[row]
+                if node_id in by_node and await self._claims.claim(ctx, request, by_node[node_id],
+                                                                   held.get("consumer_generation")):
+                    return {"host": passed.hosts.hosts[row], "node": passed.hosts.nodes[row], "node_id": node_id}
+        raise NoValidHost(reason=outcome)
+
+    async def _look(self, ctx: Context) -> HostPicture:
+        """The picture of all hosts, as of now."""
+        answer = await self._bus.call(ctx, "conductor", "hosts", timeout_s=10.0, known=self._mark)
+        if answer["hosts"] is not None:
+            self._mark, self._picture = answer["mark"], HostPicture(answer["hosts"])
+        return self._picture
+
+    async def _release(self, ctx: Context, server_id: str) -> None:
+        """Give a server's claim back.  Safe twice."""
+        async with _Held(self._locks, server_id):
+            await self._claims.release(ctx, server_id)
+
+
+class _Held:
+    """`async with`: the only one that works on this server."""
+
+    def __init__(self, locks: dict[str, _ServerLock], server_id: str) -> None:
+        self._locks = locks
+        self._server_id = server_id
+        self._entry = locks.setdefault(server_id, _ServerLock())
+
+    async def __aenter__(self) -> None:
+        self._entry.users += 1
+        try:
+            await self._entry.lock.acquire()
+        except BaseException:
+            self._leave()
+            raise
+
+    async def __aexit__(self, *_: object) -> None:
+        self._entry.lock.release()
+        self._leave()
+
+    def _leave(self) -> None:
+        self._entry.users -= 1
+        if not self._entry.users:
+            self._locks.pop(self._server_id, None)
+
+
+def _nothing_offered(request: Request, picture: HostPicture) -> str:
+    traits = f" with traits {', '.join(sorted(request.required))}" if request.required else ""
+    without = f" without {', '.join(sorted(request.forbidden))}" if request.forbidden else ""
+    return (f"Placement offers no host with {request.amounts()} free{traits}{without}: "
+            f"all of the {len(picture)} known hosts are too full or too small for it, or lack a trait.")

@@ -1,0 +1,83 @@
+"""Whether a request to a server's one task is taken, and in which way.  Pure: the standing in, a decision out.
+
+    accept    it waits its turn; with `preempts`, what runs now is told to give way first
+    join      the same request of the same operation is under way or done: its answer serves
+    refuse    it came too late (its operation was undone here)
+
+A conductor that got no answer asks again, and its old message may still be under way: that is why repeats are
+normal and why work of an operation that was undone here must not begin afterwards.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """What a server's task can be asked."""
+
+    ALLOCATE_NETWORKS = "allocate_networks"
+    RELEASE_NETWORKS = "release_networks"
+    PREPARE_DISKS = "prepare_disks"
+    START_NEW = "start_new"  # of a boot: waits for its ports
+    POWER_ON = "power_on"
+    POWER_OFF = "power_off"
+    REBOOT = "reboot"
+    REMOVE_MACHINE = "remove_machine"  # the undo of a boot's disks and start
+    DESTROY = "destroy"  # of a delete: machine and ports
+    SYNC_NETWORK = "sync_network"
+    SYNC_POWER = "sync_power"
+
+
+BUILDING = frozenset({Kind.ALLOCATE_NETWORKS, Kind.PREPARE_DISKS, Kind.START_NEW})
+UNDOING = frozenset({Kind.RELEASE_NETWORKS, Kind.REMOVE_MACHINE})
+ENDING = UNDOING | {Kind.DESTROY}
+SYNCING = frozenset({Kind.SYNC_NETWORK, Kind.SYNC_POWER})
+
+
+class Verdict(StrEnum):
+    ACCEPT = "accept"
+    JOIN = "join"
+    REFUSE = "refuse"
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A request: of which kind, for which operation (empty for what the host itself wants)."""
+
+    kind: Kind
+    operation_id: str = ""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A server's task: what runs, what waits, what is done and which operations were undone here."""
+
+    running: Ask | None = None
+    waiting: tuple[Ask, ...] = ()
+    done: frozenset[Ask] = frozenset()
+    undone: frozenset[str] = frozenset()  # operation ids
+    destroyed: bool = False
+
+
+@dataclass(frozen=True)
+class Decision:
+    verdict: Verdict
+    reason: str = ""
+    preempts: bool = False
+
+
+def admit(standing: Standing, ask: Ask) -> Decision:
+    """What to do with `ask`."""
+    if ask.kind in BUILDING and ask.operation_id in standing.undone:
+        return Decision(Verdict.REFUSE, "the operation was undone on this host")
+    if ask.kind not in ENDING and standing.destroyed:
+        return Decision(Verdict.REFUSE, "the server is being deleted")
+    if ask.kind in SYNCING and ask in standing.waiting:
+        return Decision(Verdict.JOIN, "it will be looked at anyway")
+    if ask.operation_id and (ask == standing.running or ask in standing.waiting):
+        return Decision(Verdict.JOIN, "asked before")
+    if ask.kind is Kind.REBOOT and ask in standing.done:
+        return Decision(Verdict.JOIN, "done before")
+    return Decision(Verdict.ACCEPT, preempts=ask.kind in ENDING)

@@ -1,0 +1,96 @@
+"""What a hypervisor driver must do.  Every method may be called twice; one caller works on a server at a time.
+
+Drivers raise kernel errors: `Unavailable` or `Timeout` (unknown: ask again), `BuildAborted` (this server can be
+built nowhere), `HostFailed` (not here).  A machine has only two states, running or not; what the user wants is
+not known here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any, Protocol
+
+import msgspec
+
+from cloudseed.nova.compute.network_info import Vif
+from cloudseed.nova.compute.spec import ServerSpec
+
+
+class DriverFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What the hypervisor has.  `memory_mib` in MiB, `disk_gib` in GiB; `traits` under os-traits' names."""
+
+    hypervisor_type: str
+    hypervisor_version: int
+    vcpus: int
+    memory_mib: int
+    disk_gib: int
+    boot_id: str  # changes when the host's machines have all ended with the host
+    traits: list[str]
+    reserved_memory_mib: int = 0
+    details: dict[str, Any] = {}  # cpu_info, free disk, machine types, ...
+
+
+class CachedImage(msgspec.Struct, frozen=True, kw_only=True):
+    """A base image that lies in the host's cache."""
+
+    key: str
+    format: str
+    size_bytes: int
+
+
+class Machine(msgspec.Struct, frozen=True, kw_only=True):
+    """A machine that the host knows.  `started_at`: Unix time, null when it does not run."""
+
+    server_id: str
+    running: bool
+    started_at: float | None = None
+
+
+class MachineExit(msgspec.Struct, frozen=True):
+    """A machine ended: `reason` is guest-shutdown, crashed, stopped, ..."""
+
+    server_id: str
+    reason: str
+
+
+class Driver(Protocol):
+    """One host's hypervisor."""
+
+    needs_image: bool  # prepare() wants the image in the host's cache
+    waits_for_plug: bool  # start() needs the ports wired before
+
+    async def facts(self) -> DriverFacts:
+        """What the host has now."""
+        ...
+
+    async def prepare(self, spec: ServerSpec, image: CachedImage | None, config_drive: dict[str, bytes]) -> None:
+        """Make the machine's disks."""
+        ...
+
+    async def start(self, spec: ServerSpec, vifs: list[Vif]) -> None:
+        """Start the machine unless it runs; its disks were prepared."""
+        ...
+
+    async def stop(self, server_id: str, *, hard: bool) -> None:
+        """Soft: ask the guest, return at once.  Hard: return when it is off.  Off already is fine."""
+        ...
+
+    async def remove(self, server_id: str) -> None:
+        """End the machine and remove all that `prepare` made."""
+        ...
+
+    async def machines(self) -> list[Machine]:
+        """Every machine here, running or not."""
+        ...
+
+    async def machine(self, server_id: str) -> Machine | None:
+        """One machine; None when there is none."""
+        ...
+
+    async def console_output(self, server_id: str, lines: int | None) -> str:
+        """The last `lines` lines of the serial console (all that is kept when None)."""
+        ...
+
+    def exits(self) -> AsyncIterator[MachineExit]:
+        """Machines' ends, as they happen.  Ends when the source is lost; the caller asks `machines` and comes again."""
+        ...

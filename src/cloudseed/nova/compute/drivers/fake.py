@@ -1,0 +1,134 @@
+"""A hypervisor that only pretends, for scale and speed tests: machines are small files, boots are instant.
+
+Its machines survive our process, as real ones do, and end with the host's boot (`end_all`, as a reboot would).
+`latency_s` and `failures` make it slow or faulty: `driver.failures["start"] = [HostFailed(...)]` makes the next
+start fail.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+
+from cloudseed.kernel.config import Config
+from cloudseed.kernel.errors import CloudseedError, NotFound
+from cloudseed.nova.compute.drivers.base import CachedImage, DriverFacts, Machine, MachineExit
+from cloudseed.nova.compute.network_info import Vif
+from cloudseed.nova.compute.spec import ServerSpec
+
+TRAITS = ["COMPUTE_NODE", "COMPUTE_ARCH_X86_64", "COMPUTE_FIRMWARE_BIOS", "COMPUTE_FIRMWARE_UEFI",
+          "COMPUTE_IMAGE_TYPE_QCOW2", "COMPUTE_IMAGE_TYPE_RAW", "COMPUTE_STORAGE_BUS_VIRTIO",
+          "COMPUTE_STORAGE_BUS_SCSI", "COMPUTE_STORAGE_BUS_IDE", "COMPUTE_STORAGE_BUS_SATA",
+          "COMPUTE_NET_VIF_MODEL_VIRTIO", "COMPUTE_NET_VIF_MODEL_E1000", "COMPUTE_NET_VIF_MODEL_RTL8139",
+          "COMPUTE_GRAPHICS_MODEL_VGA", "COMPUTE_GRAPHICS_MODEL_VIRTIO", "COMPUTE_GRAPHICS_MODEL_NONE"]
+
+
+class _Record(msgspec.Struct):
+    server_id: str
+    name: str
+    started_at: float | None = None
+    ports: list[str] = []
+
+
+class FakeDriver:
+    """Machines in memory, each with a file below `directory`."""
+
+    needs_image = False
+    waits_for_plug = False
+
+    def __init__(self, directory: Path, config: Config) -> None:
+        self._directory = directory
+        self._config = config
+        self.latency_s = 0.0
+        self.ignores_power_button = False
+        self.failures: defaultdict[str, list[CloudseedError]] = defaultdict(list)
+        self.boot_id = "fake-1"
+        self._exits: asyncio.Queue[MachineExit] = asyncio.Queue()
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._records = {path.stem: msgspec.json.decode(path.read_bytes(), type=_Record)
+                         for path in directory.glob("*.json")}
+
+    async def _pretend(self, doing: str) -> None:
+        if self.latency_s:
+            await asyncio.sleep(self.latency_s)
+        if self.failures[doing]:
+            raise self.failures[doing].pop(0)
+
+    def _save(self, record: _Record) -> None:
+        self._records[record.server_id] = record
+        path = self._directory / f"{record.server_id}.json"
+        temporary = path.with_suffix(".new")
+        temporary.write_bytes(msgspec.json.encode(record))
+        temporary.rename(path)
+
+    async def facts(self) -> DriverFacts:
+        config = self._config
+        return DriverFacts(
+            hypervisor_type="fake", hypervisor_version=1000, vcpus=config.fake_vcpus,
+            memory_mib=config.fake_memory_mib, disk_gib=config.fake_disk_gib, boot_id=self.boot_id, traits=TRAITS,
+            details={"cpu_info": {"arch": "x86_64", "model": "fake", "vendor": "fake", "features": [],
+                                  "topology": {"cores": config.fake_vcpus, "threads": 1, "sockets": 1}},
+                     "machine_types": ["pc", "q35"]})
+
+    async def prepare(self, spec: ServerSpec, image: CachedImage | None, config_drive: dict[str, bytes]) -> None:
+        await self._pretend("prepare")
+        if spec.id not in self._records:
+            self._save(_Record(spec.id, spec.name))
+
+    async def start(self, spec: ServerSpec, vifs: list[Vif]) -> None:
+        await self._pretend("start")
+        record = self._records.get(spec.id)
+        if record is None:
+            raise NotFound(f"Server {spec.id} has no disks on this host.")
+        if record.started_at is None:
+            self._save(_Record(spec.id, spec.name, time.time(), [vif["id"] for vif in vifs]))
+
+    async def stop(self, server_id: str, *, hard: bool) -> None:
+        await self._pretend("stop")
+        if hard or not self.ignores_power_button:
+            self.end(server_id, "stopped" if hard else "guest-shutdown")
+
+    def end(self, server_id: str, reason: str) -> None:
+        """The machine ends (its guest shut down, or it crashed)."""
+        record = self._records.get(server_id)
+        if record is not None and record.started_at is not None:
+            self._save(_Record(server_id, record.name, None, record.ports))
+            self._exits.put_nowait(MachineExit(server_id, reason))
+
+    def end_all(self, boot_id: str) -> None:
+        """The host rebooted: nothing runs, and nobody was told."""
+        self.boot_id = boot_id
+        for record in list(self._records.values()):
+            self._save(_Record(record.server_id, record.name, None, record.ports))
+
+    async def remove(self, server_id: str) -> None:
+        await self._pretend("remove")
+        self._records.pop(server_id, None)
+        (self._directory / f"{server_id}.json").unlink(missing_ok=True)
+
+    async def machines(self) -> list[Machine]:
+        return [_machine(record) for record in self._records.values()]
+
+    async def machine(self, server_id: str) -> Machine | None:
+        record = self._records.get(server_id)
+        return _machine(record) if record else None
+
+    async def console_output(self, server_id: str, lines: int | None) -> str:
+        record = self._records.get(server_id)
+        if record is None:
+            raise NotFound(f"Server {server_id} has no console here.")
+        text = [f"FAKE CONSOLE OUTPUT of {record.name}", "ANOTHER", "LAST LINE"]
+        return "\n".join(text if lines is None else text[len(text) - min(lines, len(text)):])
+
+    async def exits(self) -> AsyncIterator[MachineExit]:
+        while True:
+            yield await self._exits.get()
+
+
+def _machine(record: _Record) -> Machine:
+    return Machine(server_id=record.server_id, running=record.started_at is not None, started_at=record.started_at)

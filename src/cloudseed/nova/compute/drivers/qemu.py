@@ -1,0 +1,175 @@
+"""Real machines: QEMU through the host process.  It computes a machine's spec; the host process runs it.
+
+Disks: `root` is a qcow2 overlay over the image in the host's cache (or empty without an image), then `ephemeral`
+and `swap` where the flavor has them, then the config drive, which is always written.  Hardware follows the
+image's `hw_*` properties and the flavor's `hw:*` extra specs, within what QEMU here is started with; what is not
+in the lists below is refused before anything runs (the scheduler asks for the same by traits).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+from collections.abc import AsyncIterator, Awaitable
+from pathlib import Path
+from typing import Literal, TypeVar, cast
+
+from cloudseed.host.client import HostClient
+from cloudseed.host.errors import HostError
+from cloudseed.host.paths import StatePaths
+from cloudseed.host.records import DiskSpec, MachineSpec, NicSpec
+from cloudseed.kernel.errors import NotFound, Timeout, Unavailable
+from cloudseed.nova.compute.drivers.base import CachedImage, DriverFacts, Machine, MachineExit
+from cloudseed.nova.compute.errors import BuildAborted, HostFailed
+from cloudseed.nova.compute.network_info import Vif
+from cloudseed.nova.compute.spec import ServerSpec
+
+T = TypeVar("T")
+GIB, MIB = 1024**3, 1024**2
+DISK_BUSES = ("virtio", "scsi", "ide", "sata")
+VIF_MODELS = ("virtio", "e1000", "rtl8139")
+MACHINE_TYPES = ("pc", "q35")
+FIRMWARES = ("bios", "uefi")
+VIDEO = {"vga": "std", "virtio": "virtio", "none": "none", "std": "std"}
+TRAITS = ["COMPUTE_NODE", "COMPUTE_FIRMWARE_BIOS", "COMPUTE_IMAGE_TYPE_QCOW2", "COMPUTE_IMAGE_TYPE_RAW",
+          *(f"COMPUTE_STORAGE_BUS_{bus.upper()}" for bus in DISK_BUSES),
+          *(f"COMPUTE_NET_VIF_MODEL_{model.upper()}" for model in VIF_MODELS),
+          "COMPUTE_GRAPHICS_MODEL_VGA", "COMPUTE_GRAPHICS_MODEL_VIRTIO", "COMPUTE_GRAPHICS_MODEL_NONE"]
+RESERVED_MEMORY_MIB = 512
+CONSOLE_MAX_BYTES = 100 * 1024
+
+
+class QemuDriver:
+    """The machines that `host` runs; `paths` is its state directory, where consoles are read."""
+
+    needs_image = True
+    waits_for_plug = True
+
+    def __init__(self, host: HostClient, paths: StatePaths, name: str) -> None:
+        self._host = host
+        self._paths = paths
+        self._name = name
+
+    async def facts(self) -> DriverFacts:
+        found = await self._ask("report facts", self._host.get_facts())
+        version = [int(part) for part in (found.qemu_version or "0").split(".")] + [0, 0]
+        traits = [*TRAITS, "COMPUTE_ARCH_X86_64"] if found.architecture == "x86_64" else TRAITS
+        return DriverFacts(
+            hypervisor_type="QEMU", hypervisor_version=version[0] * 1_000_000 + version[1] * 1000 + version[2],
+            vcpus=found.cpus, memory_mib=found.memory_mib, disk_gib=int(found.disk_total_gib), boot_id=found.boot_id,
+            traits=traits, reserved_memory_mib=RESERVED_MEMORY_MIB,
+            details={"cpu_info": {"arch": found.architecture, "model": found.cpu_model, "vendor": "", "features": [],
+                                  "topology": {"cores": found.cpus, "threads": 1, "sockets": 1}},
+                     "accel": found.accel, "accel_reason": found.accel_reason, "kernel": found.kernel,
+                     "hostname": platform.node(), "machine_types": list(MACHINE_TYPES), "problems": found.problems})
+
+    async def prepare(self, spec: ServerSpec, image: CachedImage | None, config_drive: dict[str, bytes]) -> None:
+        machine_spec(spec, [])  # refuse hardware that we do not have before anything is made
+        root_bytes = spec.root_gib * GIB
+        if image is not None and 0 < root_bytes < image.size_bytes:
+            raise BuildAborted(f"Flavor's disk is too small for requested image. Flavor disk is {root_bytes} bytes, "
+                               f"image is {image.size_bytes} bytes.")
+        doing = f"make the disks of server {spec.id}"
+        await self._ask(doing, self._host.create_disk(
+            spec.id, "root", root_bytes, image.key if image else None,
+            cast(Literal["qcow2", "raw"], image.format) if image else None))
+        if spec.ephemeral_gib:
+            await self._ask(doing, self._host.create_disk(spec.id, "ephemeral", spec.ephemeral_gib * GIB))
+        if spec.swap_mib:
+            await self._ask(doing, self._host.create_disk(spec.id, "swap", spec.swap_mib * MIB))
+        await self._ask(doing, self._host.write_config_drive(spec.id, config_drive))
+
+    async def start(self, spec: ServerSpec, vifs: list[Vif]) -> None:
+        await self._ask(f"start server {spec.id}", self._host.ensure_machine(machine_spec(spec, vifs)))
+
+    async def stop(self, server_id: str, *, hard: bool) -> None:
+        await self._ask(f"stop server {server_id}", self._host.stop_machine(server_id, hard=hard))
+
+    async def remove(self, server_id: str) -> None:
+        await self._ask(f"remove server {server_id}", self._host.remove_machine(server_id))
+
+    async def machines(self) -> list[Machine]:
+        found = await self._ask("list machines", self._host.list_machines())
+        return [Machine(server_id=info.server_id, running=info.running, started_at=info.started_at) for info in found]
+
+    async def machine(self, server_id: str) -> Machine | None:
+        return next((m for m in await self.machines() if m.server_id == server_id), None)
+
+    async def console_output(self, server_id: str, lines: int | None) -> str:
+        path = self._paths.machine(server_id).console_log
+        try:
+            return await asyncio.to_thread(_tail, path, lines)
+        except FileNotFoundError:
+            raise NotFound(f"Server {server_id} has no console here.") from None
+
+    async def exits(self) -> AsyncIterator[MachineExit]:
+        try:
+            async for event in self._host.watch():
+                yield MachineExit(event.server_id, event.reason)
+        except HostError as exc:
+            raise Unavailable(f"The host process does not answer: {exc.message}") from exc
+
+    async def _ask(self, doing: str, command: Awaitable[T]) -> T:
+        """A command to the host process, its errors in nova's terms."""
+        try:
+            return await command
+        except HostError as exc:
+            match exc.code:
+                case "timeout":
+                    raise Timeout(f"Host {self._name} did not say in time whether it could {doing}.") from exc
+                case "unavailable":
+                    raise Unavailable(f"The host process of {self._name} does not answer: {exc.message}") from exc
+                case "invalid":
+                    raise BuildAborted(f"Host {self._name} refuses to {doing}: {exc.message}") from exc
+                case _:
+                    raise HostFailed(host=self._name, doing=doing, reason=exc.message) from exc
+
+
+def machine_spec(spec: ServerSpec, vifs: list[Vif]) -> MachineSpec:
+    """The machine of a server, whole.  BuildAborted names the hardware property that cannot be had."""
+    disk_bus = cast(Literal["virtio", "scsi", "ide", "sata"], _one_of(spec, "disk_bus", "virtio", DISK_BUSES))
+    model = cast(Literal["virtio", "e1000", "rtl8139"], _one_of(spec, "vif_model", "virtio", VIF_MODELS))
+    machine = _machine_type(spec)
+    cdrom: Literal["ide", "sata"] = "sata" if machine == "q35" else "ide"
+    disks = [DiskSpec(name="root", bus=disk_bus, boot_index=0)]
+    if spec.ephemeral_gib:
+        disks.append(DiskSpec(name="ephemeral", bus=disk_bus))
+    if spec.swap_mib:
+        disks.append(DiskSpec(name="swap", bus=disk_bus))
+    disks.append(DiskSpec(name="config", kind="config_drive", format="raw", bus=cdrom, read_only=True))
+    nics = [NicSpec(port_id=vif["id"], network_id=vif["network"]["id"], mac_address=vif["address"], model=model,
+                    mtu=vif["network"]["meta"].get("mtu") or 1500) for vif in vifs]
+    return MachineSpec(
+        server_id=spec.id, name=spec.name, vcpus=spec.vcpus, memory_mib=spec.memory_mib, disks=disks, nics=nics,
+        machine_type=machine,
+        firmware=cast(Literal["bios", "uefi"], _one_of(spec, "firmware_type", "bios", FIRMWARES)),
+        vga=cast(Literal["std", "virtio", "none"], VIDEO[_one_of(spec, "video_model", "vga", tuple(VIDEO))]))
+
+
+def _one_of(spec: ServerSpec, name: str, default: str, known: tuple[str, ...]) -> str:
+    value = spec.hardware(name, default).lower()
+    if value not in known:
+        raise BuildAborted(f"hw_{name} {value!r} is not supported on this host; supported: {', '.join(known)}.")
+    return value
+
+
+def _machine_type(spec: ServerSpec) -> Literal["pc", "q35"]:
+    """`pc` and `q35`, also by their versioned names, of which QEMU's newest is used."""
+    value = spec.hardware("machine_type", "pc").lower()
+    if value == "q35" or value.startswith("pc-q35"):
+        return "q35"
+    if value == "pc" or value.startswith("pc-i440fx"):
+        return "pc"
+    raise BuildAborted(f"hw_machine_type {value!r} is not supported on this host; supported: "
+                       f"{', '.join(MACHINE_TYPES)}.")
+
+
+def _tail(path: Path, lines: int | None) -> str:
+    """The console's end: at most 100 KiB, and `lines` lines of it."""
+    with path.open("rb") as file:
+        file.seek(0, 2)
+        file.seek(max(0, file.tell() - CONSOLE_MAX_BYTES))
+        text = file.read().decode("utf-8", "replace")
+    if lines is None:
+        return text
+    return "\n".join(text.splitlines()[-lines:]) if lines > 0 else ""

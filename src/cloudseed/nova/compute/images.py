@@ -1,0 +1,123 @@
+"""Images on the host: looked up in glance, downloaded once, checked, put into the host's cache of base images.
+
+Servers that want the same image at the same time share one download.  An image's bytes never change in glance,
+so the cache's key is its id.  The download is hashed on its way and enters the cache only when the hash that
+glance names is right; a broken one leaves nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import os
+import uuid
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from cloudseed.host.client import HostClient
+from cloudseed.host.errors import HostError
+from cloudseed.host.paths import StatePaths
+from cloudseed.kernel.context import Context
+from cloudseed.kernel.errors import Forbidden, NotFound, Unavailable
+from cloudseed.kernel.http.client import ServiceSession
+from cloudseed.nova.compute.drivers.base import CachedImage
+from cloudseed.nova.compute.errors import BuildAborted, HostFailed
+
+log = logging.getLogger(__name__)
+DOWNLOAD_TIMEOUT_S = 3600.0
+FORMATS = ("raw", "qcow2")
+
+
+class ImageCache:
+    """The base images of one host."""
+
+    def __init__(self, session: ServiceSession, host: HostClient, state: Path, host_name: str) -> None:
+        self._session = session
+        self._host = host
+        self._incoming = StatePaths(state).incoming
+        self._host_name = host_name
+        self._downloads: dict[str, asyncio.Task[CachedImage]] = {}
+
+    async def ensure(self, ctx: Context, image_id: str) -> CachedImage:
+        """The image in the cache, downloaded if it is not there.
+
+        BuildAborted: glance does not have it (any more), or it cannot be a machine's disk.
+        """
+        try:
+            image = await self._session.get_json(ctx, "image", f"/v2/images/{image_id}")
+        except (NotFound, Forbidden) as exc:
+            raise BuildAborted(f"Image {image_id} could not be found.", detail=exc.message) from exc
+        if image["status"] != "active":
+            raise BuildAborted(f"Image {image_id} is not active: its status is {image['status']}.")
+        if image.get("disk_format") not in FORMATS:
+            raise BuildAborted(f"Image {image_id} has disk format {image.get('disk_format')}; servers are made from "
+                               f"{' or '.join(FORMATS)}.")
+        cached = await self._cached(image_id)
+        if cached is not None:
+            return cached
+        task = self._downloads.get(image_id)
+        if task is None:
+            task = self._downloads[image_id] = asyncio.create_task(self._download(ctx, image))
+            task.add_done_callback(lambda done: self._downloaded(image_id, done))
+        return await asyncio.shield(task)
+
+    def _downloaded(self, image_id: str, task: asyncio.Task[CachedImage]) -> None:
+        self._downloads.pop(image_id, None)
+        if not task.cancelled():
+            task.exception()  # whoever waits has it; it may be that nobody does any more
+
+    async def _cached(self, image_id: str) -> CachedImage | None:
+        try:
+            found = await self._host.list_images()
+        except HostError as exc:
+            raise Unavailable(f"The host process does not answer: {exc.message}") from exc
+        return next((CachedImage(key=i.key, format=i.format, size_bytes=i.size_bytes) for i in found
+                     if i.key == image_id), None)
+
+    async def _download(self, ctx: Context, image: dict[str, Any]) -> CachedImage:
+        image_id = image["id"]
+        source = f"{image_id}.{uuid.uuid4().hex[:8]}"
+        path = self._incoming / source
+        try:
+            await self._fetch(ctx, image, path)
+            info = await self._host.import_image(image_id, source, cast(Literal["qcow2", "raw"], image["disk_format"]))
+            return CachedImage(key=info.key, format=info.format, size_bytes=info.size_bytes)
+        except HostError as exc:
+            if exc.code == "invalid":
+                raise BuildAborted(f"Image {image_id} is refused: {exc.message}") from exc
+            if exc.code in ("unavailable", "timeout"):
+                raise Unavailable(f"The host process does not answer: {exc.message}") from exc
+            raise HostFailed(host=self._host_name, doing=f"cache image {image_id}", reason=exc.message) from exc
+        except OSError as exc:
+            raise HostFailed(host=self._host_name, doing=f"download image {image_id}",
+                             reason=exc.strerror or str(exc)) from exc
+        finally:
+            path.unlink(missing_ok=True)
+
+    async def _fetch(self, ctx: Context, image: dict[str, Any], path: Path) -> None:
+        algorithm = image.get("os_hash_algo") if image.get("os_hash_value") else None
+        digest = hashlib.new(algorithm) if algorithm else None
+        received = 0
+        response = await self._session.request(ctx, "image", "GET", f"/v2/images/{image['id']}/file", stream=True,
+                                               timeout_s=DOWNLOAD_TIMEOUT_S)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            async for chunk in response.chunks():
+                received += len(chunk)
+                await asyncio.to_thread(_keep, descriptor, chunk, digest)
+        finally:
+            os.close(descriptor)
+            await response.close()
+        if image.get("size") is not None and received != image["size"]:
+            raise Unavailable(f"Image {image['id']} came only in part: {received} of {image['size']} bytes.")
+        if digest is not None and digest.hexdigest() != image["os_hash_value"]:
+            raise BuildAborted(f"Image {image['id']} is corrupt: its {algorithm} is not what glance says.")
+
+
+def _keep(descriptor: int, chunk: bytes, digest: Any) -> None:
+    view = memoryview(chunk)
+    while view:
+        view = view[os.write(descriptor, view):]
+    if digest is not None:
+        digest.update(chunk)

@@ -1,0 +1,49 @@
+"""What a host tells: itself to the conductor and to placement, its servers' states to the conductor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from cloudseed.kernel.bus import Bus
+from cloudseed.kernel.context import Context
+from cloudseed.nova.compute.drivers.base import DriverFacts
+from cloudseed.nova.compute.network import Networks
+from cloudseed.nova.compute.spec import decode_spec
+
+
+class Publisher:
+    """The host's voice on the topic `conductor`."""
+
+    def __init__(self, bus: Bus, host: str, node_id: str) -> None:
+        self._bus = bus
+        self._host = host
+        self._node_id = node_id
+
+    async def report_host(self, ctx: Context, facts: DriverFacts) -> None:
+        """We are alive, and this is what we have."""
+        await self._bus.call(ctx, "conductor", "report_host", timeout_s=10.0, host=self._host, node_id=self._node_id,
+                             facts=msgspec.to_builtins(facts))
+
+    async def wish(self, ctx: Context) -> list[dict[str, Any]]:
+        """The servers that should be on this host: {id, vm_state, task_state, busy, spec}."""
+        found: list[dict[str, Any]] = await self._bus.call(ctx, "conductor", "wish", host=self._host)
+        return found
+
+    async def fates(self, ctx: Context, server_ids: list[str]) -> dict[str, str]:
+        """What became of servers that are not in our wish: deleted, elsewhere or unknown."""
+        found: dict[str, str] = await self._bus.call(ctx, "conductor", "fates", host=self._host,
+                                                     server_ids=server_ids)
+        return found
+
+    async def machine_off(self, ctx: Context, server_id: str, reason: str) -> None:
+        """A machine is off; the conductor decides whether that is news."""
+        await self._bus.call(ctx, "conductor", "machine_off", host=self._host, server_id=server_id, reason=reason)
+
+    async def network_info(self, ctx: Context, server_id: str, networks: Networks) -> None:
+        """Fetch a server's interfaces from neutron anew and tell them."""
+        wire = await self._bus.call(ctx, "conductor", "get_server", host=self._host, server_id=server_id)
+        if wire is not None:
+            vifs = await networks.picture(ctx, decode_spec(wire))
+            await self._bus.call(ctx, "conductor", "network_info", host=self._host, server_id=server_id, vifs=vifs)

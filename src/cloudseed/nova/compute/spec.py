@@ -1,0 +1,79 @@
+"""A server as its host sees it: everything that is needed to build and run it, and nothing that changes there.
+
+The conductor makes it from the server's record and sends it with each request (the host has no database).
+"""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+import msgspec
+
+
+class ServerSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """One server.  Sizes: `memory_mib` and `swap_mib` in MiB, `root_gib` and `ephemeral_gib` in GiB."""
+
+    id: str
+    name: str
+    hostname: str
+    project_id: str
+    user_id: str
+    vcpus: int
+    memory_mib: int
+    root_gib: int
+    ephemeral_gib: int = 0
+    swap_mib: int = 0
+    flavor_name: str = ""
+    extra_specs: dict[str, str] = {}
+    image_id: str | None = None
+    image_properties: dict[str, Any] = {}
+    key_name: str | None = None
+    key_data: str | None = None
+    user_data: str | None = None  # base64
+    metadata: dict[str, str] = {}
+    availability_zone: str | None = None
+    launch_index: int = 0
+    requested_networks: list[dict[str, Any]] | str = []  # {uuid?, port?, fixed_ip?, tag?}; "auto" or "none"
+    security_groups: list[str] = []
+    personality: list[dict[str, Any]] = []
+    created_at: str = ""
+    network_info: list[dict[str, Any]] = []
+
+    @property
+    def given_ports(self) -> list[str]:
+        """Ports that the user made: bound and unbound, never deleted."""
+        if isinstance(self.requested_networks, str):
+            return []
+        return [wanted["port"] for wanted in self.requested_networks if wanted.get("port")]
+
+    def hardware(self, name: str, default: str) -> str:
+        """An `hw_*` setting: the flavor's extra spec `hw:<name>` wins over the image's property `hw_<name>`."""
+        return str(self.extra_specs.get(f"hw:{name}") or self.image_properties.get(f"hw_{name}") or default)
+
+
+def spec_from_row(row: Any) -> ServerSpec:
+    """The spec of a row of `servers`."""
+    flavor = row.flavor
+    created: datetime.datetime = row.created_at
+    return ServerSpec(
+        id=row.id, name=row.name, hostname=row.hostname, project_id=row.project_id, user_id=row.user_id,
+        vcpus=flavor["vcpus"], memory_mib=flavor["ram"], root_gib=flavor["disk"],
+        ephemeral_gib=flavor.get("ephemeral") or 0, swap_mib=flavor.get("swap") or 0,
+        flavor_name=flavor.get("name", ""), extra_specs=flavor.get("extra_specs") or {},
+        image_id=row.image_id, image_properties=row.image_properties or {}, key_name=row.key_name,
+        key_data=row.key_data, user_data=row.user_data, metadata=row.metadata or {},
+        availability_zone=row.availability_zone, launch_index=row.launch_index,
+        requested_networks=row.requested_networks if row.requested_networks is not None else [],
+        security_groups=row.security_groups or [], personality=row.personality or [],
+        created_at=created.isoformat(), network_info=row.network_info or [])
+
+
+def encode_spec(spec: ServerSpec) -> dict[str, Any]:
+    """As it travels over the bus."""
+    wire: dict[str, Any] = msgspec.to_builtins(spec)
+    return wire
+
+
+def decode_spec(wire: dict[str, Any]) -> ServerSpec:
+    return msgspec.convert(wire, ServerSpec)

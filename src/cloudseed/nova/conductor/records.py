@@ -1,0 +1,86 @@
+"""How the conductor writes a server: every change of its state goes through `change`, and is logged OLD -> NEW.
+
+A server that is being deleted keeps `task_state = deleting` whatever a step that still runs may write.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from cloudseed.kernel.db import Tx, utcnow
+from cloudseed.kernel.errors import CloudseedError, NotFound
+from cloudseed.kernel.operations import Run
+from cloudseed.nova.compute.spec import ServerSpec, spec_from_row
+from cloudseed.nova.models import server_action_events, server_actions, server_faults, servers
+from cloudseed.nova.server_states import can_move
+
+if TYPE_CHECKING:
+    from cloudseed.nova.service import Nova
+
+log = logging.getLogger(__name__)
+Server = sa.Row[Any]
+
+
+async def load_server(nova: Nova, server_id: str) -> Server:
+    """The server's record, deleted or not."""
+    async with nova.db.read() as tx:
+        return await read_server(tx, server_id)
+
+
+async def read_server(tx: Tx, server_id: str) -> Server:
+    row = await tx.first(sa.select(servers).where(servers.c.id == server_id))
+    if row is None:
+        raise NotFound(f"Instance {server_id} could not be found.")
+    return row
+
+
+async def load_spec(nova: Nova, server_id: str) -> ServerSpec:
+    return spec_from_row(await load_server(nova, server_id))
+
+
+async def change(tx: Tx, row: Server, **values: Any) -> None:
+    """Change a server that this transaction has read."""
+    if row.task_state == "deleting" and "deleted_at" not in values:
+        values.pop("task_state", None)
+    new = values.get("vm_state", row.vm_state)
+    if new != row.vm_state:
+        if not can_move(row.vm_state, new):
+            log.error("server %s: %s -> %s is no move that we know", row.id, row.vm_state, new)
+        log.info("server %s: %s -> %s", row.id, row.vm_state, new)
+    await tx.execute(sa.update(servers).where(servers.c.id == row.id)
+                     .values(updated_at=utcnow(), generation=row.generation + 1, **values))
+
+
+async def add_fault(tx: Tx, server_id: str, error: CloudseedError) -> None:
+    """Show why it failed; the code is upstream's 500 for what the cloud could not do, else the error's own."""
+    await tx.execute(sa.insert(server_faults).values(
+        server_id=server_id, code=error.status if error.status in (400, 403, 404) else 500,
+        message=error.message[:255], details=error.detail or error.message, created_at=utcnow()))
+
+
+async def begin_event(tx: Tx, run: Run, event: str, host: str | None) -> None:
+    """Record that a part of the user's action has begun; again for the same request only moves its host."""
+    again = await tx.execute(sa.update(server_action_events).where(
+        server_action_events.c.server_id == run.resource_id, server_action_events.c.event == event,
+        server_action_events.c.request_id == run.ctx.request_id).values(host=host))
+    if again.rowcount == 0:
+        await tx.execute(sa.insert(server_action_events).values(
+            server_id=run.resource_id, request_id=run.ctx.request_id, event=event, start_time=utcnow(), host=host))
+
+
+async def end_event(tx: Tx, run: Run, event: str, error: CloudseedError | None = None) -> None:
+    """Record how it ended; an error shows in the action too, as upstream does."""
+    now = utcnow()
+    await tx.execute(sa.update(server_action_events).where(
+        server_action_events.c.server_id == run.resource_id, server_action_events.c.event == event,
+        server_action_events.c.request_id == run.ctx.request_id, server_action_events.c.finish_time.is_(None))
+        .values(finish_time=now, result="Error" if error else "Success", details=error.message if error else None))
+    values: dict[str, Any] = {"updated_at": now}
+    if error is not None:
+        values["message"] = "Error"
+    await tx.execute(sa.update(server_actions).where(
+        server_actions.c.server_id == run.resource_id, server_actions.c.request_id == run.ctx.request_id)
+        .values(**values))
