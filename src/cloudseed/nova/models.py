@@ -28,6 +28,10 @@ servers = sa.Table(
     sa.Column("image_id", sa.String(36)),  # null: boot from volume
     sa.Column("image_properties", Json, nullable=False),  # of the image when the server was made
     sa.Column("flavor", Json, nullable=False),  # the flavor when the server was made, with extra_specs
+    # of `flavor`, for filters and sums in SQL: whoever writes `flavor` writes them too
+    sa.Column("flavor_id", sa.String(255), nullable=False),
+    sa.Column("vcpus", sa.Integer, nullable=False),
+    sa.Column("memory_mb", sa.Integer, nullable=False),
     sa.Column("key_name", sa.String(255)),
     sa.Column("key_data", sa.Text),
     sa.Column("user_data", sa.Text),  # base64, as given
@@ -46,6 +50,8 @@ servers = sa.Table(
     sa.Column("requested_networks", Json, nullable=False),  # list of {uuid?, port?, fixed_ip?, tag?}, or "auto"/"none"
     sa.Column("security_groups", Json, nullable=False),  # names or ids asked for
     sa.Column("scheduler_hints", Json, nullable=False),
+    sa.Column("requested_destination", Json),  # null or {host?, node?, forced}: forced skips the filters
+    sa.Column("trusted_image_certificates", Json),
     sa.Column("personality", Json, nullable=False),
     sa.Column("network_info", Json, nullable=False),  # cached picture: list of vifs (compute/network_info.py)
     sa.Column("root_device_name", sa.String(32)),

@@ -1,0 +1,100 @@
+"""Assembles nova: its parts, their sessions and buses, the URL table, the loops.
+
+One process holds nova-api, nova-conductor, nova-scheduler and the nova-compute of its own host; they speak with
+one another over the bus only, so each can move to a process of its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from cloudseed.kernel.bus import Bus
+from cloudseed.kernel.config import Config
+from cloudseed.kernel.db import Database
+from cloudseed.kernel.http import faults
+from cloudseed.kernel.http.app import make_app
+from cloudseed.kernel.http.client import ServiceSession
+from cloudseed.kernel.http.edge import Mount
+from cloudseed.kernel.operations import Engine
+from cloudseed.kernel.periodic import Loop
+from cloudseed.kernel.policy import Policy
+from cloudseed.kernel.runtime import Environment, Service
+from cloudseed.nova import ledger, models, services
+from cloudseed.nova.api import MICROVERSIONS
+from cloudseed.nova.api.prefix import WithoutProject
+from cloudseed.nova.api.routes import routes
+from cloudseed.nova.compute.service import ComputeService, build_computes
+from cloudseed.nova.conductor import Conductor
+from cloudseed.nova.policies import RULES
+from cloudseed.nova.scheduler import Scheduler
+
+HEARTBEAT_S = 10.0
+
+
+@dataclass
+class Nova:
+    """What nova's parts share within a process: no part reaches another through it, but over the bus.
+
+    `conductor` is here for its ordering functions, which write into the caller's own transaction.
+    """
+
+    env: Environment
+    config: Config
+    db: Database
+    policy: Policy
+    engine: Engine
+    api_session: ServiceSession
+    conductor_session: ServiceSession
+    scheduler_session: ServiceSession
+    api_bus: Bus
+    conductor_bus: Bus
+    scheduler_bus: Bus
+    conductor: Conductor = field(init=False)
+    scheduler: Scheduler = field(init=False)
+    computes: list[ComputeService] = field(default_factory=list)
+
+
+def build(env: Environment) -> Service:
+    """Nova for this process."""
+    db = env.database("nova", models.metadata)
+    nova = Nova(
+        env=env, config=env.config, db=db, policy=env.policy("nova", RULES),
+        engine=env.operations(db, models.operation_tables),
+        api_session=env.session("nova-api", "nova"), conductor_session=env.session("nova-conductor", "nova"),
+        scheduler_session=env.session("nova-scheduler", "nova"),
+        api_bus=env.bus("nova-api"), conductor_bus=env.bus("nova-conductor"),
+        scheduler_bus=env.bus("nova-scheduler"))
+    nova.conductor = Conductor(nova)
+    nova.scheduler = Scheduler(nova)
+    nova.computes = build_computes(env)
+    nova.engine.register(*nova.conductor.types)
+    app: Any = make_app(routes(nova), fault=faults.nova, validator=env.validator(nova.api_session),
+                        identity_url=env.identity_url, microversions=MICROVERSIONS)
+
+    async def report() -> None:
+        await services.report_controllers(nova)
+
+    async def start() -> None:
+        await nova.conductor.start()
+        await nova.scheduler.start()
+
+    async def ready() -> None:
+        # only now: a compute fetches its token and speaks with placement
+        for compute in nova.computes:
+            await compute.start()
+
+    async def stop() -> None:
+        for compute in nova.computes:
+            await compute.stop()
+
+    async def picture() -> dict[str, Any]:
+        return await ledger.picture(nova)
+
+    async def explain(kind: str, name: str) -> dict[str, Any] | None:
+        return await ledger.explain(nova, kind, name)
+
+    return Service(
+        "nova", mounts=[Mount("/compute", "nova-api", WithoutProject(app))],
+        loops=[Loop("nova service reports", report, HEARTBEAT_S)],
+        engines=[nova.engine], start=start, ready=ready, stop=stop, ledger=picture, explain=explain, handle=nova)
