@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from cloudseed.keystone.api import auth, domains, grants, groups, projects, roles, users, versions
+from cloudseed.keystone.api import (
+    assignments,
+    auth,
+    domains,
+    grants,
+    groups,
+    projects,
+    regions,
+    roles,
+    services,
+    users,
+    versions,
+)
 from cloudseed.keystone.state import Keystone
 
 
@@ -38,6 +50,13 @@ def routes(ks: Keystone) -> dict[str, Any]:
         "/v3/roles/{role_id}/implies": roles.ImpliedRolesResource(ks),
         "/v3/roles/{role_id}/implies/{implied_id}": roles.ImpliedRoleResource(ks),
         "/v3/role_inferences": roles.RoleInferencesResource(ks),
+        "/v3/role_assignments": assignments.RoleAssignmentsResource(ks),
+        "/v3/regions": regions.RegionsResource(ks),
+        "/v3/regions/{region_id}": regions.RegionResource(ks),
+        "/v3/services": services.ServicesResource(ks),
+        "/v3/services/{service_id}": services.ServiceResource(ks),
+        "/v3/endpoints": services.EndpointsResource(ks),
+        "/v3/endpoints/{endpoint_id}": services.EndpointResource(ks),
         **_grants(ks),
     }
 
