@@ -113,7 +113,7 @@ def test_a_rule_for_a_remote_group_admits_its_members_only(wire: Wire) -> None:
 
 
 @pytest.mark.real
-def test_new_rules_take_effect_at_once_and_keep_connections(wire: Wire, cloud: str, state: StatePaths) -> None:
+def test_new_rules_take_effect_at_once_on_connections_too(wire: Wire, cloud: str, state: StatePaths) -> None:
     wish, (client, server) = wire(port(10, ANY_EGRESS), port(11))
     client.send_udp(server, b"closed")
     assert not server.hears(b"closed", QUIET_S)
@@ -123,12 +123,17 @@ def test_new_rules_take_effect_at_once_and_keep_connections(wire: Wire, cloud: s
     assert server.hears(b"open")
     server.send_udp(client, b"reply", port=4000, source_port=7)
     assert client.hears(b"reply")
-    # an established connection outlives the rule that let it in, as upstream's do until it is quiet
+    # a change that still permits the connection leaves it alone: only it lets the server speak
+    other = msgspec.structs.replace(opened, rules=[UDP_7, SSH])
+    networks.apply(cloud, state, [msgspec.structs.replace(wish, ports=[wish.ports[0], other])], full=True)
+    server.send_udp(client, b"reply again", port=4000, source_port=7)
+    assert client.hears(b"reply again")
+    # and one that does not permits neither end of it
     networks.apply(cloud, state, [wish], full=True)
     client.send_udp(server, b"still")
-    assert server.hears(b"still")
-    client.send_udp(server, b"anew", source_port=4001)
-    assert not server.hears(b"anew", QUIET_S)
+    assert not server.hears(b"still", QUIET_S)
+    server.send_udp(client, b"late reply", port=4000, source_port=7)
+    assert not client.hears(b"late reply", QUIET_S)
 
 
 @pytest.mark.real

@@ -36,6 +36,7 @@ _PROTOCOLS = {
 }  # fmt: skip
 _WITH_PORTS = frozenset({6, 17, 33, 132, 136})
 _ICMP, _ICMPV6 = 1, 58
+ICMP_PROTOCOLS = frozenset({_ICMP, _ICMPV6})
 
 # ICMPv6 that a link cannot do without: listener queries and reports, neighbour discovery, router solicitation
 _ND_OUT = "{ 130, 131, 132, 133, 135, 136, 143 }"
@@ -207,7 +208,7 @@ def _rule(rule: RuleWish, sets: _AddressSets) -> str:
         if not any(ipaddress.ip_network(a).prefixlen == 0 for a in addresses):
             side = "saddr" if rule.direction == "ingress" else "daddr"
             parts.append(f"ip{'' if version == 4 else '6'} {side} @{sets.name(version, addresses)}")
-    number = _protocol_number(rule)
+    number = protocol_number(rule)
     low, high = rule.port_range_min, rule.port_range_max
     for value in (low, high):
         if value is not None and not 0 <= value <= 65535:
@@ -219,7 +220,7 @@ def _rule(rule: RuleWish, sets: _AddressSets) -> str:
         if first > last:
             raise HostError("invalid", f"a rule's first port {first} is above its last port {last}")
         parts.append(f"th dport {first}" if first == last else f"th dport {first}-{last}")
-    elif number in (_ICMP, _ICMPV6) and low is not None:
+    elif number in ICMP_PROTOCOLS and low is not None:
         name = "icmp" if number == _ICMP else "icmpv6"
         if max(low, high or 0) > 255:
             raise HostError("invalid", f"a rule's ICMP type and code must be 0 to 255, not {low} and {high}")
@@ -227,7 +228,8 @@ def _rule(rule: RuleWish, sets: _AddressSets) -> str:
     return " ".join([*parts, "accept"])
 
 
-def _protocol_number(rule: RuleWish) -> int | None:
+def protocol_number(rule: RuleWish) -> int | None:
+    """IANA's number of the rule's protocol, or None for any; `invalid` for a name that neutron does not know."""
     name = (rule.protocol or "any").lower()
     if name in ("any", ""):
         return None

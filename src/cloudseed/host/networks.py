@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-from cloudseed.host import binaries, dhcp, firewall, links, netns, processes, strays
+from cloudseed.host import binaries, connections, dhcp, firewall, links, netns, processes, strays
 from cloudseed.host.errors import HostError, from_os_error
 from cloudseed.host.paths import StatePaths, check_cidr, check_mac, check_uuid, namespace_name, tap_name
 from cloudseed.host.records import ApplyResult, NetworkStatus, NetworkWish, PortStatus
@@ -128,7 +128,9 @@ def _wire(cloud: str, wish: NetworkWish, rules: str) -> bool:
             if name not in present:
                 links.create_tap(name)
                 changed = True
-        changed |= _load_rules(cloud, rules)
+        if _load_rules(cloud, rules):
+            changed = True
+            connections.end_unpermitted(wish)
         present = links.list_links(ip)
         for name, port in local.items():
             changed |= links.plug_tap(ip, present[name], present[links.BRIDGE], wish.mtu, port.admin_state_up)
