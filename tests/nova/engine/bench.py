@@ -1,0 +1,177 @@
+"""Nova's engine on a bench: real keystone and placement, a small neutron, no API; servers ordered as nova-api does."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import sqlalchemy as sa
+
+from cloudseed.keystone.service import build as build_keystone
+from cloudseed.kernel.config import Config
+from cloudseed.kernel.context import Context
+from cloudseed.kernel.db import Database, utcnow
+from cloudseed.kernel.runtime import Environment, Runtime, Service
+from cloudseed.nova.compute.drivers.fake import FakeDriver
+from cloudseed.nova.compute.service import ComputeService, build_computes
+from cloudseed.nova.conductor import Conductor
+from cloudseed.nova.models import metadata, operation_tables, server_faults, servers
+from cloudseed.nova.scheduler import Scheduler
+from cloudseed.placement.service import build as build_placement
+from tests.nova.engine.neutron_double import NETWORK, Neutron
+
+FLAVOR = {"id": "c1", "name": "cirros256", "vcpus": 1, "ram": 256, "disk": 1, "ephemeral": 0, "swap": 0,
+          "extra_specs": {}}
+
+
+class EngineNova:
+    """What conductor, scheduler and computes need of `nova.service.Nova`."""
+
+    def __init__(self, env: Environment) -> None:
+        path = env.state / "nova.sqlite"
+        self.env, self.config = env, env.config
+        self.db = env.databases["nova"] = Database(path, name="nova")
+        metadata.create_all(self.db.engine)
+        self.engine = env.operations(self.db, operation_tables)
+        self.conductor_session = env.session("nova-conductor", "nova")
+        self.scheduler_session = env.session("nova-scheduler", "nova")
+        self.api_bus, self.conductor_bus = env.bus("nova-api"), env.bus("nova-conductor")
+        self.scheduler_bus = env.bus("nova-scheduler")
+        self.conductor: Any = Conductor(self)  # type: ignore[arg-type]
+        self.scheduler = Scheduler(self)  # type: ignore[arg-type]
+        self.computes: list[ComputeService] = build_computes(env)
+        self.engine.register(*self.conductor.types)
+
+    def service(self) -> Service:
+        async def start() -> None:
+            await self.conductor.start()
+            await self.scheduler.start()
+
+        async def ready() -> None:
+            for compute in self.computes:
+                await compute.start()
+
+        async def stop() -> None:
+            for compute in self.computes:
+                await compute.stop()
+
+        return Service("nova", engines=[self.engine], start=start, ready=ready, stop=stop, handle=self)
+
+
+class Bench:
+    """One start of the cloud; the same path and neutron again is a restart."""
+
+    def __init__(self, path: Path, neutron: Neutron | None = None, **settings: Any) -> None:
+        self.config = Config(state=str(path), driver="fake", password_hash_rounds=4, **settings)
+        self.neutron = neutron or Neutron()
+        self.nova: EngineNova
+        self.runtime: Runtime
+
+    async def __aenter__(self) -> Bench:
+        env = Environment(self.config)
+
+        def build_nova(env: Environment) -> Service:
+            self.nova = EngineNova(env)
+            return self.nova.service()
+
+        self.runtime = Runtime(env, [build_keystone, build_placement, self.neutron.build, build_nova])
+        await self.runtime.start(listen=False)
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                        trace: TracebackType | None) -> None:
+        await self.runtime.stop()
+
+    def driver(self, number: int = 0) -> FakeDriver:
+        driver = self.nova.computes[number].driver
+        assert isinstance(driver, FakeDriver)
+        return driver
+
+    # ---- ordering, as nova-api does
+
+    async def create(self, *, flavor: dict[str, Any] | None = None, networks: Any = None, **values: Any) -> str:
+        """Order one server; returns its id."""
+        now, server_id, ctx = utcnow(), str(uuid.uuid4()), Context()
+        flavor = {**FLAVOR, **(flavor or {})}
+        record = {
+            "id": server_id, "project_id": "p1", "user_id": "u1", "name": "vm", "hostname": "vm",
+            "vm_state": "building", "task_state": "scheduling", "image_id": None, "image_properties": {},
+            "flavor": flavor, "reservation_id": "r-1", "metadata": {}, "system_metadata": {},
+            "requested_networks": [{"uuid": NETWORK}] if networks is None else networks,
+            "security_groups": ["default"], "scheduler_hints": {}, "personality": [], "network_info": [],
+            "created_at": now, "updated_at": now, "flavor_id": flavor["id"], "vcpus": flavor["vcpus"],
+            "memory_mb": flavor["ram"], **values}
+        known = {column.name for column in servers.columns}
+        async with self.nova.db.write() as tx:
+            await tx.execute(sa.insert(servers).values({k: v for k, v in record.items() if k in known}))
+            await self.nova.conductor.order_boot(tx, ctx, server_id)
+        await self.nova.api_bus.cast(ctx, "conductor", "wake")
+        return server_id
+
+    async def order(self, what: str, server_id: str, *arguments: Any) -> None:
+        """delete, stop, start or reboot."""
+        ctx = Context()
+        async with self.nova.db.write() as tx:
+            await getattr(self.nova.conductor, f"order_{what}")(tx, ctx, server_id, *arguments)
+        await self.nova.api_bus.cast(ctx, "conductor", "wake")
+
+    # ---- looking
+
+    async def idle(self, timeout_s: float = 20.0) -> None:
+        assert await self.nova.engine.idle(timeout_s), await self.nova.engine.open_operations()
+
+    async def server(self, server_id: str) -> Any:
+        async with self.nova.db.read() as tx:
+            return await tx.first(sa.select(servers).where(servers.c.id == server_id))
+
+    async def fault(self, server_id: str) -> str:
+        async with self.nova.db.read() as tx:
+            found = await tx.scalar(sa.select(server_faults.c.message).where(server_faults.c.server_id == server_id)
+                                    .order_by(server_faults.c.id.desc()))
+        return str(found or "")
+
+    async def wait_for(self, server_id: str, deadline_s: float = 10.0, **values: Any) -> Any:
+        """The server once its fields are as said."""
+        until = time.monotonic() + deadline_s
+        while True:
+            row = await self.server(server_id)
+            if all(getattr(row, name) == value for name, value in values.items()):
+                return row
+            assert time.monotonic() < until, (row.vm_state, row.task_state, await self.fault(server_id))
+            await asyncio.sleep(0.01)
+
+    async def allocations(self) -> set[str]:
+        """Servers that hold something in placement."""
+        placement = next(s for s in self.runtime.services if s.name == "placement")
+        assert placement.ledger is not None
+        return {entry["consumer"] for entry in (await placement.ledger())["allocations"]}
+
+    async def violations(self) -> list[str]:
+        """What is wrong between nova, placement, neutron and the hosts."""
+        found = []
+        async with self.nova.db.read() as tx:
+            rows = await tx.all(sa.select(servers).where(servers.c.deleted_at.is_(None)))
+        placed = {row.id for row in rows if row.host is not None}
+        claims = await self.allocations()
+        found += [f"no claim for {s}" for s in placed - claims] + [f"claim without server {s}" for s in claims - placed]
+        machines = {m.server_id: m for compute in self.nova.computes for m in await compute.driver.machines()}
+        found += [f"no machine for {s}" for s in placed - machines.keys()]
+        found += [f"machine without server {s}" for s in machines.keys() - placed]
+        for row in rows:
+            running = row.id in machines and machines[row.id].running
+            if (row.vm_state == "active") != running:
+                found.append(f"server {row.id} is {row.vm_state}, its machine runs: {running}")
+            if row.task_state is not None:
+                found.append(f"server {row.id} is still {row.task_state}")
+            ports = [p["id"] for p in self.neutron.ports.values() if p["device_id"] == row.id]
+            if sorted(ports) != sorted(vif["id"] for vif in row.network_info):
+                found.append(f"server {row.id} has ports {ports}, knows {row.network_info}")
+        for port in self.neutron.ports.values():
+            if port["device_id"] and port["device_id"] not in placed:
+                found.append(f"port {port['id']} of no server {port['device_id']}")
+        found += [f"operation {op}" for op in await self.nova.engine.open_operations()]
+        return found
