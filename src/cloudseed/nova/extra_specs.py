@@ -6,15 +6,15 @@ import re
 
 from cloudseed.kernel.errors import Invalid
 
-KEY = re.compile(r"^[a-zA-Z0-9-_:. ]{1,255}$")
-_BOOL = re.compile(r"^(?i:true|false|yes|no|on|off|y|n|t|f|1|0)$")
-_INT = re.compile(r"^\d{1,18}$")
-_TEXT = re.compile(r"^.+$", re.DOTALL)
-_CPUS = re.compile(r"^\^?\d+((-\d+)?(,\^?\d+(-\d+)?)*)?$")
+KEY = re.compile(r"^[a-zA-Z0-9-_:. ]{1,255}\Z")
+_BOOL = re.compile(r"^(?i:true|false|yes|no|on|off|y|n|t|f|1|0)\Z")
+_INT = re.compile(r"^\d{1,18}\Z")
+_TEXT = re.compile(r"^.+\Z", re.DOTALL)
+_CPUS = re.compile(r"^\^?\d+((-\d+)?(,\^?\d+(-\d+)?)*)?\Z")
 
 
 def _one_of(*values: str) -> re.Pattern[str]:
-    return re.compile(f"^({'|'.join(map(re.escape, values))})$")
+    return re.compile(rf"^({'|'.join(map(re.escape, values))})\Z")
 
 
 _QUOTAS = ["cpu_shares", "cpu_period", "cpu_quota", "memory_limit", "memory_reservation", "memory_shares_share",
@@ -24,7 +24,7 @@ _QUOTAS = ["cpu_shares", "cpu_period", "cpu_quota", "memory_limit", "memory_rese
            *(f"vif_{way}bound_{kind}" for way in ("in", "out") for kind in ("average", "peak", "burst"))]
 
 # name pattern -> value pattern; a name of a known namespace that matches none is refused
-_KNOWN: list[tuple[re.Pattern[str], re.Pattern[str]]] = [(re.compile(f"^{name}$"), value) for name, value in {
+_KNOWN: list[tuple[re.Pattern[str], re.Pattern[str]]] = [(re.compile(rf"^{name}\Z"), value) for name, value in {
     "hw:cpu_policy": _one_of("shared", "dedicated", "mixed"),
     "hw:cpu_thread_policy": _one_of("prefer", "isolate", "require"),
     "hw:emulator_threads_policy": _one_of("isolate", "share"),
@@ -32,7 +32,7 @@ _KNOWN: list[tuple[re.Pattern[str], re.Pattern[str]]] = [(re.compile(f"^{name}$"
     r"hw:cpu_(max_)?(sockets|cores|threads)": _INT,
     "hw:numa_nodes": _INT, r"hw:numa_cpus\.\d+": _CPUS, r"hw:numa_mem\.\d+": _INT,
     "hw:pci_numa_affinity_policy": _one_of("required", "preferred", "legacy", "socket"),
-    "hw:mem_page_size": re.compile(r"^(large|small|any|\d+([kKMG]i?[bB]?)?)$"),
+    "hw:mem_page_size": re.compile(r"^(large|small|any|\d+([kKMG]i?[bB]?)?)\Z"),
     "hw:mem_encryption": _BOOL, "hw:mem_encryption_model": _one_of("amd-sev", "amd-sev-es"),
     "hw:locked_memory": _BOOL, "hw:pmem": _TEXT, "hw:boot_menu": _BOOL, "hw:hide_hypervisor_id": _BOOL,
     "hw:vif_multiqueue_enabled": _BOOL, "hw:virtio_packed_ring": _BOOL, "hw:serial_port_count": _INT,
@@ -53,7 +53,7 @@ _KNOWN: list[tuple[re.Pattern[str], re.Pattern[str]]] = [(re.compile(f"^{name}$"
 }.items()]
 _NAMESPACES = frozenset({"accel", "aggregate_instance_extra_specs", "capabilities", "hw", "hw_rng", "hw_video", "os",
                          "pci_passthrough", "powervm", "quota", "resources", "trait", "vmware"})
-_NUMBERED = re.compile(r"^(resources|trait)(_?[a-zA-Z0-9_-]{1,64})?$")
+_NUMBERED = re.compile(r"^(resources|trait)(_?[a-zA-Z0-9_-]{1,64})?\Z")
 
 
 def check_spec(name: str, value: str) -> None:

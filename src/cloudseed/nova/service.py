@@ -22,7 +22,7 @@ from cloudseed.kernel.policy import Policy
 from cloudseed.kernel.runtime import Environment, Service
 from cloudseed.nova import ledger, models, services
 from cloudseed.nova.api import MICROVERSIONS
-from cloudseed.nova.api.prefix import WithoutProject
+from cloudseed.nova.api.prefix import OldUrls
 from cloudseed.nova.api.routes import routes
 from cloudseed.nova.compute.service import ComputeService, build_computes
 from cloudseed.nova.conductor import Conductor
@@ -71,6 +71,7 @@ def build(env: Environment) -> Service:
     nova.engine.register(*nova.conductor.types)
     app: Any = make_app(routes(nova), fault=faults.nova, validator=env.validator(nova.api_session),
                         identity_url=env.identity_url, microversions=MICROVERSIONS)
+    app.add_middleware(OldUrls())
 
     async def report() -> None:
         await services.report_controllers(nova)
@@ -95,6 +96,6 @@ def build(env: Environment) -> Service:
         return await ledger.explain(nova, kind, name)
 
     return Service(
-        "nova", mounts=[Mount("/compute", "nova-api", WithoutProject(app))],
+        "nova", mounts=[Mount("/compute", "nova-api", app)],
         loops=[Loop("nova service reports", report, HEARTBEAT_S)],
         engines=[nova.engine], start=start, ready=ready, stop=stop, ledger=picture, explain=explain, handle=nova)

@@ -20,7 +20,7 @@ from cloudseed.nova.paging import Sort
 if TYPE_CHECKING:
     from cloudseed.nova.service import Nova
 
-_ID = re.compile(r"^[a-zA-Z0-9._-]([a-zA-Z0-9. _-]{0,253}[a-zA-Z0-9._-])?$")
+_ID = re.compile(r"^[a-zA-Z0-9._-]([a-zA-Z0-9. _-]{0,253}[a-zA-Z0-9._-])?\Z")
 _QUERY = ("limit", "marker", "is_public", "minRam", "minDisk", "sort_key", "sort_dir", "name")
 
 

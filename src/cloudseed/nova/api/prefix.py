@@ -7,22 +7,20 @@ write it so.  The project in it never decides anything: the token does.
 from __future__ import annotations
 
 import re
-from typing import Any
 
-from cloudseed.kernel.http.edge import App, Receive, Scope, Send
+from cloudseed.kernel.http.app import Response
+from cloudseed.kernel.http.request import Request
 
-_OLD = re.compile(r"^/v2(?:\.1)?(?:/(?:[0-9a-f]{32}|[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}|AUTH_[0-9a-f]{32}))?"
-                  r"(/.+)$")
+_OLD = re.compile(r"^/v2(?:\.1)?(?:/(?:AUTH_)?(?:[0-9a-f]{32}|[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}))?(/.+)$")
 
 
-class WithoutProject:
-    """An ASGI app that takes the project and the old version's name out of the path."""
+class OldUrls:
+    """Falcon middleware that takes the project and the old version's name out of the path before it is routed."""
 
-    def __init__(self, app: App) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> Any:
-        match = _OLD.match(scope["path"])
+    async def process_request(self, req: Request, resp: Response) -> None:
+        match = _OLD.match(req.path)
         if match is not None:
-            scope = {**scope, "path": "/v2.1" + match[1]}
-        return await self.app(scope, receive, send)
+            req.path = "/v2.1" + match[1]
+
+    async def process_response(self, req: Request, resp: Response, resource: object, succeeded: bool) -> None:
+        resp.set_header("X-Compute-Request-ID", req.ctx.request_id)

@@ -5,7 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import cloudseed.nova.api.servers as servers
-from cloudseed.nova.api import flavor_access, flavor_extra_specs, flavors, versions
+from cloudseed.nova.api import (
+    flavor_access,
+    flavor_extra_specs,
+    flavors,
+    key_pairs,
+    server_actions,
+    server_external_events,
+    versions,
+)
 
 if TYPE_CHECKING:
     from cloudseed.nova.service import Nova
@@ -27,4 +35,8 @@ def routes(nova: Nova) -> dict[str, Any]:
         "/v2.1/servers": servers.Servers(nova),
         "/v2.1/servers/detail": servers.ServersDetail(nova),
         "/v2.1/servers/{server_id}": servers.Server(nova),
+        "/v2.1/servers/{server_id}/action": server_actions.ServerAction(nova),
+        "/v2.1/os-keypairs": key_pairs.KeyPairs(nova),
+        "/v2.1/os-keypairs/{name}": key_pairs.KeyPair(nova),
+        "/v2.1/os-server-external-events": server_external_events.ServerExternalEvents(nova),
     }

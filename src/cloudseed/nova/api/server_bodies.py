@@ -27,9 +27,9 @@ from cloudseed.nova.server_create import ServerOrder
 
 HINTS = ("os:scheduler_hints", "OS-SCH-HNT:scheduler_hints")
 BODY_LIMIT = 512 * 1024  # user data of 65535 characters and files fit
-_KEY = re.compile(r"^[a-zA-Z0-9-_:. ]{1,255}$")
-_HOSTNAME = re.compile(r"^[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?$")
-_TAG = re.compile(r"^[^,/]{1,60}$")
+_KEY = re.compile(r"^[a-zA-Z0-9-_:. ]{1,255}\Z")
+_HOSTNAME = re.compile(r"^[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?\Z")
+_TAG = re.compile(r"^[^,/]{1,60}\Z")
 
 ADDED = {"description": (2, 19), "tags": (2, 52), "trusted_image_certificates": (2, 63), "host": (2, 74),
          "hypervisor_hostname": (2, 74), "hostname": (2, 90)}
