@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -145,6 +146,15 @@ def test_tenants_with_equal_addresses_do_not_meet(cloud: str, state: StatePaths)
         one.send(ethernet(one.mac, BROADCAST, ARP, question))
         assert one.receive(lambda f: f[12:14] == b"\x08\x06" and f[:6] == f[32:38]) is not None
         assert not other.hears(question, timeout_s=0.2)
+
+
+def test_dnsmasq_keeps_no_other_network_alive(cloud: str, state: StatePaths) -> None:
+    first, second = network(), network()
+    networks.apply(cloud, state, [first, second], full=True)
+    record = dhcp.running(state.network(second.network_id))
+    assert record is not None
+    assert " nsfs " not in Path(f"/proc/{record.pid}/mountinfo").read_text()
+    assert " nsfs " in Path("/proc/self/mountinfo").read_text()
 
 
 def test_the_mtu_is_that_of_the_network(cloud: str, state: StatePaths) -> None:

@@ -72,7 +72,15 @@ class Facts:
         except ImportError:
             return "tcg", "there is no probe, so hardware virtualization is not trusted"
         found = await probe(self._cache)
+        if found.name == "kvm" and not _kvm_has_group():
+            # machines do not run as root
+            return "tcg", "only root may use /dev/kvm: run chgrp kvm /dev/kvm && chmod 0660 /dev/kvm"
         return found.name, found.reason
+
+
+def _kvm_has_group() -> bool:
+    mode = os.stat("/dev/kvm").st_mode
+    return mode & 0o060 == 0o060 or mode & 0o006 == 0o006
 
 
 def _meminfo() -> dict[str, int]:

@@ -25,7 +25,7 @@ _CLONE_NEWNS = 0x00020000
 _CLONE_NEWNET = 0x40000000
 _MS_BIND = 4096
 _MS_REC = 16384
-_MS_PRIVATE = 1 << 18
+_MS_SLAVE = 1 << 19
 _MNT_DETACH = 2
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -97,7 +97,9 @@ def run_with_only(name: str, directory: Path, target: Path, work: Callable[[], _
         # a thread shares its root and working directory with the others until it says otherwise
         _check(_libc.unshare(_CLONE_FS), "leaving the shared working directory")
         _check(_libc.unshare(_CLONE_NEWNS), "making a mount namespace")
-        _check(_libc.mount(b"none", b"/", None, _MS_REC | _MS_PRIVATE, None), "making mounts private")
+        # what the host unmounts later goes here too; nothing of ours goes there
+        _check(_libc.mount(b"none", b"/", None, _MS_REC | _MS_SLAVE, None), "making mounts our own")
+        _unmount_namespaces()
         source, place = os.fsencode(directory), os.fsencode(target)
         _check(_libc.mount(source, place, b"none", _MS_BIND, None), f"mounting {directory}")
         return work()
@@ -117,6 +119,15 @@ def _enter(name: str) -> None:
             raise HostError("not_found", f"{name} was not a network namespace any more: apply its network")
     finally:
         os.close(descriptor)
+
+
+def _unmount_namespaces() -> None:
+    """In a mount namespace just made: a copied mount of another network's namespace would keep that alive."""
+    for line in Path("/proc/thread-self/mountinfo").read_text().splitlines():
+        fields, _, kind = line.partition(" - ")
+        place = fields.split()[4]
+        if kind.startswith("nsfs ") and place.startswith(f"{DIRECTORY}/"):
+            _libc.umount2(os.fsencode(place), _MNT_DETACH)
 
 
 def _check(result: int, doing: str) -> None:

@@ -99,20 +99,23 @@ class HostServer:
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         with short_address(path) as address:
-            if path.is_socket():
-                # a socket that somebody answers on is a host process at work: two must never be
-                if sock.connect_ex(address) == 0:
-                    sock.close()
-                    raise HostError("conflict", f"another host process serves {path}")
-                path.unlink()
+            # a socket that somebody answers on is a host process at work: two must never be
+            served = sock.connect_ex(address) == 0
             sock.close()
+            if served:
+                raise HostError("conflict", f"another host process serves {path}")
             sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+            temporary = path.with_name(path.name + ".new")
+            temporary.unlink(missing_ok=True)
             old = os.umask(0o177)
             try:
-                sock.bind(address)
+                sock.bind(f"{address}.new")
             finally:
                 os.umask(old)
-        os.chown(path, *self._control)
+        os.chown(temporary, *self._control)
+        sock.listen(64)
+        # whoever waits for the socket to appear can connect to it at once
+        temporary.rename(path)
         return sock
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
