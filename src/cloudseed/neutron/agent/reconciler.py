@@ -1,0 +1,114 @@
+"""The loop of one host: asks the server what this host shall wire, has it wired, says what came of it.
+
+It reads the whole wish each time and takes no input from hints, so a lost hint, a killed process or a restarted
+host process cost time and nothing else.  Two agents share it: `neutron-dhcp-agent` sees to DHCP ports,
+`neutron-l2-agent` to everything that is wired.  They are alive as long as the host does what it is asked: with
+the host process gone their heartbeats stop, and the server stops binding ports here.
+
+Where no host process exists (the fake driver), wiring is simulated: every bound port is up at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from cloudseed.host.errors import HostError
+from cloudseed.host.records import ApplyResult, NetworkWish
+from cloudseed.kernel.bus import Bus
+from cloudseed.kernel.context import Context
+from cloudseed.kernel.periodic import Loop
+
+log = logging.getLogger(__name__)
+SERVER_TOPIC, AGENT_TOPIC = "neutron-server", "neutron-agent"
+INTERVAL_S = 10.0
+HEARTBEAT_S = 20.0
+L2_PART, DHCP_PART = "neutron-l2-agent", "neutron-dhcp-agent"
+
+
+class NetworkHost(Protocol):
+    """The host process, as far as networks go (host/client.py, host/fake.py)."""
+
+    async def apply_networks(self, networks: Sequence[NetworkWish], *, full: bool) -> ApplyResult: ...
+
+
+class Reconciler:
+    """Keeps one host's networks as the server wishes.  `wires` None: nothing is wired here.  `simulate`: ports of
+    hosts without a wiring of their own count as wired."""
+
+    def __init__(self, host: str, l2: Bus, dhcp: Bus, wires: NetworkHost | None, simulate: bool) -> None:
+        self._host = host
+        self._l2 = l2
+        self._dhcp = dhcp
+        self._wires = wires
+        self._simulate = simulate
+        self._started_at = time.time()
+        self._heartbeat = 0.0
+        self._flow: Context | None = None
+        self._applied: tuple[float, list[NetworkWish], ApplyResult] | None = None
+        self.loop = Loop("neutron: wiring of this host", self.sync_host, INTERVAL_S)
+
+    def serve(self) -> None:
+        """Listen for hints."""
+        for bus in (self._l2, self._dhcp):
+            bus.serve(AGENT_TOPIC, {"look_again": self.look_again})
+
+    async def look_again(self, ctx: Context) -> None:
+        """Something may have changed; `ctx` names the flow in which the wiring is recorded."""
+        self._flow = ctx
+        self.loop.hint()
+
+    async def sync_host(self) -> None:
+        """One look at everything."""
+        ctx, self._flow = self._flow or Context(), None
+        await self._dhcp.call(ctx, SERVER_TOPIC, "sync_dhcp_ports", host=self._host)
+        try:
+            if self._wires is not None:
+                await self._wire(ctx, self._wires)
+        except HostError as exc:
+            log.warning("networks of this host cannot be wired, will try again: %s", exc)
+            return
+        if self._simulate:
+            await self._simulate_wiring(ctx)
+        await self.report_state(ctx)
+
+    async def _wire(self, ctx: Context, wires: NetworkHost) -> None:
+        wish = msgspec.convert(await self._l2.call(ctx, SERVER_TOPIC, "host_wish", host=self._host),
+                               list[NetworkWish])
+        moment = time.monotonic()
+        # applied a moment ago and well: nothing to do but to say so again, in case it was forgotten
+        if self._applied is None or self._applied[1] != wish or moment - self._applied[0] > INTERVAL_S / 2:
+            self._applied = None
+            result = await wires.apply_networks(wish, full=True)
+            self._applied = (moment, wish, result)
+        else:
+            result = self._applied[2]
+        if any(network.error for network in result.networks) or not all(port.up for port in result.ports):
+            self._applied = None
+        up = [port.port_id for port in result.ports if port.up]
+        down = {port.port_id: port.reason for port in result.ports if not port.up}
+        if up or down:
+            await self._l2.call(ctx, SERVER_TOPIC, "port_states", host=self._host, up=up, down=down)
+
+    async def _simulate_wiring(self, ctx: Context) -> None:
+        but = self._host if self._wires is not None else None
+        waiting = await self._l2.call(ctx, SERVER_TOPIC, "unwired_ports", but_host=but)
+        if waiting:
+            await self._l2.call(ctx, SERVER_TOPIC, "port_states", host=self._host, up=waiting, down={}, any_host=True)
+
+    async def report_state(self, ctx: Context) -> None:
+        """The agents' heartbeats, when due."""
+        if time.monotonic() - self._heartbeat < HEARTBEAT_S and self._heartbeat:
+            return
+        for bus, kind, more in (
+                (self._l2, "Linux bridge agent", {"any_host": self._simulate, "simulated": self._wires is None,
+                                                  "tunnel_types": ["vxlan"]}),
+                (self._dhcp, "DHCP agent", {"dhcp_driver": "dnsmasq", "simulated": self._wires is None})):
+            configurations: dict[str, Any] = more
+            await bus.call(ctx, SERVER_TOPIC, "report_state", agent_type=kind, binary=bus.part, topic_name=AGENT_TOPIC,
+                           host=self._host, started_at=self._started_at, configurations=configurations)
+        self._heartbeat = time.monotonic()

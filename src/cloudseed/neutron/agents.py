@@ -1,0 +1,114 @@
+"""Agents: who wires which host, and whether it lives.  Alive means a heartbeat in the last 75 seconds."""
+
+from __future__ import annotations
+
+import datetime
+import time
+import uuid
+from typing import Any
+
+import sqlalchemy as sa
+
+from cloudseed.kernel.context import Context
+from cloudseed.kernel.db import Tx
+from cloudseed.neutron import access, listing, models
+from cloudseed.neutron.attributes import Wish
+from cloudseed.neutron.errors import AgentNotFound
+from cloudseed.neutron.server import Neutron
+
+table = models.agents
+DOWN_AFTER_S = 75.0  # upstream's agent_down_time
+L2 = "Linux bridge agent"
+DHCP = "DHCP agent"
+
+
+def _alive(values: list[str], ctx: Context) -> sa.ColumnElement[bool]:
+    from cloudseed.neutron.converters import boolean
+
+    lives = table.c.heartbeat_at > time.time() - DOWN_AFTER_S
+    return sa.or_(*[lives if boolean(value) else sa.not_(lives) for value in values])
+
+
+SPEC = listing.spec(table, AgentNotFound, special={"alive": _alive})
+
+
+def _time(seconds: float) -> str:
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def is_alive(row: Any) -> bool:
+    return bool(row.heartbeat_at > time.time() - DOWN_AFTER_S)
+
+
+def _record(row: Any) -> dict[str, Any]:
+    return {
+        "id": row.id, "agent_type": row.agent_type, "binary": row.binary, "topic": row.topic, "host": row.host,
+        "availability_zone": row.availability_zone, "admin_state_up": row.admin_state_up, "alive": is_alive(row),
+        "description": row.description, "configurations": row.configurations, "created_at": _time(row.created_at),
+        "started_at": _time(row.started_at), "heartbeat_timestamp": _time(row.heartbeat_at),
+        "resources_synced": None}
+
+
+async def list_agents(neutron: Neutron, ctx: Context, query: listing.Query) -> list[dict[str, Any]]:
+    """All agents; none for who may not see them."""
+    if not neutron.policy.check("get_agent", ctx.identity):
+        return []
+    async with neutron.db.read() as tx:
+        return [_record(row) for row in await listing.page(tx, sa.select(table), SPEC, query, ctx)]
+
+
+async def _load(neutron: Neutron, ctx: Context, tx: Tx, agent_id: str) -> Any:
+    row = await tx.first(sa.select(table).where(table.c.id == agent_id))
+    if row is None or not neutron.policy.check("get_agent", ctx.identity):
+        raise AgentNotFound(id=agent_id)
+    return row
+
+
+async def get_agent(neutron: Neutron, ctx: Context, agent_id: str) -> dict[str, Any]:
+    async with neutron.db.read() as tx:
+        return _record(await _load(neutron, ctx, tx, agent_id))
+
+
+async def update_agent(neutron: Neutron, ctx: Context, agent_id: str, wish: Wish) -> dict[str, Any]:
+    """An operator's description, and whether new ports may be bound to the agent."""
+    async with neutron.db.write() as tx:
+        await _load(neutron, ctx, tx, agent_id)
+        access.authorize(neutron, ctx, "update_agent", {}, wish.values)
+        await tx.execute(sa.update(table).where(table.c.id == agent_id).values(**wish.values))
+        return _record(await _load(neutron, ctx, tx, agent_id))
+
+
+async def delete_agent(neutron: Neutron, ctx: Context, agent_id: str, expected: int | None = None) -> None:
+    """Forget an agent; one that lives reports itself again."""
+    async with neutron.db.write() as tx:
+        await _load(neutron, ctx, tx, agent_id)
+        access.authorize(neutron, ctx, "delete_agent", {})
+        await tx.execute(sa.delete(table).where(table.c.id == agent_id))
+
+
+# ---- what agents say, over the bus
+
+async def report_state(neutron: Neutron, agent_type: str, binary: str, topic: str, host: str, started_at: float,
+                       configurations: dict[str, Any]) -> None:
+    """A heartbeat; the first one registers the agent."""
+    moment = time.time()
+    changes = {"heartbeat_at": moment, "started_at": started_at, "configurations": configurations, "binary": binary}
+    async with neutron.db.write() as tx:
+        found = await tx.execute(sa.update(table).where(table.c.agent_type == agent_type, table.c.host == host)
+                                 .values(**changes))
+        if found.rowcount == 0:
+            await tx.execute(sa.insert(table).values(
+                id=str(uuid.uuid4()), agent_type=agent_type, topic=topic, host=host, created_at=moment,
+                availability_zone="nova" if agent_type == DHCP else "", admin_state_up=True, description=None,
+                **changes))
+
+
+async def can_bind(tx: Tx, hosts: set[str]) -> set[str]:
+    """Those of `hosts` on which a living agent would wire a port.
+
+    An agent that only simulates wiring (`configurations` says so) does it for every host without one of its own.
+    """
+    rows = await tx.all(sa.select(table).where(
+        table.c.agent_type == L2, table.c.admin_state_up, table.c.heartbeat_at > time.time() - DOWN_AFTER_S))
+    own = {row.host for row in rows}
+    return set(hosts) if any(row.configurations.get("any_host") for row in rows) else hosts & own

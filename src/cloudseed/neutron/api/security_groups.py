@@ -1,0 +1,60 @@
+"""/v2.0/security-groups and /v2.0/security-group-rules"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cloudseed.neutron import converters as to
+from cloudseed.neutron import security_group_rules, security_groups
+from cloudseed.neutron.api.collection import Kind
+from cloudseed.neutron.attributes import READ_ONLY, REQUIRED, Attribute, standard
+
+
+def ethertype(value: Any) -> str:
+    found = {"ipv4": "IPv4", "ipv6": "IPv6"}.get(value.lower()) if isinstance(value, str) else None
+    if found is None:
+        raise to.Reason(f"{str(value)[:255]} is not in valid_values")
+    return found
+
+
+def protocol(value: Any) -> str | None:
+    """A name or a number; what it may be is checked with the rest of the rule."""
+    if value is None or (isinstance(value, str | int) and not isinstance(value, bool)):
+        return None if value is None else str(value)
+    raise to.Reason(f"'{str(value)[:255]}' is not a protocol")
+
+
+def prefix(value: Any) -> str | None:
+    """An address or a network, kept as given but for a missing prefix length."""
+    if value is None:
+        return None
+    to.ip_or_cidr(value)
+    return value if "/" in value else f"{value}/{32 if '.' in value else 128}"
+
+
+SECURITY_GROUPS = Kind("security_group", "security_groups", {
+    **standard(),
+    "stateful": Attribute(to.boolean, True),
+    **dict.fromkeys(("shared", "security_group_rules"), READ_ONLY),
+}, security_groups.SPEC, security_groups.list_security_groups, security_groups.get_security_group,
+    security_groups.create_security_groups, security_groups.update_security_group,
+    security_groups.delete_security_group)
+
+_FIXED = {
+    "security_group_id": Attribute(to.identifier(), REQUIRED, put=False),
+    "direction": Attribute(to.one_of(("ingress", "egress")), REQUIRED, put=False),
+    "ethertype": Attribute(ethertype, "IPv4", put=False),
+    "protocol": Attribute(protocol, None, put=False),
+    "port_range_min": Attribute(to.integer(-1, 2**31 - 1, none=True), None, put=False),
+    "port_range_max": Attribute(to.integer(-1, 2**31 - 1, none=True), None, put=False),
+    "remote_ip_prefix": Attribute(prefix, None, put=False),
+    "remote_group_id": Attribute(to.identifier(none=True), None, put=False),
+    "remote_address_group_id": Attribute(to.identifier(none=True), None, put=False),
+}
+
+SECURITY_GROUP_RULES = Kind("security_group_rule", "security_group_rules", {
+    **standard(named=False), **_FIXED,
+    **dict.fromkeys(("normalized_cidr", "belongs_to_default_sg"), READ_ONLY),
+}, security_group_rules.SPEC, security_group_rules.list_security_group_rules,
+    security_group_rules.get_security_group_rule, security_group_rules.create_security_group_rules,
+    None, security_group_rules.delete_security_group_rule)

@@ -1,0 +1,203 @@
+"""Neutron's tables.  Times are text as the API writes them; `revision_number` grows with every change of a row.
+
+Who may write: neutron-server alone.  `ip_allocations` and `segments` hold what must be unique; a lost race on
+them is a conflict, never a duplicate.  Foreign keys cascade where the child has no life of its own.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from cloudseed.kernel.db import Json
+
+metadata = sa.MetaData()
+
+
+def _id() -> sa.Column[str]:
+    return sa.Column("id", sa.String(36), primary_key=True)
+
+
+def _standard() -> list[sa.Column]:  # type: ignore[type-arg]
+    """What every resource with upstream's standard attributes has."""
+    return [sa.Column("project_id", sa.String(255), nullable=False, index=True),
+            sa.Column("name", sa.String(255), nullable=False, default=""),
+            sa.Column("description", sa.String(255)),
+            sa.Column("tags", Json, nullable=False, default=list),
+            sa.Column("created_at", sa.String(20), nullable=False),
+            sa.Column("updated_at", sa.String(20), nullable=False),
+            sa.Column("revision_number", sa.Integer, nullable=False, default=0)]
+
+
+def _owned_by(column: str, target: str, *, ondelete: str = "CASCADE", nullable: bool = False) -> sa.Column[str]:
+    return sa.Column(column, sa.String(36), sa.ForeignKey(target, ondelete=ondelete), nullable=nullable, index=True)
+
+
+networks = sa.Table(
+    "networks", metadata, _id(), *_standard(),
+    sa.Column("admin_state_up", sa.Boolean, nullable=False),
+    sa.Column("mtu", sa.Integer, nullable=False),
+    sa.Column("external", sa.Boolean, nullable=False),
+    sa.Column("is_default", sa.Boolean, nullable=False),
+    sa.Column("port_security_enabled", sa.Boolean, nullable=False),
+    sa.Column("network_type", sa.String(32), nullable=False),
+    sa.Column("physical_network", sa.String(64)),
+    sa.Column("segmentation_id", sa.Integer),
+    sa.Column("dns_domain", sa.String(255), nullable=False, default=""),
+    sa.Column("availability_zone_hints", Json, nullable=False))
+
+# Which network holds which segment; physical_network "" and segmentation_id 0 stand for "none", so that the
+# key is unique for flat networks too.
+segments = sa.Table(
+    "segments", metadata,
+    sa.Column("network_type", sa.String(32), primary_key=True),
+    sa.Column("physical_network", sa.String(64), primary_key=True),
+    sa.Column("segmentation_id", sa.Integer, primary_key=True),
+    _owned_by("network_id", "networks.id"))
+
+address_scopes = sa.Table(
+    "address_scopes", metadata, _id(),
+    sa.Column("project_id", sa.String(255), nullable=False, index=True),
+    sa.Column("name", sa.String(255), nullable=False),
+    sa.Column("ip_version", sa.Integer, nullable=False))
+
+subnetpools = sa.Table(
+    "subnetpools", metadata, _id(), *_standard(),
+    sa.Column("ip_version", sa.Integer, nullable=False),
+    sa.Column("prefixes", Json, nullable=False),
+    sa.Column("default_prefixlen", sa.Integer, nullable=False),
+    sa.Column("min_prefixlen", sa.Integer, nullable=False),
+    sa.Column("max_prefixlen", sa.Integer, nullable=False),
+    sa.Column("default_quota", sa.Integer),
+    sa.Column("is_default", sa.Boolean, nullable=False),
+    sa.Column("address_scope_id", sa.String(36), sa.ForeignKey("address_scopes.id")))
+
+subnets = sa.Table(
+    "subnets", metadata, _id(), *_standard(),
+    _owned_by("network_id", "networks.id"),
+    sa.Column("ip_version", sa.Integer, nullable=False),
+    sa.Column("cidr", sa.String(64), nullable=False),
+    sa.Column("gateway_ip", sa.String(64)),
+    sa.Column("enable_dhcp", sa.Boolean, nullable=False),
+    sa.Column("ipv6_ra_mode", sa.String(16)),
+    sa.Column("ipv6_address_mode", sa.String(16)),
+    sa.Column("subnetpool_id", sa.String(36), sa.ForeignKey("subnetpools.id"), index=True),
+    sa.Column("allocation_pools", Json, nullable=False),
+    sa.Column("dns_nameservers", Json, nullable=False),
+    sa.Column("host_routes", Json, nullable=False),
+    sa.Column("service_types", Json, nullable=False))
+
+# `host` is the wanted binding (written by the API), `vif_type` its outcome; `status` is written by what agents
+# report.  `status_since` is Unix time.  `plug_event`: nova has yet to hear that the port was plugged or unplugged.
+ports = sa.Table(
+    "ports", metadata, _id(), *_standard(),
+    _owned_by("network_id", "networks.id", ondelete="RESTRICT"),
+    sa.Column("mac_address", sa.String(17), nullable=False),
+    sa.Column("admin_state_up", sa.Boolean, nullable=False),
+    sa.Column("status", sa.String(16), nullable=False),
+    sa.Column("status_since", sa.Float, nullable=False),
+    sa.Column("device_id", sa.String(255), nullable=False, index=True),
+    sa.Column("device_owner", sa.String(255), nullable=False),
+    sa.Column("host", sa.String(255), nullable=False, index=True),
+    sa.Column("vif_type", sa.String(64), nullable=False),
+    sa.Column("vnic_type", sa.String(64), nullable=False),
+    sa.Column("profile", Json, nullable=False),
+    sa.Column("port_security_enabled", sa.Boolean, nullable=False),
+    sa.Column("allowed_address_pairs", Json, nullable=False),
+    sa.Column("extra_dhcp_opts", Json, nullable=False),
+    sa.Column("dns_name", sa.String(255), nullable=False, default=""),
+    sa.Column("plug_event", sa.String(32)),
+    sa.UniqueConstraint("network_id", "mac_address"))
+sa.Index("ports_plug_event", ports.c.plug_event, sqlite_where=ports.c.plug_event.is_not(None),
+         postgresql_where=ports.c.plug_event.is_not(None))
+
+# `position`: the order of a port's addresses
+ip_allocations = sa.Table(
+    "ip_allocations", metadata,
+    sa.Column("subnet_id", sa.String(36), sa.ForeignKey("subnets.id", ondelete="RESTRICT"), primary_key=True),
+    sa.Column("ip_address", sa.String(64), primary_key=True),
+    _owned_by("port_id", "ports.id"),
+    sa.Column("network_id", sa.String(36), nullable=False, index=True),
+    sa.Column("position", sa.Integer, nullable=False))
+
+security_groups = sa.Table(
+    "security_groups", metadata, _id(), *_standard(),
+    sa.Column("stateful", sa.Boolean, nullable=False))
+
+# One default group a project: made when the project is first seen.
+default_security_groups = sa.Table(
+    "default_security_groups", metadata,
+    sa.Column("project_id", sa.String(255), primary_key=True),
+    _owned_by("security_group_id", "security_groups.id"))
+
+address_groups = sa.Table(
+    "address_groups", metadata, _id(), *_standard(),
+    sa.Column("addresses", Json, nullable=False))
+
+security_group_rules = sa.Table(
+    "security_group_rules", metadata, _id(), *_standard(),
+    _owned_by("security_group_id", "security_groups.id"),
+    sa.Column("direction", sa.String(16), nullable=False),
+    sa.Column("ethertype", sa.String(8), nullable=False),
+    sa.Column("protocol", sa.String(40)),
+    sa.Column("port_range_min", sa.Integer),
+    sa.Column("port_range_max", sa.Integer),
+    sa.Column("remote_ip_prefix", sa.String(64)),
+    _owned_by("remote_group_id", "security_groups.id", nullable=True),
+    sa.Column("remote_address_group_id", sa.String(36), sa.ForeignKey("address_groups.id"), index=True))
+
+port_security_groups = sa.Table(
+    "port_security_groups", metadata,
+    sa.Column("port_id", sa.String(36), sa.ForeignKey("ports.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("security_group_id", sa.String(36), sa.ForeignKey("security_groups.id", ondelete="RESTRICT"),
+              primary_key=True, index=True))
+
+# A project (or "*") that may use somebody else's object.
+rbac_policies = sa.Table(
+    "rbac_policies", metadata, _id(),
+    sa.Column("project_id", sa.String(255), nullable=False, index=True),
+    sa.Column("object_type", sa.String(32), nullable=False),
+    sa.Column("object_id", sa.String(36), nullable=False, index=True),
+    sa.Column("action", sa.String(32), nullable=False),
+    sa.Column("target_project", sa.String(255), nullable=False),
+    sa.UniqueConstraint("object_type", "object_id", "action", "target_project"))
+
+quotas = sa.Table(
+    "quotas", metadata,
+    sa.Column("project_id", sa.String(255), primary_key=True),
+    sa.Column("resource", sa.String(64), primary_key=True),
+    sa.Column("hard_limit", sa.Integer, nullable=False))
+
+# An agent writes its own row through the server, at each heartbeat (Unix time).
+agents = sa.Table(
+    "agents", metadata, _id(),
+    sa.Column("agent_type", sa.String(64), nullable=False),
+    sa.Column("binary", sa.String(64), nullable=False),
+    sa.Column("topic", sa.String(64), nullable=False),
+    sa.Column("host", sa.String(255), nullable=False),
+    sa.Column("availability_zone", sa.String(255)),
+    sa.Column("admin_state_up", sa.Boolean, nullable=False),
+    sa.Column("description", sa.String(255)),
+    sa.Column("configurations", Json, nullable=False),
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("started_at", sa.Float, nullable=False),
+    sa.Column("heartbeat_at", sa.Float, nullable=False),
+    sa.UniqueConstraint("agent_type", "host"))
+
+routers = sa.Table(
+    "routers", metadata, _id(), *_standard(),
+    sa.Column("admin_state_up", sa.Boolean, nullable=False),
+    sa.Column("gateway_port_id", sa.String(36), sa.ForeignKey("ports.id")),
+    sa.Column("gateway_network_id", sa.String(36), sa.ForeignKey("networks.id")),
+    sa.Column("enable_snat", sa.Boolean, nullable=False),
+    sa.Column("routes", Json, nullable=False),
+    sa.Column("availability_zone_hints", Json, nullable=False))
+
+floatingips = sa.Table(
+    "floatingips", metadata, _id(), *_standard(),
+    sa.Column("floating_ip_address", sa.String(64), nullable=False, index=True),
+    sa.Column("floating_network_id", sa.String(36), sa.ForeignKey("networks.id"), nullable=False, index=True),
+    sa.Column("floating_port_id", sa.String(36), sa.ForeignKey("ports.id"), nullable=False),
+    sa.Column("fixed_port_id", sa.String(36), sa.ForeignKey("ports.id", ondelete="SET NULL"), index=True),
+    sa.Column("fixed_ip_address", sa.String(64)),
+    sa.Column("router_id", sa.String(36), sa.ForeignKey("routers.id"), index=True),
+    sa.Column("status", sa.String(16), nullable=False))

@@ -1,0 +1,97 @@
+"""Assembles neutron: its database, its URLs, the server's bus handlers, the agents of this host."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import sqlalchemy as sa
+
+from cloudseed.kernel.context import Context
+from cloudseed.kernel.http.app import make_app
+from cloudseed.kernel.http.edge import Mount
+from cloudseed.kernel.runtime import Environment, Service
+from cloudseed.neutron import errors, models, policies
+from cloudseed.neutron.agent.reconciler import DHCP_PART, L2_PART, Reconciler
+from cloudseed.neutron.api import agents, networks, ports, quotas, root, security_groups, subnets
+from cloudseed.neutron.api.collection import Collection, Item, Kind
+from cloudseed.neutron.server import SERVER_TOPIC, Neutron
+from cloudseed.neutron.wiring import Wiring
+
+PART = "neutron-server"
+KINDS: dict[str, Kind] = {
+    "networks": networks.NETWORKS, "subnets": subnets.SUBNETS, "ports": ports.PORTS,
+    "security-groups": security_groups.SECURITY_GROUPS, "security-group-rules": security_groups.SECURITY_GROUP_RULES,
+    "agents": agents.AGENTS}
+
+
+def _routes(neutron: Neutron) -> dict[str, Any]:
+    routes: dict[str, Any] = {"/": root.Versions(), "/v2.0": root.Resources(), "/v2.0/extensions": root.Extensions(),
+                              "/v2.0/extensions/{alias}": root.Extension()}
+    for path, kind in KINDS.items():
+        routes[f"/v2.0/{path}"] = Collection(neutron, kind)
+        routes[f"/v2.0/{path}/{{id}}"] = Item(neutron, kind)
+    routes |= {"/v2.0/quotas": quotas.Quotas(neutron), "/v2.0/quotas/{project_id}": quotas.Quota(neutron)}
+    for name in ("default", "details", "details.json"):
+        routes[f"/v2.0/quotas/{{project_id}}/{name}"] = quotas.QuotaView(neutron, name != "default")
+    return routes
+
+
+def build(env: Environment) -> Service:
+    """neutron-server, and the agents of this host."""
+    session = env.session(PART, "neutron", discover=True)
+    neutron = Neutron(env.database("neutron", models.metadata), env.policy("neutron", policies.rules()), session,
+                      env.bus(PART), env.config.region)
+    app = make_app(_routes(neutron), fault=errors.fault, validator=env.validator(session),
+                   identity_url=env.identity_url)
+    wiring = Wiring(neutron)
+    agent = _agent(env)
+    loops = [wiring.owed]
+
+    async def start() -> None:
+        neutron.bus.serve(SERVER_TOPIC, wiring.handlers())
+        if agent is not None:
+            agent.serve()
+            await agent.report_state(Context())  # known before the first port is bound
+
+    if agent is not None:
+        loops.append(agent.loop)
+    return Service("neutron", mounts=[Mount("/networking", PART, app)], loops=loops, start=start, stop=neutron.stop,
+                   ledger=lambda: ledger(neutron), handle=neutron)
+
+
+def _agent(env: Environment) -> Reconciler | None:
+    """This host's agents: real ones where a host process is, simulating ones for the fake driver, else none."""
+    driver = env.config.driver
+    simulate = driver == "fake" or (env.host is None and driver == "auto")
+    if env.host is None and not simulate:
+        return None
+    return Reconciler(env.config.host, env.bus(L2_PART), env.bus(DHCP_PART), env.host, simulate)
+
+
+async def ledger(neutron: Neutron) -> dict[str, Any]:
+    """What neutron holds, for the audit: networks, subnets, ports with their addresses, the wish of each host."""
+    table, allocations = models.ports, models.ip_allocations
+    async with neutron.db.read() as tx:
+        networks = await tx.all(sa.select(models.networks.c.id, models.networks.c.project_id, models.networks.c.name))
+        subnets = await tx.all(sa.select(models.subnets.c.id, models.subnets.c.network_id, models.subnets.c.cidr,
+                                         models.subnets.c.enable_dhcp))
+        ports = await tx.all(sa.select(table.c.id, table.c.network_id, table.c.project_id, table.c.device_id,
+                                       table.c.device_owner, table.c.host, table.c.vif_type, table.c.status,
+                                       table.c.status_since, table.c.mac_address, table.c.admin_state_up,
+                                       table.c.plug_event))
+        addresses = await tx.all(sa.select(allocations.c.port_id, allocations.c.ip_address))
+    fixed: dict[str, list[str]] = {}
+    for port_id, ip_address in addresses:
+        fixed.setdefault(port_id, []).append(ip_address)
+    hosts: dict[str, dict[str, Any]] = {}
+    for port in ports:
+        if port.vif_type == "bridge" and port.device_owner.startswith("compute:"):
+            wish = hosts.setdefault(port.host, {"host": port.host, "ports": [], "networks": set()})
+            wish["ports"].append(port.id)
+            wish["networks"].add(port.network_id)
+    return {"networks": [dict(row._mapping) for row in networks], "subnets": [dict(row._mapping) for row in subnets],
+            "ports": [{**row._mapping, "since": row.status_since, "addresses": fixed.get(row.id, [])}
+                      for row in ports],
+            "wishes": [{**wish, "networks": sorted(wish["networks"])} for wish in hosts.values()],
+            "taken_at": time.time()}

@@ -1,0 +1,248 @@
+"""What a host shall wire, and what became of it: the server's side of the agents' conversation over the bus.
+
+`host_wish` is everything a host needs, computed from the database each time: the networks with ports bound to
+it, all addresses that DHCP knows there, security groups resolved into rules on addresses.  `port_states` takes
+what the host reports; a port's status follows, and with it what nova is owed.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from cloudseed.kernel.context import Context
+from cloudseed.kernel.db import Tx
+from cloudseed.kernel.periodic import Loop
+from cloudseed.neutron import agents, events, ipam, listing, macs, models, rule_wishes
+from cloudseed.neutron.errors import IpAddressGenerationFailure
+from cloudseed.neutron.port_records import DNS_DOMAIN, generated_hostname
+from cloudseed.neutron.server import Neutron, now
+
+log = logging.getLogger(__name__)
+ports = models.ports
+allocations = models.ip_allocations
+DHCP_OWNER = "network:dhcp"
+DHCP_LEASE_S = 86_400  # upstream's dhcp_lease_duration
+
+
+def wired_on(host: str) -> list[sa.ColumnElement[bool]]:
+    """Ports that a host must wire: servers' ports, bound to it."""
+    return [ports.c.host == host, ports.c.vif_type == "bridge", ports.c.device_owner.like("compute:%")]
+
+
+def dhcp_device_id(host: str, network_id: str) -> str:
+    """The device id of the DHCP port that a host has on a network, as upstream's agents name it."""
+    return f"dhcp{uuid.uuid5(uuid.NAMESPACE_DNS, host.split('.')[0])}-{network_id}"
+
+
+class Wiring:
+    """The handlers of the topic `neutron-server`.  `owed` is woken when nova must hear something."""
+
+    def __init__(self, neutron: Neutron) -> None:
+        self._neutron = neutron
+        self.owed = Loop("neutron: events owed to nova", self._send_owed, 5.0)
+        self._flow = Context()  # the flow in which the latest debt arose
+
+    def handlers(self) -> dict[str, Any]:
+        return {"report_state": self.report_state, "sync_dhcp_ports": self.sync_dhcp_ports,
+                "host_wish": self.host_wish, "unwired_ports": self.unwired_ports, "port_states": self.port_states}
+
+    async def report_state(self, ctx: Context, agent_type: str, binary: str, topic_name: str, host: str,
+                           started_at: float, configurations: dict[str, Any]) -> None:
+        """An agent lives."""
+        await agents.report_state(self._neutron, agent_type, binary, topic_name, host, started_at, configurations)
+
+    # ---- DHCP ports
+
+    async def sync_dhcp_ports(self, ctx: Context, host: str) -> int:
+        """Give every network with DHCP subnets its DHCP port with an address on each, and no other network one.
+
+        Idempotent by the port's device id.  Returns how many ports were changed.
+        """
+        async with self._neutron.db.read() as tx:
+            if not await _dhcp_differences(tx, host):
+                return 0
+        async with self._neutron.db.write() as tx:
+            differences = await _dhcp_differences(tx, host)
+            for network_id, (port, wanted) in differences.items():
+                await _settle_dhcp_port(tx, host, network_id, port, wanted)
+        return len(differences)
+
+    # ---- the wish
+
+    async def host_wish(self, ctx: Context, host: str) -> list[dict[str, Any]]:
+        """All networks that `host` shall wire: NetworkWish records as plain objects.
+
+        The number of statements does not depend on the number of networks or ports.
+        """
+        async with self._neutron.db.read() as tx:
+            wanted = sa.select(ports.c.network_id).where(*wired_on(host))
+            networks = await tx.all(sa.select(models.networks).where(models.networks.c.id.in_(wanted)))
+            if not networks:
+                return []
+            ids = [network.id for network in networks]
+            subnets = await listing.by_ids(tx, sa.select(models.subnets).order_by(models.subnets.c.created_at),
+                                           models.subnets.c.network_id, ids)
+            rows = await listing.by_ids(tx, sa.select(ports).order_by(ports.c.id), ports.c.network_id, ids)
+            addresses = await listing.by_ids(
+                tx, sa.select(allocations).order_by(allocations.c.position), allocations.c.network_id, ids)
+            local = [row.id for row in rows if _is_wired_on(row, host)]
+            rules = await rule_wishes.resolve(tx, local)
+        fixed: dict[str, list[dict[str, str]]] = {}
+        for address in addresses:
+            fixed.setdefault(address.port_id, []).append(
+                {"subnet_id": address.subnet_id, "ip_address": address.ip_address})
+        return [_network_wish(network, [s for s in subnets if s.network_id == network.id],
+                              [row for row in rows if row.network_id == network.id], fixed, rules, host)
+                for network in networks]
+
+    async def unwired_ports(self, ctx: Context, but_host: str | None = None) -> list[str]:
+        """Bound ports whose status is not what it should be, on whatever host: for an agent that only simulates."""
+        async with self._neutron.db.read() as tx:
+            return list(await tx.scalars(sa.select(ports.c.id).where(
+                ports.c.vif_type == "bridge", ports.c.host != (but_host or ""), ports.c.device_owner.like("compute:%"),
+                sa.or_(sa.and_(ports.c.admin_state_up, ports.c.status != "ACTIVE"),
+                       sa.and_(sa.not_(ports.c.admin_state_up), ports.c.status == "ACTIVE")))))
+
+    # ---- what became of it
+
+    async def port_states(self, ctx: Context, host: str, up: list[str], down: dict[str, str],
+                          any_host: bool = False) -> int:
+        """A host's report: ports that are wired, and ports that are not (with the reason).  Returns how many
+        changed their status; nova is told of those that are its servers'.
+
+        A port that was bound elsewhere while the host worked is none of this report's business.
+        """
+        async with self._neutron.db.read() as tx:
+            if not await _status_changes(tx, host, up, down, any_host):
+                return 0
+        async with self._neutron.db.write() as tx:
+            changes = await _status_changes(tx, host, up, down, any_host)
+            for status, rows in changes.items():
+                await _set_status(tx, rows, status)
+        for row in changes.get("DOWN", ()):
+            log.warning("%s: port %s is down on %s: %s", ctx.request_id, row.id, host, down.get(row.id) or "its "
+                        "administrator took it down")
+        self._flow = ctx
+        self.owed.hint()
+        return sum(map(len, changes.values()))
+
+    async def _send_owed(self) -> None:
+        await events.send_owed(self._neutron, self._flow)
+
+
+async def _status_changes(tx: Tx, host: str, up: list[str], down: dict[str, str],
+                          any_host: bool) -> dict[str, list[Any]]:
+    """Which ports of a report are not yet what it says."""
+    changes: dict[str, list[Any]] = {}
+    for status, port_ids in (("ACTIVE", up), ("DOWN", list(down))):
+        rows = await listing.by_ids(
+            tx, sa.select(ports.c.id, ports.c.device_id, ports.c.device_owner, ports.c.status, ports.c.host,
+                          ports.c.vif_type, ports.c.admin_state_up), ports.c.id, port_ids) if port_ids else []
+        for row in rows:
+            truth = status if row.admin_state_up else "DOWN"
+            if row.vif_type == "bridge" and row.status != truth and (any_host or row.host == host):
+                changes.setdefault(truth, []).append(row)
+    return changes
+
+
+async def _set_status(tx: Tx, rows: Sequence[Any], status: str) -> None:
+    name = events.PLUGGED if status == "ACTIVE" else events.UNPLUGGED
+    for servers in (True, False):
+        ids = [row.id for row in rows if events.is_servers(row) == servers]
+        if ids:
+            await tx.execute(sa.update(ports).where(ports.c.id.in_(ids)).values(
+                status=status, status_since=time.time(), plug_event=name if servers else None, updated_at=now(),
+                revision_number=ports.c.revision_number + 1))
+
+
+def _is_wired_on(row: Any, host: str) -> bool:
+    return bool(row.host == host and row.vif_type == "bridge" and row.device_owner.startswith("compute:"))
+
+
+def _network_wish(network: Any, subnets: list[Any], rows: list[Any], fixed: dict[str, list[dict[str, str]]],
+                  rules: dict[str, list[dict[str, Any]]], host: str) -> dict[str, Any]:
+    device = dhcp_device_id(host, network.id)
+    dhcp = next((row for row in rows if row.device_owner == DHCP_OWNER and row.device_id == device), None)
+    domain = network.dns_domain or DNS_DOMAIN
+    return {
+        "network_id": network.id, "mtu": network.mtu, "dns_domain": domain.rstrip("."), "dhcp_lease_s": DHCP_LEASE_S,
+        "subnets": [{"subnet_id": s.id, "cidr": s.cidr, "gateway_ip": s.gateway_ip,
+                     "dns_nameservers": s.dns_nameservers, "host_routes": s.host_routes,
+                     "enable_dhcp": s.enable_dhcp} for s in subnets],
+        "dhcp_port": dhcp and {"port_id": dhcp.id, "mac_address": dhcp.mac_address,
+                               "fixed_ips": fixed.get(dhcp.id, [])},
+        "ports": [_port_wish(row, fixed.get(row.id, []), rules.get(row.id, []), host, network.admin_state_up)
+                  for row in rows if row.device_owner != DHCP_OWNER]}
+
+
+def _port_wish(row: Any, fixed: list[dict[str, str]], rules: list[dict[str, Any]], host: str,
+               network_up: bool) -> dict[str, Any]:
+    first = next((ip["ip_address"] for ip in fixed if "." in ip["ip_address"]), None)
+    name = row.dns_name.split(".")[0] or (generated_hostname(first) if first else None)
+    local = _is_wired_on(row, host)
+    return {"port_id": row.id, "mac_address": row.mac_address, "fixed_ips": fixed, "hostname": name,
+            "device_id": row.device_id, "local": local, "admin_state_up": row.admin_state_up and network_up,
+            "port_security_enabled": row.port_security_enabled,
+            "allowed_address_pairs": row.allowed_address_pairs if local else [], "rules": rules}
+
+
+# ---- DHCP ports: what is there against what should be
+
+async def _dhcp_differences(tx: Tx, host: str) -> dict[str, tuple[Any | None, list[Any]]]:
+    """Networks whose DHCP port is missing, superfluous, or lacks or exceeds its subnets: (port, its subnets)."""
+    subnets = await tx.all(sa.select(models.subnets.c.id, models.subnets.c.network_id).where(
+        models.subnets.c.enable_dhcp).order_by(models.subnets.c.created_at))
+    held = await tx.all(
+        sa.select(ports.c.id, ports.c.network_id, ports.c.mac_address, ports.c.device_id, allocations.c.subnet_id)
+        .outerjoin(allocations, allocations.c.port_id == ports.c.id)
+        .where(ports.c.device_owner == DHCP_OWNER, ports.c.host == host))
+    wanted: dict[str, list[str]] = {}
+    for subnet in subnets:
+        wanted.setdefault(subnet.network_id, []).append(subnet.id)
+    have: dict[str, tuple[Any, set[str]]] = {}
+    for row in held:
+        if row.device_id == dhcp_device_id(host, row.network_id):
+            have.setdefault(row.network_id, (row, set()))[1].add(row.subnet_id)
+    found: dict[str, tuple[Any | None, list[Any]]] = {}
+    for network_id in wanted.keys() | have.keys():
+        port, subnet_ids = have.get(network_id, (None, set()))
+        if subnet_ids != set(wanted.get(network_id, ())):
+            found[network_id] = (port, wanted.get(network_id, []))
+    return found
+
+
+async def _settle_dhcp_port(tx: Tx, host: str, network_id: str, port: Any | None, subnet_ids: list[str]) -> None:
+    if not subnet_ids:
+        if port is not None:
+            await tx.execute(sa.delete(ports).where(ports.c.id == port.id))
+        return
+    draw = await ipam.Draw.on(tx, network_id)
+    held = [] if port is None else [ipam.Address(*row) for row in await tx.all(
+        sa.select(allocations.c.subnet_id, allocations.c.ip_address).where(allocations.c.port_id == port.id))]
+    mac = port.mac_address if port is not None else (await macs.choose(tx, network_id, [None]))[0]
+    try:
+        addresses = await draw.addresses(tx, [{"subnet_id": s} for s in subnet_ids], mac, DHCP_OWNER, held)
+    except IpAddressGenerationFailure:
+        return  # the subnet is full: guests keep their addresses, DHCP waits for one
+    if port is None:
+        await _insert_dhcp_port(tx, host, network_id, mac, addresses)
+    else:
+        await ipam.reassign(tx, network_id, port.id, addresses)
+
+
+async def _insert_dhcp_port(tx: Tx, host: str, network_id: str, mac: str, addresses: list[ipam.Address]) -> None:
+    project = await tx.scalar(sa.select(models.networks.c.project_id).where(models.networks.c.id == network_id))
+    port_id, moment = str(uuid.uuid4()), now()
+    await tx.execute(sa.insert(ports).values(
+        id=port_id, project_id=project, name="", description="", tags=[], network_id=network_id, mac_address=mac,
+        admin_state_up=True, status="ACTIVE", status_since=time.time(),
+        device_id=dhcp_device_id(host, network_id), device_owner=DHCP_OWNER, host=host, vif_type="bridge",
+        vnic_type="normal", profile={}, port_security_enabled=False, allowed_address_pairs=[], extra_dhcp_opts=[],
+        dns_name="", plug_event=None, created_at=moment, updated_at=moment, revision_number=1))
+    await ipam.assign(tx, network_id, port_id, addresses)
