@@ -46,7 +46,11 @@ def credentials(identity: Identity) -> dict[str, Any]:
         "service_roles": identity.service_roles,
         "is_admin": False,
         "is_admin_project": identity.is_admin_project,
-        "token": {"is_admin_project": identity.is_admin_project},
+        "token": {
+            "is_admin_project": identity.is_admin_project,
+            "domain": {"id": identity.domain_id},
+            "project": {"domain": {"id": identity.project_domain_id}},
+        },
         "trust": {"trustor_user_id": None},
         "user": {"id": identity.user_id},
     }
@@ -160,9 +164,11 @@ def _generic(kind: str, match: str) -> Check:
         if match.startswith("%(") and match.endswith(")s"):
             wanted = _lookup(target, match[2:-2])
             if wanted is None:
-                return False
+                return literal == "None"  # a null of the target fits nothing but a rule that asks for it
         else:
             wanted = match
+            if match == "None" and literal is None:
+                return _lookup(who, kind) is None
         have = literal if literal is not None else _lookup(who, kind)
         if isinstance(have, list | tuple | set | frozenset):
             return str(wanted) in {str(item) for item in have}
