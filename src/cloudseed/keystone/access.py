@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import sqlalchemy as sa
 
+from cloudseed.kernel.context import Context
 from cloudseed.keystone import directory, scopes
 from cloudseed.keystone.directory import Record
 from cloudseed.keystone.errors import NotFound
@@ -14,7 +15,6 @@ from cloudseed.keystone.models import assignments, projects
 from cloudseed.keystone.scopes import DOMAIN, PROJECT, WHOLE_SYSTEM
 from cloudseed.keystone.state import Keystone
 from cloudseed.keystone.targets import target
-from cloudseed.kernel.context import Context
 
 
 async def _of_user(ks: Keystone, user_id: str, kind: str) -> tuple[set[str], set[tuple[str, str]]]:

@@ -12,14 +12,14 @@ from typing import Any, NamedTuple
 import msgspec
 import sqlalchemy as sa
 
+from cloudseed.kernel.context import Context
+from cloudseed.kernel.db import Tx
 from cloudseed.keystone import directory, projects
 from cloudseed.keystone.directory import Record
 from cloudseed.keystone.errors import Invalid, NotFound
 from cloudseed.keystone.models import assignments, groups, memberships, roles, users
 from cloudseed.keystone.models import projects as projects_table
 from cloudseed.keystone.state import Keystone
-from cloudseed.kernel.context import Context
-from cloudseed.kernel.db import Tx
 
 
 class Query(msgspec.Struct, kw_only=True):

@@ -122,7 +122,7 @@ async def _catalog(tx: Tx, addresses: Mapping[str, str], region: str, deployed: 
     for kind in deployed:
         service_type, name, path = CATALOG[kind]
         service_id = await _get_or_insert(tx, services, services.c.type == service_type, type=service_type,
-                                          enabled=True, extra={"name": name})
+                                          name=name, enabled=True, extra={})
         url = addresses[kind] + path
         for interface in ("public", "internal", "admin"):
             endpoint_id = await _get_or_insert(

@@ -46,5 +46,5 @@ async def catalog_for(ks: Keystone, project_id: str | None, user_id: str) -> lis
                 shown.append({"id": row.id, "interface": row.interface, "region_id": row.region_id, "url": url,
                               "region": row.region_id})
         out.append({"endpoints": shown, "id": service.id, "type": service.type,
-                    "name": service.extra.get("name", "")})
+                    "name": service.name})
     return out

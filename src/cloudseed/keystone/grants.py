@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
+from cloudseed.kernel.context import Context
 from cloudseed.keystone import directory
 from cloudseed.keystone.directory import Record
 from cloudseed.keystone.errors import Forbidden, NotFound
@@ -14,7 +15,6 @@ from cloudseed.keystone.models import assignments
 from cloudseed.keystone.scopes import DOMAIN, PROJECT, SYSTEM, Scope
 from cloudseed.keystone.state import Keystone
 from cloudseed.keystone.targets import target
-from cloudseed.kernel.context import Context
 
 
 class Actor(NamedTuple):

@@ -7,6 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from cloudseed.kernel.context import Context
 from cloudseed.keystone import checks, directory
 from cloudseed.keystone.directory import Record
 from cloudseed.keystone.errors import Conflict, Invalid, NotFound
@@ -15,7 +16,6 @@ from cloudseed.keystone.models import assignments, groups, memberships, users
 from cloudseed.keystone.projects import merge_extra, own_domain
 from cloudseed.keystone.state import Keystone
 from cloudseed.keystone.targets import target
-from cloudseed.kernel.context import Context
 
 
 async def find_group(ks: Keystone, group_id: str) -> Record | None:

@@ -1,8 +1,8 @@
 """Filters and pages of lists, applied in SQL.
 
-`name=x` is exact; `name__contains`, `__startswith`, `__endswith` and their case-blind forms `__icontains`,
-`__istartswith`, `__iendswith`, `__iexact` (upstream's inexact filters) match parts.  Lists are in the order of ids, so that a
-marker stays good while things come and go.
+`name=x` is exact; upstream's inexact filters match parts: `name__contains`, `name__startswith`, `name__endswith`,
+and blind to case `name__icontains`, `name__istartswith`, `name__iendswith`, `name__iexact`.  Lists are in the order
+of ids, so that a marker stays good while things come and go.
 """
 
 from __future__ import annotations
@@ -28,7 +28,10 @@ class Filters(NamedTuple):
     marker: str | None = None
 
 
-def parse_filters(req: Request, names: Collection[str], booleans: Collection[str] = ("enabled", "is_domain")) -> Filters:
+BOOLEANS = ("enabled", "is_domain")
+
+
+def parse_filters(req: Request, names: Collection[str]) -> Filters:
     """The filters among `names` that the query holds; others are ignored, as upstream does.  Raises Invalid."""
     exact: dict[str, Any] = {}
     inexact: list[tuple[str, str, str]] = []
@@ -42,8 +45,8 @@ def parse_filters(req: Request, names: Collection[str], booleans: Collection[str
         if mark:
             if comparator.removeprefix("i") in ("contains", "startswith", "endswith") or comparator == "iexact":
                 inexact.append((name, comparator, value))
-        elif name in booleans:
-            exact[name] = value.lower() not in ("0", "false", "no", "off")
+        elif name in BOOLEANS:
+            exact[name] = req.bool_param(name)
         else:
             exact[name] = value
     limit = req.int_param("limit", None, minimum=0)
@@ -60,7 +63,8 @@ def _clause(column: Any, comparator: str, value: str) -> sa.ColumnElement[bool]:
     # LIKE is blind to case in SQLite: compare parts instead
     length = len(value)
     if kind == "contains":
-        return sa.func.instr(column, value) > 0
+        return sa.true() if not value else \
+            sa.func.length(sa.func.replace(column, value, "")) < sa.func.length(column)
     if kind == "startswith":
         return sa.func.substr(column, 1, length) == value
     return sa.and_(sa.func.length(column) >= length,

@@ -38,6 +38,7 @@ class Meaning(NamedTuple):
     identity: Identity
     body: bytes
     bare: bytes
+    has_access_rules: bool = False  # only who enforces them may accept the token
 
 
 class _Static(NamedTuple):
@@ -50,6 +51,7 @@ class _Static(NamedTuple):
     fields: dict[str, Any]  # name -> JSON, already encoded
     catalog: bytes | None
     expires_at: float  # when what the token rests on ends
+    has_access_rules: bool
 
 
 def iso(seconds: float) -> str:
@@ -75,7 +77,7 @@ async def describe(ks: Keystone, claims: Claims) -> Meaning:
     body = bare if static.catalog is None else bare[:-2] + b',"catalog":' + static.catalog + b"}}"
     identity = msgspec.structs.replace(static.identity, audit_id=claims.audit_ids[-1], expires_at=claims.expires_at,
                                        auth_methods=claims.methods)
-    return Meaning(claims, identity, body, bare)
+    return Meaning(claims, identity, body, bare, static.has_access_rules)
 
 
 async def _static(ks: Keystone, claims: Claims) -> _Static | str:
@@ -107,17 +109,17 @@ async def _static(ks: Keystone, claims: Claims) -> _Static | str:
         fields["domain"] = _raw(_ref(domain))
     elif scope.kind == SYSTEM:
         fields["system"] = {"all": True}
-    roles, expires_at = await scopes.roles_on(ks, user.id, scope), float("inf")
+    roles, expires_at, has_access_rules = await scopes.roles_on(ks, user.id, scope), float("inf"), False
     if claims.application_credential_id:
         limited = await _application_credential(ks, claims, roles, fields)
         if isinstance(limited, str):
             return limited
-        roles, expires_at = limited
+        roles, expires_at, has_access_rules = limited
     if claims.trust_id:
         limited = await _trust(ks, claims, fields)
         if isinstance(limited, str):
             return limited
-        roles, expires_at = limited
+        roles, expires_at, _ = limited
         if fields["OS-TRUST:trust"]["impersonation"]:
             trustor = await directory.find_user(ks, fields["OS-TRUST:trust"]["trustor_user"]["id"])
             trustor_home = await directory.find_domain(ks, trustor.domain_id) if trustor is not None else None
@@ -140,7 +142,7 @@ async def _static(ks: Keystone, claims: Claims) -> _Static | str:
     listed = None if scope.kind == UNSCOPED else _encode(
         await catalog.catalog_for(ks, identity.project_id, user.id))
     return _Static(identity, {role.id for role in roles}, identity.project_id, identity.domain_id, fields, listed,
-                   expires_at)
+                   expires_at, has_access_rules)
 
 
 def _raw(value: Any) -> msgspec.Raw:
@@ -151,7 +153,7 @@ def _ref(row: Record) -> dict[str, str]:
     return {"id": row.id, "name": row.name}
 
 
-Limited = tuple[list[Record], float] | str
+Limited = tuple[list[Record], float, bool] | str
 
 
 async def _application_credential(ks: Keystone, claims: Claims, roles: list[Record],
@@ -175,7 +177,7 @@ async def _application_credential(ks: Keystone, claims: Claims, roles: list[Reco
         shown["access_rules"] = [{"id": rule.id, "service": rule.service, "path": rule.path, "method": rule.method}
                                  for rule in rules]
     fields["application_credential"] = _raw(shown)
-    return await scopes.name_roles(ks, given), found.expires_at.timestamp() if found.expires_at else float("inf")
+    return await scopes.name_roles(ks, given), _end(found), found.restricted_paths
 
 
 async def _trust(ks: Keystone, claims: Claims, fields: dict[str, Any]) -> Limited:
@@ -193,5 +195,8 @@ async def _trust(ks: Keystone, claims: Claims, fields: dict[str, Any]) -> Limite
     fields["OS-TRUST:trust"] = {"id": found.id, "impersonation": found.impersonation,
                                 "trustor_user": {"id": found.trustor_user_id},
                                 "trustee_user": {"id": found.trustee_user_id}}
-    return await scopes.name_roles(ks, set(found.roles)), \
-        found.expires_at.timestamp() if found.expires_at else float("inf")
+    return await scopes.name_roles(ks, set(found.roles)), _end(found), False
+
+
+def _end(row: Record) -> float:
+    return row.expires_at.timestamp() if row.expires_at is not None else float("inf")

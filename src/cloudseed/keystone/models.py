@@ -106,8 +106,9 @@ services = sa.Table(
     "services", metadata,
     sa.Column("id", Id, primary_key=True),
     sa.Column("type", Name, nullable=False),
+    sa.Column("name", Name, nullable=False),
     sa.Column("enabled", sa.Boolean, nullable=False),
-    _extra())  # name and description too, as upstream
+    _extra())
 
 endpoints = sa.Table(
     "endpoints", metadata,

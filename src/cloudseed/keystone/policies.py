@@ -53,13 +53,39 @@ _COMMON = [
 ]
 
 # what only an administrator may do
-_ADMINS = ["create_domain", "update_domain", "delete_domain", "create_domain_config", "update_domain_config", "delete_domain_config", "create_endpoint", "update_endpoint", "delete_endpoint", "create_endpoint_group", "update_endpoint_group", "delete_endpoint_group", "add_endpoint_group_to_project", "remove_endpoint_group_from_project", "add_endpoint_to_project", "remove_endpoint_from_project", "create_system_grant_for_user", "revoke_system_grant_for_user", "create_system_grant_for_group", "revoke_system_grant_for_group", "create_implied_role", "delete_implied_role", "create_limits", "update_limit", "delete_limit", "create_registered_limits", "update_registered_limit", "delete_registered_limit", "create_policy", "update_policy", "delete_policy", "create_policy_association_for_endpoint", "delete_policy_association_for_endpoint", "create_policy_association_for_service", "delete_policy_association_for_service", "create_policy_association_for_region_and_service", "delete_policy_association_for_region_and_service", "create_region", "update_region", "delete_region", "create_role", "update_role", "delete_role", "create_domain_role", "update_domain_role", "delete_domain_role", "create_service", "update_service", "delete_service"]
+_ADMINS = [
+    "create_domain", "update_domain", "delete_domain", "create_domain_config", "update_domain_config",
+    "delete_domain_config", "create_endpoint", "update_endpoint", "delete_endpoint", "create_endpoint_group",
+    "update_endpoint_group", "delete_endpoint_group", "add_endpoint_group_to_project",
+    "remove_endpoint_group_from_project", "add_endpoint_to_project", "remove_endpoint_from_project",
+    "create_system_grant_for_user", "revoke_system_grant_for_user", "create_system_grant_for_group",
+    "revoke_system_grant_for_group", "create_implied_role", "delete_implied_role", "create_limits", "update_limit",
+    "delete_limit", "create_registered_limits", "update_registered_limit", "delete_registered_limit",
+    "create_policy", "update_policy", "delete_policy", "create_policy_association_for_endpoint",
+    "delete_policy_association_for_endpoint", "create_policy_association_for_service",
+    "delete_policy_association_for_service", "create_policy_association_for_region_and_service",
+    "delete_policy_association_for_region_and_service", "create_region", "update_region", "delete_region",
+    "create_role", "update_role", "delete_role", "create_domain_role", "update_domain_role", "delete_domain_role",
+    "create_service", "update_service", "delete_service"]
 
 # what administrators and system readers may see
-_READERS = ["get_domain_config", "get_domain_config_default", "get_endpoint", "list_endpoints", "list_endpoint_groups", "get_endpoint_group", "list_projects_associated_with_endpoint_group", "list_endpoints_associated_with_endpoint_group", "get_endpoint_group_in_project", "list_endpoint_groups_for_project", "list_projects_for_endpoint", "check_endpoint_in_project", "list_endpoints_for_project", "list_system_grants_for_user", "check_system_grant_for_user", "list_system_grants_for_group", "check_system_grant_for_group", "get_implied_role", "list_implied_roles", "list_role_inference_rules", "check_implied_role", "get_policy", "list_policies", "check_policy_association_for_endpoint", "check_policy_association_for_service", "check_policy_association_for_region_and_service", "get_policy_for_endpoint", "list_endpoints_for_policy", "get_domain_role", "list_domain_roles", "get_service", "list_services", "list_trusts"]
+_READERS = [
+    "get_domain_config", "get_domain_config_default", "get_endpoint", "list_endpoints", "list_endpoint_groups",
+    "get_endpoint_group", "list_projects_associated_with_endpoint_group",
+    "list_endpoints_associated_with_endpoint_group", "get_endpoint_group_in_project",
+    "list_endpoint_groups_for_project", "list_projects_for_endpoint", "check_endpoint_in_project",
+    "list_endpoints_for_project", "list_system_grants_for_user", "check_system_grant_for_user",
+    "list_system_grants_for_group", "check_system_grant_for_group", "get_implied_role", "list_implied_roles",
+    "list_role_inference_rules", "check_implied_role", "get_policy", "list_policies",
+    "check_policy_association_for_endpoint", "check_policy_association_for_service",
+    "check_policy_association_for_region_and_service", "get_policy_for_endpoint", "list_endpoints_for_policy",
+    "get_domain_role", "list_domain_roles", "get_service", "list_services", "list_trusts"]
 
 # what everybody with a token may do; some of these filter what they show
-_EVERYBODY = ["get_auth_catalog", "get_auth_projects", "get_auth_domains", "get_auth_system", "get_limit_model", "list_limits", "get_region", "list_regions", "get_registered_limit", "list_registered_limits", "list_projects_for_user", "list_domains_for_user", "get_security_compliance_domain_config"]
+_EVERYBODY = [
+    "get_auth_catalog", "get_auth_projects", "get_auth_domains", "get_auth_system", "get_limit_model",
+    "list_limits", "get_region", "list_regions", "get_registered_limit", "list_registered_limits",
+    "list_projects_for_user", "list_domains_for_user", "get_security_compliance_domain_config"]
 
 _SPECIAL = {
     "get_access_rule": f"{SYSTEM_READER} or user_id:%(target.user.id)s",

@@ -12,6 +12,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from cloudseed.kernel.context import Context
+from cloudseed.kernel.db import Tx
 from cloudseed.keystone import checks, directory, revocations
 from cloudseed.keystone.directory import Record
 from cloudseed.keystone.errors import Conflict, Forbidden, Invalid, NotFound
@@ -19,8 +21,6 @@ from cloudseed.keystone.lists import Filters, fetch
 from cloudseed.keystone.models import assignments, credentials, groups, project_tags, projects, users
 from cloudseed.keystone.state import Keystone
 from cloudseed.keystone.targets import target
-from cloudseed.kernel.context import Context
-from cloudseed.kernel.db import Tx
 
 MAX_DEPTH = 5  # of projects below one another, keystone's max_project_tree_depth
 MAX_TAGS = 80

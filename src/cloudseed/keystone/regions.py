@@ -7,6 +7,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from cloudseed.kernel.context import Context
+from cloudseed.kernel.db import Tx
 from cloudseed.keystone import checks
 from cloudseed.keystone.directory import Record
 from cloudseed.keystone.errors import Conflict, Forbidden, Invalid, NotFound
@@ -14,8 +16,6 @@ from cloudseed.keystone.lists import Filters, fetch
 from cloudseed.keystone.models import endpoints, regions
 from cloudseed.keystone.projects import merge_extra
 from cloudseed.keystone.state import Keystone
-from cloudseed.kernel.context import Context
-from cloudseed.kernel.db import Tx
 
 
 async def get_region(ks: Keystone, ctx: Context, region_id: str, rule: str = "get_region") -> Record:

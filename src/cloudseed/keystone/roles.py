@@ -11,6 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from cloudseed.kernel.context import Context
 from cloudseed.keystone import checks, directory
 from cloudseed.keystone.directory import Record
 from cloudseed.keystone.errors import Conflict, Forbidden, Invalid, NotFound
@@ -19,7 +20,6 @@ from cloudseed.keystone.models import implied_roles, roles
 from cloudseed.keystone.projects import merge_extra
 from cloudseed.keystone.state import Keystone
 from cloudseed.keystone.targets import target
-from cloudseed.kernel.context import Context
 
 
 def _rule(verb: str, row: Record | None) -> str:

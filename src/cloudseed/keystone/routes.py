@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from cloudseed.keystone.api import (
+    application_credentials,
     assignments,
     auth,
+    credentials,
     domains,
     grants,
     groups,
@@ -57,6 +59,15 @@ def routes(ks: Keystone) -> dict[str, Any]:
         "/v3/services/{service_id}": services.ServiceResource(ks),
         "/v3/endpoints": services.EndpointsResource(ks),
         "/v3/endpoints/{endpoint_id}": services.EndpointResource(ks),
+        "/v3/users/{user_id}/application_credentials": application_credentials.ApplicationCredentialsResource(ks),
+        "/v3/users/{user_id}/application_credentials/{credential_id}":
+            application_credentials.ApplicationCredentialResource(ks),
+        "/v3/users/{user_id}/access_rules": application_credentials.AccessRulesResource(ks),
+        "/v3/users/{user_id}/access_rules/{rule_id}": application_credentials.AccessRuleResource(ks),
+        "/v3/credentials": credentials.CredentialsResource(ks),
+        "/v3/credentials/{credential_id}": credentials.CredentialResource(ks),
+        "/v3/users/{user_id}/credentials/OS-EC2": credentials.Ec2CredentialsResource(ks),
+        "/v3/users/{user_id}/credentials/OS-EC2/{access}": credentials.Ec2CredentialResource(ks),
         **_grants(ks),
     }
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from cloudseed.kernel.context import Context
+from cloudseed.kernel.db import Tx
 from cloudseed.keystone import checks
 from cloudseed.keystone.directory import Record
 from cloudseed.keystone.errors import Conflict, Invalid, NotFound
@@ -15,8 +17,6 @@ from cloudseed.keystone.lists import Filters, fetch
 from cloudseed.keystone.models import endpoints, regions, services
 from cloudseed.keystone.projects import merge_extra
 from cloudseed.keystone.state import Keystone
-from cloudseed.kernel.context import Context
-from cloudseed.kernel.db import Tx
 
 INTERFACES = ("public", "internal", "admin")
 _FIELDS = re.compile(r"[%$]\(([^)]*)\)(s?)")
@@ -46,21 +46,17 @@ async def get_service(ks: Keystone, ctx: Context, service_id: str, rule: str = "
 
 
 async def list_services(ks: Keystone, ctx: Context, filters: Filters) -> list[Record]:
-    """The name is one of the open attributes, so it is compared apart."""
     ks.enforce(ctx, "list_services")
-    statement = sa.select(services)
-    name = filters.exact.pop("name", None)
-    if name is not None:
-        statement = statement.where(sa.func.json_extract(services.c.extra, "$.name") == name)
     async with ks.db.read() as tx:
-        return await fetch(tx, services, filters, "service", statement)
+        return await fetch(tx, services, filters, "service")
 
 
-async def create_service(ks: Keystone, ctx: Context, *, service_type: str, enabled: bool,
+async def create_service(ks: Keystone, ctx: Context, *, service_type: str, name: str, enabled: bool,
                          extra: dict[str, Any]) -> Record:
     ks.enforce(ctx, "create_service")
-    values = {"id": uuid.uuid4().hex, "type": checks.check_name("type", service_type), "enabled": enabled,
-              "extra": extra}
+    values = {"id": uuid.uuid4().hex, "type": checks.check_name("type", service_type), "name": name,
+              "enabled": enabled, "extra": extra}
+    checks.check_text("name", name, maximum=255)
     async with ks.changing(ctx) as tx:
         await tx.execute(sa.insert(services).values(**values))
         row = await tx.first(sa.select(services).where(services.c.id == values["id"]))
@@ -73,6 +69,9 @@ async def update_service(ks: Keystone, ctx: Context, service_id: str, patch: dic
     row = await get_service(ks, ctx, service_id, "update_service")
     if "type" in patch:
         patch["type"] = checks.check_name("type", patch["type"])
+    if "name" in patch:
+        patch["name"] = patch["name"] or ""
+        checks.check_text("name", patch["name"], maximum=255)
     if extra:
         patch["extra"] = merge_extra(row.extra, extra)
     async with ks.changing(ctx) as tx:

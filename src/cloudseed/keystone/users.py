@@ -8,6 +8,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from cloudseed.kernel.context import Context
+from cloudseed.kernel.db import utcnow
 from cloudseed.keystone import checks, directory, revocations
 from cloudseed.keystone.directory import Record
 from cloudseed.keystone.errors import Conflict, Forbidden, Invalid, NotFound, Unauthenticated
@@ -17,8 +19,6 @@ from cloudseed.keystone.passwords import MAX_LENGTH
 from cloudseed.keystone.projects import merge_extra, own_domain
 from cloudseed.keystone.state import Keystone
 from cloudseed.keystone.targets import target
-from cloudseed.kernel.context import Context
-from cloudseed.kernel.db import utcnow
 
 OPTIONS: Mapping[str, type] = {
     "ignore_change_password_upon_first_use": bool, "ignore_password_expiry": bool,

@@ -49,6 +49,11 @@ class LocalValidator:
 
     async def _one(self, token: str) -> Identity:
         try:
-            return (await validate(self._ks, token)).identity
+            meaning = await validate(self._ks, token)
         except TokenNotFound as exc:
             raise errors.Unauthenticated(detail=exc.detail) from None
+        if meaning.has_access_rules:
+            # they name what the token may be used for; the identity API does not hold requests against them, so
+            # it must not take the token for more than it is
+            raise errors.Unauthenticated(detail="the token is limited by access rules")
+        return meaning.identity

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from cloudseed.keystone.api.resource import Resource, set_list
-from cloudseed.keystone.assignments import Assignment, Names, Query, list_assignments
 from cloudseed.kernel.http.app import Response
 from cloudseed.kernel.http.request import Request
+from cloudseed.keystone.api.resource import Resource, set_list
+from cloudseed.keystone.assignments import Assignment, Names, Query, list_assignments
 
 
 def _link(req: Request, item: Assignment) -> str:

@@ -55,6 +55,8 @@ class TokensResource(Resource):
         token = _subject(req)
         meaning = await validate(self.ks, token, allow_expired=req.bool_param("allow_expired"))
         self.ks.enforce(req.ctx, rule, _target(meaning))
+        if meaning.has_access_rules and not req.get_header("OpenStack-Identity-Access-Rules"):
+            raise TokenNotFound("The token is limited by access rules, which the service that asks does not enforce.")
         _answer(req, resp, token, meaning)
 
     async def on_post(self, req: Request, resp: Response) -> None:

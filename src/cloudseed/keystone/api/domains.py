@@ -6,12 +6,12 @@ from typing import Any
 
 import msgspec
 
+from cloudseed.kernel.http.app import Response
+from cloudseed.kernel.http.request import Request
 from cloudseed.keystone import projects
 from cloudseed.keystone.api.resource import Resource, changes, link, read, set_list, split
 from cloudseed.keystone.directory import Record
 from cloudseed.keystone.lists import parse_filters
-from cloudseed.kernel.http.app import Response
-from cloudseed.kernel.http.request import Request
 
 
 class Create(msgspec.Struct):
@@ -25,7 +25,7 @@ class Create(msgspec.Struct):
 
 class Update(msgspec.Struct):
     name: str | msgspec.UnsetType = msgspec.UNSET
-    description: str | None | msgspec.UnsetType = msgspec.UNSET
+    description: str | msgspec.UnsetType | None = msgspec.UNSET
     enabled: bool | msgspec.UnsetType = msgspec.UNSET
     options: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
     tags: list[str] | msgspec.UnsetType = msgspec.UNSET

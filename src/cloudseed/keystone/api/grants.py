@@ -5,14 +5,14 @@ One pair of resources serves all those URLs: the template says who and on what.
 
 from __future__ import annotations
 
+from cloudseed.kernel.http.app import Response
+from cloudseed.kernel.http.request import Request
 from cloudseed.keystone import grants
 from cloudseed.keystone.api.resource import Resource, set_list
 from cloudseed.keystone.api.roles import role_view
 from cloudseed.keystone.grants import Actor, Grant
 from cloudseed.keystone.scopes import Scope
 from cloudseed.keystone.state import Keystone
-from cloudseed.kernel.http.app import Response
-from cloudseed.kernel.http.request import Request
 
 
 class _Grants(Resource):

@@ -6,13 +6,13 @@ from typing import Any
 
 import msgspec
 
+from cloudseed.kernel.http.app import Response
+from cloudseed.kernel.http.request import Request
 from cloudseed.keystone import groups, users
 from cloudseed.keystone.api.resource import Resource, changes, link, read, set_list, split
 from cloudseed.keystone.api.users import user_view
 from cloudseed.keystone.directory import Record
 from cloudseed.keystone.lists import parse_filters
-from cloudseed.kernel.http.app import Response
-from cloudseed.kernel.http.request import Request
 
 
 class Create(msgspec.Struct):
@@ -24,7 +24,7 @@ class Create(msgspec.Struct):
 class Update(msgspec.Struct):
     name: str | msgspec.UnsetType = msgspec.UNSET
     domain_id: str | msgspec.UnsetType = msgspec.UNSET
-    description: str | None | msgspec.UnsetType = msgspec.UNSET
+    description: str | msgspec.UnsetType | None = msgspec.UNSET
 
 
 def group_view(req: Request, row: Record) -> dict[str, Any]:

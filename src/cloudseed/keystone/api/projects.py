@@ -6,13 +6,13 @@ from typing import Any
 
 import msgspec
 
+from cloudseed.kernel.http.app import Response
+from cloudseed.kernel.http.request import Request
 from cloudseed.keystone import access, directory, projects
 from cloudseed.keystone.api.resource import Resource, changes, link, read, set_list, split
 from cloudseed.keystone.directory import Record
 from cloudseed.keystone.errors import Invalid, NotFound
 from cloudseed.keystone.lists import parse_filters
-from cloudseed.kernel.http.app import Response
-from cloudseed.kernel.http.request import Request
 
 TAG_FILTERS = ("tags", "tags-any", "not-tags", "not-tags-any")
 
@@ -30,9 +30,9 @@ class Create(msgspec.Struct):
 
 class Update(msgspec.Struct):
     name: str | msgspec.UnsetType = msgspec.UNSET
-    domain_id: str | None | msgspec.UnsetType = msgspec.UNSET
-    parent_id: str | None | msgspec.UnsetType = msgspec.UNSET
-    description: str | None | msgspec.UnsetType = msgspec.UNSET
+    domain_id: str | msgspec.UnsetType | None = msgspec.UNSET
+    parent_id: str | msgspec.UnsetType | None = msgspec.UNSET
+    description: str | msgspec.UnsetType | None = msgspec.UNSET
     enabled: bool | msgspec.UnsetType = msgspec.UNSET
     is_domain: bool | msgspec.UnsetType = msgspec.UNSET
     options: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET

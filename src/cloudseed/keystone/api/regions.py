@@ -6,13 +6,13 @@ from typing import Any
 
 import msgspec
 
+from cloudseed.kernel.http.app import Response
+from cloudseed.kernel.http.request import Request
 from cloudseed.keystone import regions
 from cloudseed.keystone.api.resource import Resource, changes, link, read, set_list, split
 from cloudseed.keystone.directory import Record
 from cloudseed.keystone.errors import Invalid
 from cloudseed.keystone.lists import parse_filters
-from cloudseed.kernel.http.app import Response
-from cloudseed.kernel.http.request import Request
 
 
 class Create(msgspec.Struct):
@@ -21,8 +21,8 @@ class Create(msgspec.Struct):
 
 
 class Update(msgspec.Struct):
-    description: str | None | msgspec.UnsetType = msgspec.UNSET
-    parent_region_id: str | None | msgspec.UnsetType = msgspec.UNSET
+    description: str | msgspec.UnsetType | None = msgspec.UNSET
+    parent_region_id: str | msgspec.UnsetType | None = msgspec.UNSET
 
 
 def region_view(req: Request, row: Record) -> dict[str, Any]:

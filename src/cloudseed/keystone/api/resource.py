@@ -6,7 +6,7 @@ resource's known attributes are a msgspec Struct; `split` checks them and return
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
@@ -20,7 +20,6 @@ from cloudseed.keystone.lists import Filters
 from cloudseed.keystone.state import Keystone
 
 T = TypeVar("T")
-MAX_TEXT = 65_535
 
 
 class Resource:
@@ -44,7 +43,7 @@ def set_list(req: Request, resp: Response, name: str, items: Sequence[dict[str, 
     own = f"{req.base_url}{req.path}" + (f"?{req.query_string}" if req.query_string else "")
     body: dict[str, Any] = {name: items, "links": {"next": None, "self": own, "previous": None}}
     if filters is not None and filters.limit is not None and len(items) >= filters.limit:
-        query = [(key, value) for key, value in req.params.items() if key not in ("limit", "marker")]
+        query: list[tuple[str, Any]] = [(key, value) for key, value in req.params.items() if key not in ("limit", "marker")]
         query += [("limit", filters.limit), ("marker", items[-1]["id"])]
         body["links"]["next"] = f"{req.base_url}{req.path}?{urlencode(query, doseq=True)}"
         body["truncated"] = True
@@ -80,6 +79,3 @@ def changes(patch: Any) -> dict[str, Any]:
     """What a PATCH struct sets: its fields that are not UNSET."""
     return {field.name: value for field in msgspec.structs.fields(patch)
             if (value := getattr(patch, field.name)) is not msgspec.UNSET}
-
-
-Viewer = Callable[[Request, Any], dict[str, Any]]

@@ -6,22 +6,24 @@ from typing import Any
 
 import msgspec
 
+from cloudseed.kernel.http.app import Response
+from cloudseed.kernel.http.request import Request
 from cloudseed.keystone import services
 from cloudseed.keystone.api.resource import Resource, changes, link, read, set_list, split
 from cloudseed.keystone.directory import Record
 from cloudseed.keystone.errors import Invalid
 from cloudseed.keystone.lists import parse_filters
-from cloudseed.kernel.http.app import Response
-from cloudseed.kernel.http.request import Request
 
 
 class CreateService(msgspec.Struct):
     type: str
+    name: str | None = None
     enabled: bool = True
 
 
 class UpdateService(msgspec.Struct):
     type: str | msgspec.UnsetType = msgspec.UNSET
+    name: str | msgspec.UnsetType | None = msgspec.UNSET
     enabled: bool | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -38,13 +40,13 @@ class UpdateEndpoint(msgspec.Struct):
     interface: str | msgspec.UnsetType = msgspec.UNSET
     service_id: str | msgspec.UnsetType = msgspec.UNSET
     url: str | msgspec.UnsetType = msgspec.UNSET
-    region_id: str | None | msgspec.UnsetType = msgspec.UNSET
-    region: str | None | msgspec.UnsetType = msgspec.UNSET
+    region_id: str | msgspec.UnsetType | None = msgspec.UNSET
+    region: str | msgspec.UnsetType | None = msgspec.UNSET
     enabled: bool | msgspec.UnsetType = msgspec.UNSET
 
 
 def service_view(req: Request, row: Record) -> dict[str, Any]:
-    return {"name": "", **row.extra, "id": row.id, "type": row.type, "enabled": row.enabled,
+    return {**row.extra, "id": row.id, "name": row.name, "type": row.type, "enabled": row.enabled,
             "links": link(req, f"services/{row.id}")}
 
 
@@ -69,8 +71,8 @@ class ServicesResource(Resource):
     async def on_post(self, req: Request, resp: Response) -> None:
         body, extra = split(await read(req, "service"), CreateService)
         _check_words(extra)
-        row = await services.create_service(self.ks, req.ctx, service_type=body.type, enabled=body.enabled,
-                                            extra=extra)
+        row = await services.create_service(self.ks, req.ctx, service_type=body.type, name=body.name or "",
+                                            enabled=body.enabled, extra=extra)
         resp.status = 201
         resp.media = {"service": service_view(req, row)}
 

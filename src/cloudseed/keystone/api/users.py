@@ -6,13 +6,13 @@ from typing import Any
 
 import msgspec
 
+from cloudseed.kernel.http.app import Response
+from cloudseed.kernel.http.request import Request
 from cloudseed.keystone import users
 from cloudseed.keystone.api.resource import Resource, changes, link, read, set_list, split
 from cloudseed.keystone.directory import Record
 from cloudseed.keystone.lists import parse_filters
 from cloudseed.keystone.meanings import iso
-from cloudseed.kernel.http.app import Response
-from cloudseed.kernel.http.request import Request
 
 
 class Create(msgspec.Struct):
@@ -27,9 +27,9 @@ class Create(msgspec.Struct):
 class Update(msgspec.Struct):
     name: str | msgspec.UnsetType = msgspec.UNSET
     domain_id: str | msgspec.UnsetType = msgspec.UNSET
-    password: str | None | msgspec.UnsetType = msgspec.UNSET
+    password: str | msgspec.UnsetType | None = msgspec.UNSET
     enabled: bool | msgspec.UnsetType = msgspec.UNSET
-    default_project_id: str | None | msgspec.UnsetType = msgspec.UNSET
+    default_project_id: str | msgspec.UnsetType | None = msgspec.UNSET
     options: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
 
 
