@@ -219,6 +219,8 @@ class HostClient:
             raise HostError("unavailable", f"the host process was lost during {name}: {exc}") from exc
         finally:
             self._waiting.pop(number, None)
+            if waiting.done() and not waiting.cancelled():
+                waiting.exception()  # seen, in case the loss was noticed on the way out first
         if reply.error is not None:
             raise _error(reply.error)
         return reply.result
