@@ -91,6 +91,7 @@ def test_an_exchange_seen_twice_is_one_row_and_the_latest_change_is_found(tmp_pa
     recorder = FlowRecorder(store)
     slow = recorder.begin(Trace("c" * 32, "b" * 16), "openstack", "nova-api", "http", "POST", "/compute/v2.1/servers")
     recorder.flush()
+    slow.changed = True
     recorder.end(slow, 202)
     recorder.end(recorder.begin(Trace("d" * 32, "b" * 16), "openstack", "nova-api", "http", "GET", "/x"), 200)
     recorder.flush()

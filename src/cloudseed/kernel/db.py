@@ -257,9 +257,12 @@ class Durability:
         self._token = _dirty.set(set()) if _dirty.get() is None else None
         return self
 
-    async def wait(self) -> None:
+    async def wait(self) -> bool:
+        """Wait, where this is the outermost; whether anything was written since the last wait."""
+        wrote = bool(_dirty.get())
         if self._token is not None:
             await flush()
+        return wrote
 
     def __exit__(self, *_: object) -> None:
         if self._token is not None:

@@ -51,8 +51,10 @@ async def write_file(chunks: AsyncIterator[bytes], temporary: Path, target: Path
     except BaseException as exc:
         await asyncio.shield(asyncio.to_thread(writer.abort))
         if isinstance(exc, OSError) and exc.errno in _FULL:
-            raise NoSpace("There is no space left on the disk; nothing was stored. Free some space and try again.",
-                          detail=str(exc)) from exc
+            raise NoSpace(
+                "There is no space left on the disk; nothing was stored. Free some space and try again.",
+                detail=str(exc),
+            ) from exc
         raise
     finally:
         if working is not None and working.done() and not working.cancelled():
@@ -82,7 +84,7 @@ class _Writer:
             self._md5.update(data)
             view = memoryview(data)
             while view:
-                view = view[os.write(self._fd, view):]
+                view = view[os.write(self._fd, view) :]
             self._size += len(data)
 
     def finish(self, batch: list[bytes]) -> Written:

@@ -19,6 +19,7 @@ class Exchange:
     __slots__ = (
         "callee",
         "caller",
+        "changed",
         "ended",
         "kind",
         "method",
@@ -40,6 +41,7 @@ class Exchange:
         self.kind = kind  # http, call, cast or fanout
         self.method = method
         self.path = path
+        self.changed = False  # a client outside changed something by it; logins do not count
         self.started = time.time_ns()
         self.ended = 0
         self.status = 0
@@ -81,6 +83,9 @@ class FlowRecorder:
         """What was recorded under trace `old` belongs to `new`."""
         if self.enabled and old != new:
             self._adoptions.append((old, new))
+            for exchange in self._pending:
+                if exchange.trace_id == old:
+                    exchange.trace_id = new
 
     def take(self) -> tuple[list[Exchange], list[tuple[str, str]]]:
         """What the sink has not got yet; an unanswered exchange is handed over twice, begun and complete."""

@@ -42,7 +42,6 @@ class FlowStore:
     """Append and read.  `path` is created with its tables when missing."""
 
     def __init__(self, path: Path, *, readonly: bool = False) -> None:
-        self._boot = ""
         if readonly:
             self._db = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5, check_same_thread=False)
             return
@@ -53,9 +52,10 @@ class FlowStore:
             "CREATE TABLE IF NOT EXISTS exchanges (id INTEGER PRIMARY KEY, trace_id TEXT NOT NULL, "
             "span_id TEXT NOT NULL, caller TEXT NOT NULL, callee TEXT NOT NULL, kind TEXT NOT NULL, "
             "method TEXT NOT NULL, path TEXT NOT NULL, status INTEGER NOT NULL, "
-            "started INTEGER NOT NULL, ended INTEGER NOT NULL)"
+            "started INTEGER NOT NULL, ended INTEGER NOT NULL, changed INTEGER NOT NULL)"
         )
         self._db.execute("CREATE INDEX IF NOT EXISTS exchanges_trace ON exchanges (trace_id)")
+        self._db.execute("CREATE INDEX IF NOT EXISTS exchanges_changed ON exchanges (started) WHERE changed")
         last = self._db.execute("SELECT max(id) FROM exchanges").fetchone()[0] or 0
         self._base = last  # numbers start anew with each process
         self._db.commit()
@@ -64,24 +64,13 @@ class FlowStore:
     def write(self, exchanges: list[Exchange], adoptions: list[tuple[str, str]]) -> None:
         with self._db:
             self._db.executemany(
-                "INSERT OR REPLACE INTO exchanges VALUES (?,?,?,?,?,?,?,?,?,?,?)",
+                "INSERT OR REPLACE INTO exchanges VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
                 [
-                    (
-                        self._base + e.number,
-                        e.trace_id,
-                        e.span_id,
-                        e.caller,
-                        e.callee,
-                        e.kind,
-                        e.method,
-                        e.path,
-                        e.status,
-                        e.started,
-                        e.ended,
-                    )
+                    (self._base + e.number, e.trace_id, e.span_id, e.caller, e.callee, e.kind, e.method, e.path,
+                     e.status, e.started, e.ended, e.changed)
                     for e in exchanges
                 ],
-            )
+            )  # fmt: skip
             if adoptions:
                 self._db.executemany(
                     "UPDATE exchanges SET trace_id = ? WHERE trace_id = ?", [(new, old) for old, new in adoptions]
@@ -103,9 +92,7 @@ class FlowStore:
         """The latest flows, newest first."""
         rows = self._db.execute(
             "SELECT trace_id, min(started), max(max(ended, started)), count(*), "
-            "min(CASE WHEN caller IN ('openstack', 'dashboard') AND kind = 'http' "
-            "  AND method NOT IN ('GET', 'HEAD', 'OPTIONS') AND path NOT LIKE '%/auth/tokens' "
-            "  THEN printf('%020d %s %s', started, method, path) END) "
+            "min(CASE WHEN changed THEN printf('%020d %s %s', started, method, path) END) "
             "FROM exchanges GROUP BY trace_id ORDER BY min(started) DESC LIMIT ?",
             (limit,),
         ).fetchall()
@@ -123,11 +110,7 @@ class FlowStore:
 
     def last_changed(self) -> str | None:
         """The latest flow in which a client changed something: polls, lists and logins do not count."""
-        row = self._db.execute(
-            "SELECT trace_id FROM exchanges WHERE caller IN ('openstack', 'dashboard') AND kind = 'http' "
-            "AND method NOT IN ('GET', 'HEAD', 'OPTIONS') AND path NOT LIKE '%/auth/tokens' "
-            "ORDER BY started DESC LIMIT 1"
-        ).fetchone()
+        row = self._db.execute("SELECT trace_id FROM exchanges WHERE changed ORDER BY started DESC LIMIT 1").fetchone()
         return row[0] if row else None
 
     def close(self) -> None:

@@ -37,6 +37,7 @@ _FORGED = re.compile(
     rb"^x-(roles?|user(-.*)?|project(-.*)?|tenant(-.*)?|domain(-.*)?|identity-status|is-admin-project"
     rb"|service-(roles|user.*|project.*|identity-status|catalog)|system-scope|openstack-system-scope)$"
 )
+_READS = ("GET", "HEAD", "OPTIONS")
 _REQUEST_ID = re.compile(rb"^req-[0-9a-fA-F-]{1,64}$")
 
 
@@ -109,6 +110,7 @@ class Edge:
 
         async def sending(message: dict[str, Any]) -> None:
             if message["type"] == "http.response.start":
+                exchange.changed = state.wrote and scope["method"] not in _READS and not path.endswith("/auth/tokens")
                 self._recorder.end(exchange, message["status"])
                 if given is None:
                     self._group(connection, trace.trace_id, state)
@@ -148,7 +150,7 @@ class Edge:
 
             async def sending(message: dict[str, Any]) -> None:
                 if message["type"] == "http.response.start":
-                    await durability.wait()
+                    state.wrote = await durability.wait()
                 await send(message)
 
             await mount.app(inner, receiving, sending)

@@ -18,12 +18,13 @@ DEFAULT_BODY_LIMIT = 114_688  # bytes; upstream's oslo.middleware limit
 class RequestState:
     """What the edge and the app know of one request beside the ASGI scope; lives in `scope["cloudseed"]`."""
 
-    __slots__ = ("authenticated_as", "base_url", "caller", "context", "issued_audit_id", "truncated")
+    __slots__ = ("authenticated_as", "base_url", "caller", "context", "issued_audit_id", "truncated", "wrote")
 
     def __init__(self, context: Context, caller: str | None, base_url: str) -> None:
         self.context = context
         self.caller = caller  # the service part that calls, None for a client outside
         self.base_url = base_url  # scheme://host:port/prefix, without a slash at the end
+        self.wrote = False  # a database was changed before the answer began
         self.truncated = False  # the client went away before its body ended
         self.issued_audit_id: str | None = None  # keystone: the token just issued
         self.authenticated_as: str | None = None  # audit id of the validated token
