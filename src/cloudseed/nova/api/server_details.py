@@ -1,0 +1,142 @@
+"""Smaller views of one server: volumes, diagnostics, topology, password, migrations, shares."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cloudseed.kernel.errors import NotFound
+from cloudseed.kernel.http.app import Response
+from cloudseed.kernel.http.microversion import require
+from cloudseed.kernel.http.request import Request
+from cloudseed.nova import servers
+from cloudseed.nova.errors import NotSupportedYet
+
+if TYPE_CHECKING:
+    from cloudseed.nova.service import Nova
+
+
+class _Base:
+    def __init__(self, nova: Nova) -> None:
+        self.nova = nova
+
+    async def check(self, req: Request, server_id: str, rule: str) -> servers.Server:
+        return await servers.get_server(self.nova, req.ctx, server_id, rule)
+
+
+class VolumeAttachments(_Base):
+    """/v2.1/servers/{server_id}/os-volume_attachments: none, until there is a volume service"""
+
+    async def on_get(self, req: Request, resp: Response, server_id: str) -> None:
+        await self.check(req, server_id, "os_compute_api:os-volumes-attachments:index")
+        resp.media = {"volumeAttachments": []}
+
+    async def on_post(self, req: Request, resp: Response, server_id: str) -> None:
+        await self.check(req, server_id, "os_compute_api:os-volumes-attachments:create")
+        raise NotSupportedYet(action="volume attach")
+
+
+class VolumeAttachment(_Base):
+    """/v2.1/servers/{server_id}/os-volume_attachments/{volume_id}"""
+
+    async def _missing(self, req: Request, server_id: str, volume_id: str, action: str) -> None:
+        await self.check(req, server_id, f"os_compute_api:os-volumes-attachments:{action}")
+        raise NotFound(f"Instance {server_id} is not attached to volume {volume_id}.")
+
+    async def on_get(self, req: Request, resp: Response, server_id: str, volume_id: str) -> None:
+        await self._missing(req, server_id, volume_id, "show")
+
+    async def on_put(self, req: Request, resp: Response, server_id: str, volume_id: str) -> None:
+        await self._missing(req, server_id, volume_id, "update")
+
+    async def on_delete(self, req: Request, resp: Response, server_id: str, volume_id: str) -> None:
+        await self._missing(req, server_id, volume_id, "delete")
+
+
+class Diagnostics(_Base):
+    """/v2.1/servers/{server_id}/diagnostics"""
+
+    async def on_get(self, req: Request, resp: Response, server_id: str) -> None:
+        row = await self.check(req, server_id, "os_compute_api:os-server-diagnostics")
+        found = await servers.get_diagnostics(self.nova, req.ctx, server_id)
+        if req.microversion < (2, 48):
+            resp.media = {"state": "running" if found.get("running") else "shutdown", "memory": row.memory_mb * 1024}
+            return
+        # what our drivers do not measure is null, as upstream's format has it
+        resp.media = {
+            "state": "running" if found.get("running") else "shutdown", "driver": None, "hypervisor": None,
+            "hypervisor_os": None, "uptime": found.get("uptime"), "config_drive": row.config_drive,
+            "num_cpus": row.vcpus, "num_nics": len(row.network_info), "num_disks": 1,
+            "cpu_details": [{"id": number, "time": None, "utilisation": None} for number in range(row.vcpus)],
+            "nic_details": [{"mac_address": vif["address"], "rx_octets": None, "rx_errors": None, "rx_drop": None,
+                             "rx_packets": None, "rx_rate": None, "tx_octets": None, "tx_errors": None,
+                             "tx_drop": None, "tx_packets": None, "tx_rate": None} for vif in row.network_info],
+            "disk_details": [{"read_bytes": None, "read_requests": None, "write_bytes": None,
+                              "write_requests": None, "errors_count": None}],
+            "memory_details": {"maximum": row.memory_mb // 1024, "used": None}}
+
+
+class Topology(_Base):
+    """/v2.1/servers/{server_id}/topology: no NUMA topology is laid out for any server"""
+
+    async def on_get(self, req: Request, resp: Response, server_id: str) -> None:
+        require(req.microversion, (2, 78))
+        await self.check(req, server_id, "compute:server:topology:index")
+        resp.media = {"nodes": [], "pagesize_kb": None}
+
+
+class Password(_Base):
+    """/v2.1/servers/{server_id}/os-server-password: what a guest would have reported; ours report none"""
+
+    async def on_get(self, req: Request, resp: Response, server_id: str) -> None:
+        await self.check(req, server_id, "os_compute_api:os-server-password:show")
+        resp.media = {"password": ""}
+
+    async def on_delete(self, req: Request, resp: Response, server_id: str) -> None:
+        await self.check(req, server_id, "os_compute_api:os-server-password:clear")
+        resp.status = 204
+
+
+class ServerMigrations(_Base):
+    """/v2.1/servers/{server_id}/migrations: no server moves yet"""
+
+    async def on_get(self, req: Request, resp: Response, server_id: str) -> None:
+        require(req.microversion, (2, 23))
+        await self.check(req, server_id, "os_compute_api:servers:migrations:index")
+        resp.media = {"migrations": []}
+
+
+class ServerMigration(_Base):
+    """/v2.1/servers/{server_id}/migrations/{migration_id}"""
+
+    async def on_get(self, req: Request, resp: Response, server_id: str, migration_id: str) -> None:
+        require(req.microversion, (2, 23))
+        await self.check(req, server_id, "os_compute_api:servers:migrations:show")
+        raise NotFound(f"Migration {migration_id} is not found for server {server_id}.")
+
+    async def on_delete(self, req: Request, resp: Response, server_id: str, migration_id: str) -> None:
+        require(req.microversion, (2, 24))
+        await self.check(req, server_id, "os_compute_api:servers:migrations:delete")
+        raise NotFound(f"Migration {migration_id} is not found for server {server_id}.")
+
+
+class Migrations(_Base):
+    """/v2.1/os-migrations"""
+
+    async def on_get(self, req: Request, resp: Response) -> None:
+        self.nova.policy.enforce("os_compute_api:os-migrations:index", req.ctx.identity,
+                                 {"project_id": req.ctx.project_id})
+        resp.media = {"migrations": []}
+
+
+class Shares(_Base):
+    """/v2.1/servers/{server_id}/shares: there is no shared file system service"""
+
+    async def on_get(self, req: Request, resp: Response, server_id: str) -> None:
+        require(req.microversion, (2, 97))
+        await self.check(req, server_id, "os_compute_api:os-server-shares:index")
+        resp.media = {"shares": []}
+
+    async def on_post(self, req: Request, resp: Response, server_id: str) -> None:
+        require(req.microversion, (2, 97))
+        await self.check(req, server_id, "os_compute_api:os-server-shares:create")
+        raise NotSupportedYet(action="share attach")
