@@ -96,6 +96,7 @@ def build(env: Environment) -> Service:
     async def start() -> None:
         async with db.write() as tx:
             await vocabulary.sync_standards(tx)
+        await placement.picture()  # 10,000 providers take a second or two: not in somebody's request
 
     return Service("placement", mounts=[Mount("/placement", "placement-api", app)], start=start,
                    ledger=lambda: ledger.ledger(placement), handle=placement)
