@@ -89,6 +89,14 @@ def test_modules_dep_lists_what_must_be_loaded_last_to_first() -> None:
     assert kernel_modules.alias_index(modules) == "alias virtio:* virtio\nalias pci:1 pci\nalias pci:2 pci\n"
 
 
+def test_signature_of_a_module_is_cut_off_exactly() -> None:
+    body, signature = b"\x7fELF module", b"s" * 700
+    info = bytes(8) + len(signature).to_bytes(4, "big")
+    signed = body + signature + info + b"~Module signature appended~\n"
+    assert kernel_modules.without_signature(signed) == body
+    assert kernel_modules.without_signature(body) == body
+
+
 def test_archive_has_the_layout_that_linux_reads() -> None:
     """Header of thirteen hexadecimal fields, name, content; name and content each begin at a multiple of four."""
     entries = [

@@ -187,7 +187,7 @@ def _modules(
     chosen = kernel_modules.choose(source, wanted, optional)
     place = f"{prefix}/{source.name}"
     return [
-        *(file(f"{place}/{m.path}", (source / m.path).read_bytes()) for m in chosen),
+        *(file(f"{place}/{m.path}", kernel_modules.without_signature((source / m.path).read_bytes())) for m in chosen),
         file(f"{place}/modules.dep", kernel_modules.dependency_index(chosen).encode()),
         file(f"{place}/modules.alias", kernel_modules.alias_index(chosen).encode()),
     ]
