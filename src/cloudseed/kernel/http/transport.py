@@ -171,6 +171,8 @@ class LocalTransport:
         if not stream:
             whole = _Whole()
             await self._edge.serve(mount, scope, receive, whole.send, state)
+            if not whole.status:  # the body broke before its first byte: an app does not answer that
+                raise OSError("the service gave no answer")
             return whole
         streamed = _Streamed()
         streamed.task = asyncio.create_task(self._edge.serve(mount, scope, receive, streamed.send, state))
