@@ -171,6 +171,7 @@ class Engine:
             await task
         finally:
             self._tasks.pop(operation_id, None)
+            self._wake.set()  # what was ordered for this resource meanwhile can go on
         async with self._db.read() as tx:
             row = await tx.first(
                 sa.select(self._table.c.status, self._table.c.error).where(self._table.c.id == operation_id)
