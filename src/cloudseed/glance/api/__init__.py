@@ -1,0 +1,1 @@
+"""Glance's HTTP surface: one file a resource."""
