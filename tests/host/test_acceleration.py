@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
+import sys
 import time
 from pathlib import Path
 
@@ -19,6 +21,19 @@ def fake_qemu(path: Path, script: str) -> str:
     path.write_text(f"#!/bin/sh\n{script}\n")
     path.chmod(0o755)
     return str(path)
+
+
+async def ends(pid_file: Path) -> None:
+    """Wait until the process is gone, or dead and only not yet collected by its new parent."""
+    status = Path(f"/proc/{pid_file.read_text().strip()}/stat")
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                if status.read_text().rpartition(")")[2].split()[0] == "Z":
+                    return
+            except (FileNotFoundError, ProcessLookupError):
+                return
+            await asyncio.sleep(0.01)
 
 
 def test_boot_sector_is_one_that_a_bios_starts() -> None:
@@ -52,7 +67,7 @@ async def test_hanging_guest_is_killed_at_the_limit(monkeypatch: pytest.MonkeyPa
     found = await try_guest("kvm", timeout_s=0.5)
     assert time.monotonic() - begin < 5
     assert found == Acceleration("tcg", "a guest under kvm did not reach 64-bit mode within 0.5 s")
-    assert not Path(f"/proc/{pid_file.read_text().strip()}").exists()
+    await ends(pid_file)
 
 
 async def test_cancelled_probe_leaves_no_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -65,7 +80,28 @@ async def test_cancelled_probe_leaves_no_process(monkeypatch: pytest.MonkeyPatch
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert not Path(f"/proc/{pid_file.read_text().strip()}").exists()
+    await ends(pid_file)
+
+
+@pytest.mark.real
+async def test_hanging_guest_ends_though_its_prober_was_killed(tmp_path: Path) -> None:
+    """kill -9 of the prober: the guest has its own limit, and no file is left."""
+    pid_file = tmp_path / "pid"
+    qemu = fake_qemu(tmp_path / "qemu", f"echo $$ >{pid_file}; exec sleep 60")
+    script = (
+        "import asyncio\nfrom cloudseed.host import acceleration\n"
+        f"acceleration.QEMU = {qemu!r}\nasyncio.run(acceleration.try_guest('kvm', 0.5))\n"
+    )
+    source = Path(acceleration.__file__).parents[2]
+    prober = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", script, env={**os.environ, "PYTHONPATH": str(source)}
+    )
+    async with asyncio.timeout(20):
+        while not (pid_file.exists() and pid_file.read_text().strip()):
+            await asyncio.sleep(0.01)
+        prober.kill()
+        await prober.wait()
+    await ends(pid_file)
 
 
 async def test_finding_is_kept_for_this_boot_and_this_qemu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

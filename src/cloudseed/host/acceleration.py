@@ -15,8 +15,8 @@ import contextlib
 import hashlib
 import os
 import platform
+import signal
 import struct
-import tempfile
 from pathlib import Path
 from typing import Literal
 
@@ -134,25 +134,30 @@ async def probe(cache_dir: Path, timeout_s: float = 2.0) -> Acceleration:
 
 async def try_guest(accelerator: Literal["kvm", "tcg"], timeout_s: float) -> Acceleration:
     """Run the guest under the accelerator; the answer is that accelerator if it reached long mode, else TCG."""
-    with tempfile.TemporaryDirectory(prefix="cloudseed-probe-") as directory:
-        disk = Path(directory) / "boot"
-        disk.write_bytes(boot_sector())
+    # Nothing of it may outlive us, even if we are killed: the disk is memory, and `timeout` ends a guest that hangs.
+    disk = os.memfd_create("cloudseed-probe")
+    try:
+        os.write(disk, boot_sector())
         process = await asyncio.create_subprocess_exec(
+            "timeout", "--foreground", "--signal=KILL", f"{timeout_s + 3:g}",
             QEMU, "-accel", accelerator, "-machine", "pc", "-m", "16", "-nodefaults", "-no-user-config",
             "-display", "none", "-no-reboot", "-sandbox", "on",
-            "-drive", f"file={disk},format=raw,if=ide",
+            "-drive", f"file=/proc/self/fd/{disk},format=raw,if=ide",
             "-device", f"isa-debug-exit,iobase={_EXIT_PORT:#x},iosize=1",
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
+            pass_fds=(disk,), start_new_session=True,
         )  # fmt: skip
-        try:
-            _, said = await asyncio.wait_for(process.communicate(), timeout_s)
-        except TimeoutError:
-            reason = f"a guest under {accelerator} did not reach 64-bit mode within {timeout_s:g} s"
-            return Acceleration("tcg", reason)
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
+    finally:
+        os.close(disk)
+    try:
+        _, said = await asyncio.wait_for(process.communicate(), timeout_s)
+    except TimeoutError:
+        return Acceleration("tcg", f"a guest under {accelerator} did not reach 64-bit mode within {timeout_s:g} s")
+    finally:
+        # the group is `timeout` and its QEMU, in a session of their own
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
     if process.returncode == LONG_MODE_STATUS:
         return Acceleration(accelerator, f"a guest under {accelerator} reached 64-bit mode")
     last = said.decode(errors="replace").strip().splitlines()[-1:] or ["it said nothing"]
