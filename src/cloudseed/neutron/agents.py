@@ -40,7 +40,7 @@ def is_alive(row: Any) -> bool:
     return bool(row.heartbeat_at > time.time() - DOWN_AFTER_S)
 
 
-def _record(row: Any) -> dict[str, Any]:
+def record(row: Any) -> dict[str, Any]:
     return {
         "id": row.id, "agent_type": row.agent_type, "binary": row.binary, "topic": row.topic, "host": row.host,
         "availability_zone": row.availability_zone, "admin_state_up": row.admin_state_up, "alive": is_alive(row),
@@ -54,7 +54,7 @@ async def list_agents(neutron: Neutron, ctx: Context, query: listing.Query) -> l
     if not neutron.policy.check("get_agent", ctx.identity):
         return []
     async with neutron.db.read() as tx:
-        return [_record(row) for row in await listing.page(tx, sa.select(table), SPEC, query, ctx)]
+        return [record(row) for row in await listing.page(tx, sa.select(table), SPEC, query, ctx)]
 
 
 async def _load(neutron: Neutron, ctx: Context, tx: Tx, agent_id: str) -> Any:
@@ -66,7 +66,7 @@ async def _load(neutron: Neutron, ctx: Context, tx: Tx, agent_id: str) -> Any:
 
 async def get_agent(neutron: Neutron, ctx: Context, agent_id: str) -> dict[str, Any]:
     async with neutron.db.read() as tx:
-        return _record(await _load(neutron, ctx, tx, agent_id))
+        return record(await _load(neutron, ctx, tx, agent_id))
 
 
 async def update_agent(neutron: Neutron, ctx: Context, agent_id: str, wish: Wish) -> dict[str, Any]:
@@ -75,7 +75,7 @@ async def update_agent(neutron: Neutron, ctx: Context, agent_id: str, wish: Wish
         await _load(neutron, ctx, tx, agent_id)
         access.authorize(neutron, ctx, "update_agent", {}, wish.values)
         await tx.execute(sa.update(table).where(table.c.id == agent_id).values(**wish.values))
-        return _record(await _load(neutron, ctx, tx, agent_id))
+        return record(await _load(neutron, ctx, tx, agent_id))
 
 
 async def delete_agent(neutron: Neutron, ctx: Context, agent_id: str, expected: int | None = None) -> None:

@@ -344,6 +344,10 @@ class AddressScopeInUse(Conflict):
     template = "Unable to complete operation on address scope %(id)s. There are one or more subnet pools in use on it."
 
 
+class AddressScopePrefixConflict(Conflict):
+    pass
+
+
 class RbacPolicyInUse(Conflict):
     template = "RBAC policy on object %(id)s cannot be removed because other objects depend on it."
 

@@ -9,10 +9,12 @@ from typing import Any
 
 _TABLE = """
 address-group|Address group|Support address group|2020-07-15T10:00:00-00:00
+address-scope|Address scope|Address scopes extension.|2015-07-26T10:00:00-00:00
 agent|agent|The agent management extension.|2013-02-03T10:00:00-00:00
 allowed-address-pairs|Allowed Address Pairs|Provides allowed address pairs|2013-07-23T10:00:00-00:00
 availability_zone|Availability Zone|The availability zone extension.|2015-01-01T10:00:00-00:00
 binding|Port Binding|Expose port bindings of a virtual port to external application|2014-02-03T10:00:00-00:00
+default-subnetpools|Default Subnetpools|Provides ability to mark and use a subnetpool as the default.|2016-02-18T18:00:00-00:00
 dns-integration|DNS Integration|Provides integration with DNS.|2015-08-15T18:00:00-00:00
 empty-string-filtering|Empty String Filtering Extension|Allow filtering by attributes with empty string value|2018-05-01T10:00:00-00:00
 external-net|Neutron external network|Adds external network attribute to network resource.|2013-01-14T10:00:00-00:00
@@ -20,6 +22,7 @@ filter-validation|Filter parameters validation|Provides validation on filter par
 ip-substring-filtering|IP address substring filtering|Provides IP address substring filtering when listing ports|2017-11-28T09:00:00-00:00
 net-mtu|Network MTU|Provides MTU attribute for a network resource.|2015-03-25T10:00:00-00:00
 net-mtu-writable|Network MTU (writable)|Provides a writable MTU attribute for a network resource.|2017-07-12T00:00:00-00:00
+network_availability_zone|Network Availability Zone|Availability zone support for network.|2015-01-01T10:00:00-00:00
 network-ip-availability|Network IP Availability|Provides IP availability data for each network and subnet.|2015-09-24T00:00:00-00:00
 pagination|Pagination support|Extension that indicates that pagination is enabled.|2016-06-12T00:00:00-00:00
 port-security|Port Security|Provides port security|2012-07-23T10:00:00-00:00
@@ -29,6 +32,11 @@ provider|Provider Network|Expose mapping of virtual networks to physical network
 quota-check-limit|Quota engine limit check|Support for checking the resource usage before applying a new quota limit|2021-09-08T16:00:00-00:00
 quota_details|Quota details management support|Expose functions for quotas usage statistics per project|2017-02-10T10:00:00-00:00
 quotas|Quota management support|Expose functions for quotas management per project|2012-07-29T10:00:00-00:00
+rbac-address-group|Add address_group type to RBAC|Add address_group type to network RBAC|2021-01-20T00:00:00-00:00
+rbac-address-scope|Add address_scope type to RBAC|Add address_scope type to RBAC|2020-02-12T00:00:00-00:00
+rbac-policies|RBAC Policies|Allows creation and modification of policies that control project access to resources.|2015-06-17T12:15:12-00:00
+rbac-security-groups|Add security_group type to network RBAC|Add security_group type to network RBAC|2019-02-14T00:00:00-00:00
+rbac-subnetpool|Add subnetpool type to RBAC|Add subnetpool type to RBAC|2020-02-05T00:00:00-00:00
 revision-if-match|If-Match constraints based on revision_number|Extension indicating that If-Match based on revision_number is supported.|2016-12-11T00:00:00-00:00
 security-group|security-group|The security groups extension.|2012-10-05T10:00:00-00:00
 security-groups-normalized-cidr|Normalized CIDR field for security group rules|Add new field with normalized remote_ip_prefix cidr in SG rule|2020-07-28T10:00:00-00:00
@@ -40,6 +48,8 @@ standard-attr-revisions|Resource revision numbers|This extension will display th
 standard-attr-tag|Tag support for resources with standard attribute: port, subnet, subnetpool, network, security_group, router, floatingip, policy, trunk, network_segment_range|Enables to set tag on resources with standard attribute.|2017-01-01T00:00:00-00:00
 standard-attr-timestamp|Resource timestamps|Adds created_at and updated_at fields to all Neutron resources that have Neutron standard attributes.|2016-09-12T10:00:00-00:00
 subnet-external-network|Subnet belongs to an external network|Informs if the subnet belongs to an external network|2024-02-05T18:00:00-00:00
+subnet_allocation|Subnet Allocation|Enables allocation of subnets from a subnet pool|2015-03-30T10:00:00-00:00
+subnetpool-prefix-ops|Subnet Pool Prefix Operations|Provides support for adjusting the prefix list of subnet pools|2019-02-08T10:00:00-00:00
 subnet-service-types|Subnet service types|Provides ability to set the subnet service_types field|2016-03-15T18:00:00-00:00
 """  # noqa: E501
 

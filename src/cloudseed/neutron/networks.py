@@ -50,7 +50,8 @@ async def _records(tx: Tx, rows: list[Any]) -> list[dict[str, Any]]:
     """Rows as API records, with their subnets and address scopes: one more statement, however many rows."""
     subnets, pools = models.subnets, models.subnetpools
     children = await listing.by_ids(
-        tx, sa.select(subnets.c.network_id, subnets.c.id, subnets.c.ip_version, pools.c.address_scope_id)
+        tx, sa.select(subnets.c.network_id, subnets.c.id, subnets.c.ip_version, subnets.c.enable_dhcp,
+                      pools.c.address_scope_id)
         .select_from(subnets.outerjoin(pools, subnets.c.subnetpool_id == pools.c.id)).order_by(subnets.c.created_at),
         subnets.c.network_id, [row.id for row in rows]) if rows else []
     found: dict[str, list[Any]] = {}
@@ -65,7 +66,7 @@ def _record(row: Any, subnets: list[Any]) -> dict[str, Any]:
         "id": row.id, "name": row.name, "tenant_id": row.project_id, "project_id": row.project_id,
         "admin_state_up": row.admin_state_up, "mtu": row.mtu, "status": "ACTIVE",
         "subnets": [subnet.id for subnet in subnets], "shared": bool(row.shared), "availability_zone_hints":
-        row.availability_zone_hints, "availability_zones": ["nova"] if subnets else [],
+        row.availability_zone_hints, "availability_zones": ["nova"] if any(subnet.enable_dhcp for subnet in subnets) else [],
         "ipv4_address_scope": scopes.get(4), "ipv6_address_scope": scopes.get(6), "router:external": row.external,
         "is_default": row.is_default, "description": row.description or "",
         "port_security_enabled": row.port_security_enabled, "dns_domain": row.dns_domain, "tags": row.tags,

@@ -128,8 +128,8 @@ def _routers() -> Iterator[Rule]:
 
 
 def _tags() -> Iterator[Rule]:
-    for name in ("network", "subnet", "port", "security_group", "subnetpool", "router", "floatingip"):
-        yield Rule(f"get_{name}:tags", "@")
+    yield Rule("update_tags", MEMBER)
+
 
 
 def rules() -> list[Rule]:

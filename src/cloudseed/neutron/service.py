@@ -13,16 +13,30 @@ from cloudseed.kernel.http.edge import Mount
 from cloudseed.kernel.runtime import Environment, Service
 from cloudseed.neutron import errors, models, policies
 from cloudseed.neutron.agent.reconciler import DHCP_PART, L2_PART, Reconciler
-from cloudseed.neutron.api import agents, networks, ports, quotas, root, security_groups, subnets
+from cloudseed.neutron.api import (
+    agents,
+    availability,
+    networks,
+    ports,
+    quotas,
+    root,
+    security_groups,
+    sharing,
+    subnets,
+    tags,
+)
 from cloudseed.neutron.api.collection import Collection, Item, Kind
 from cloudseed.neutron.server import SERVER_TOPIC, Neutron
+from cloudseed.neutron.tags import TAGGED
 from cloudseed.neutron.wiring import Wiring
 
 PART = "neutron-server"
 KINDS: dict[str, Kind] = {
     "networks": networks.NETWORKS, "subnets": subnets.SUBNETS, "ports": ports.PORTS,
     "security-groups": security_groups.SECURITY_GROUPS, "security-group-rules": security_groups.SECURITY_GROUP_RULES,
-    "agents": agents.AGENTS}
+    "agents": agents.AGENTS, "rbac-policies": sharing.RBAC_POLICIES, "address-scopes": sharing.ADDRESS_SCOPES,
+    "subnetpools": sharing.SUBNETPOOLS, "address-groups": sharing.ADDRESS_GROUPS,
+    "network-ip-availabilities": availability.IP_AVAILABILITIES}
 
 
 def _routes(neutron: Neutron) -> dict[str, Any]:
@@ -34,7 +48,19 @@ def _routes(neutron: Neutron) -> dict[str, Any]:
     routes |= {"/v2.0/quotas": quotas.Quotas(neutron), "/v2.0/quotas/{project_id}": quotas.Quota(neutron)}
     for name in ("default", "details", "details.json"):
         routes[f"/v2.0/quotas/{{project_id}}/{name}"] = quotas.QuotaView(neutron, name != "default")
-    return routes
+    for path in TAGGED:
+        if path in KINDS:
+            routes[f"/v2.0/{path}/{{id}}/tags"] = tags.Tags(neutron, path)
+            routes[f"/v2.0/{path}/{{id}}/tags/{{tag}}"] = tags.Tag(neutron, path)
+    for verb in ("add", "remove"):
+        routes[f"/v2.0/address-groups/{{id}}/{verb}_addresses"] = sharing.ChangeAddresses(neutron, verb == "add")
+        routes[f"/v2.0/subnetpools/{{id}}/{verb}_prefixes"] = sharing.ChangePrefixes(neutron, verb == "add")
+    return routes | {
+        "/v2.0/availability_zones": availability.AvailabilityZones(neutron),
+        "/v2.0/service-providers": availability.ServiceProviders(),
+        "/v2.0/networks/{id}/dhcp-agents": availability.DhcpAgents(neutron),
+        "/v2.0/agents/{id}/dhcp-networks": availability.DhcpNetworks(neutron),
+        "/v2.0/agents/{id}/dhcp-networks/{network_id}": availability.DhcpNetwork(neutron)}
 
 
 def build(env: Environment) -> Service:
