@@ -33,7 +33,7 @@ async def test_a_given_port_is_bound_and_given_back(tmp_path: Path) -> None:
         port = bench.neutron.create({"network_id": NETWORK})
         server_id = await bench.create(networks=[{"port": port["id"]}, {"uuid": NETWORK}])
         row = await bench.wait_for(server_id, vm_state="active")
-        assert [vif["id"] for vif in row.network_info][0] == port["id"]
+        assert row.network_info[0]["id"] == port["id"]
         assert [vif["preserve_on_delete"] for vif in row.network_info] == [True, False]
         await bench.order("delete", server_id)
         await bench.wait_for(server_id, vm_state="deleted")

@@ -40,10 +40,9 @@ class Networks:
         if spec.requested_networks == "none":
             return []
         existing = await self.ports_of(ctx, spec.id) if again else []
-        wanted = await self._wanted(ctx, spec)
         try:
+            wanted, bound = await self._wanted(ctx, spec), []
             groups = await self._security_groups(ctx, spec)
-            bound = []
             for order in wanted:
                 port = _take(existing, order) or await self._obtain(ctx, spec, order, groups)
                 bound.append(await self._bind(ctx, spec, port, host))

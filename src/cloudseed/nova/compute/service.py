@@ -51,7 +51,7 @@ class ComputeService:
         self._publisher = Publisher(self._bus, host_name, self.node_id)
         self._resources = Resources(self._session, env.config, self.node_id, host_name)
         self._plugs = Plugs()
-        images = ImageCache(self._session, env.host, env.state, host_name) if driver.needs_image else None
+        images = ImageCache(self._session, env.host, env.config.state_path, host_name) if driver.needs_image else None
         self._work = HostWork(host_name, env.config.host, self.node_id, driver, self._session, images, self._plugs,
                               self._publisher)
         self._workers: dict[str, ServerWorker] = {}
@@ -78,6 +78,7 @@ class ComputeService:
         """Let go of the machines; they run on."""
         if self._unsubscribe is not None:
             self._unsubscribe()
+            self._unsubscribe = None
         tasks = [*self._tasks, *(worker.task for worker in self._workers.values())]
         for task in tasks:
             task.cancel()
@@ -199,7 +200,7 @@ def build_computes(env: Environment) -> list[ComputeService]:
     if config.driver == "qemu" or (config.driver == "auto" and real):
         if env.host is None:
             raise CloudseedError("The qemu driver needs the host process: start as root, or set driver = \"fake\".")
-        return [ComputeService(env, config.host, QemuDriver(env.host, StatePaths(env.state), config.host))]
+        return [ComputeService(env, config.host, QemuDriver(env.host, StatePaths(env.config.state_path), config.host))]
     # they share a token: a thousand logins for a thousand pretended hosts would measure nothing
     session = env.session("nova-compute", "nova")
     names = [config.host] if config.fake_hosts <= 1 else [f"{config.host}-{n + 1}" for n in range(config.fake_hosts)]

@@ -89,11 +89,11 @@ class Boot:
     # ---- networks
 
     async def networks(self, run: Run) -> None:
-        """`networking` is noted durably before the first port is asked for: found here, it tells that an earlier
-        try may have made some."""
+        """That we are past `scheduling` is noted durably before the first port is asked for: found so, it tells
+        that an earlier try may have made some."""
         async with self._nova.db.write() as tx:
             row = await read_server(tx, run.resource_id)
-            again = row.task_state == TaskState.NETWORKING
+            again = row.task_state != TaskState.SCHEDULING
             if not again:
                 await change(tx, row, task_state=TaskState.NETWORKING.value)
         await flush()

@@ -1,0 +1,110 @@
+"""Killed at every point of every operation, and started again: each ends in a final state and nothing leaks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from cloudseed.kernel.operations import OperationType, faults
+from cloudseed.nova.compute.errors import BuildAborted
+from cloudseed.nova.conductor import Conductor
+from tests.nova.engine.bench import Bench
+from tests.nova.engine.neutron_double import NETWORK, Neutron
+from tests.support.operations import forward_points, killed_at, undo_points
+
+NOBODY: Any = SimpleNamespace(conductor_session=None)
+TYPES: dict[str, OperationType] = {kind.kind: kind for kind in Conductor(NOBODY).types}
+BOOT, DELETE = TYPES["nova.boot"], TYPES["nova.delete"]
+
+
+class Story:
+    """One server on a cloud that is killed and started again."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.neutron = Neutron()
+        self.given = self.neutron.create({"network_id": NETWORK})["id"]
+        self.server_id = ""
+
+    def start(self) -> Bench:
+        return Bench(self.path, self.neutron)
+
+    async def boot(self, bench: Bench) -> None:
+        self.server_id = await bench.create(networks=[{"uuid": NETWORK}, {"port": self.given}])
+
+    async def boot_in_vain(self, bench: Bench) -> None:
+        bench.driver().failures["start"] = [BuildAborted("never")]
+        await self.boot(bench)
+
+    def order(self, what: str, *arguments: Any, after: tuple[str, ...] = ()) -> Any:
+        async def act(bench: Bench) -> None:
+            await self.boot(bench)
+            await bench.idle()
+            for before in after:
+                await bench.order(before, self.server_id)
+                await bench.idle()
+            await bench.order(what, self.server_id, *arguments)
+
+        return act
+
+
+@pytest.fixture
+def story(tmp_path: Path) -> Story:
+    return Story(tmp_path)
+
+
+@pytest.mark.parametrize("point", forward_points(BOOT))
+async def test_a_boot_is_finished(story: Story, point: str) -> None:
+    async with killed_at(point, story.start, story.boot) as bench:
+        row = await bench.wait_for(story.server_id, vm_state="active", task_state=None)
+        assert len(row.network_info) == 2 and len(story.neutron.ports) == 2
+        assert await bench.violations() == []
+
+
+@pytest.mark.parametrize("point", undo_points(BOOT, "start"))
+async def test_a_failed_boot_is_undone(story: Story, point: str) -> None:
+    async with killed_at(point, story.start, story.boot_in_vain) as bench:
+        await bench.wait_for(story.server_id, vm_state="error", task_state=None)
+        assert await bench.fault(story.server_id) == "never"
+        assert list(story.neutron.ports) == [story.given]
+        assert await bench.violations() == []
+
+
+@pytest.mark.parametrize("point", forward_points(BOOT))
+async def test_a_boot_that_is_deleted_after_the_restart(story: Story, point: str) -> None:
+    async with killed_at(point, story.start, story.boot) as bench:
+        await bench.order("delete", story.server_id)
+        await bench.wait_for(story.server_id, vm_state="deleted")
+        assert list(story.neutron.ports) == [story.given]
+        assert await bench.violations() == [] and await bench.driver().machines() == []
+
+
+@pytest.mark.parametrize("point", forward_points(DELETE))
+async def test_a_delete_is_finished(story: Story, point: str) -> None:
+    async with killed_at(point, story.start, story.order("delete")) as bench:
+        await bench.wait_for(story.server_id, vm_state="deleted", task_state=None)
+        assert list(story.neutron.ports) == [story.given]
+        assert await bench.violations() == [] and await bench.driver().machines() == []
+
+
+@pytest.mark.parametrize(("kind", "arguments", "after", "state"), [
+    ("stop", (), (), "stopped"), ("start", (), ("stop",), "active"), ("reboot", (True,), (), "active"),
+    ("reboot", (False,), (), "active")])
+@pytest.mark.parametrize("number", range(6))
+async def test_a_power_action_is_finished(story: Story, kind: str, arguments: tuple[Any, ...],
+                                          after: tuple[str, ...], state: str, number: int) -> None:
+    points = forward_points(TYPES[f"nova.{kind}"])
+    assert len(points) == 6
+    async with killed_at(points[number], story.start, story.order(kind, *arguments, after=after)) as bench:
+        await bench.wait_for(story.server_id, vm_state=state, task_state=None)
+        assert await bench.violations() == []
+
+
+async def test_the_tests_above_know_every_declared_point(story: Story) -> None:
+    async with story.start():
+        declared = {name for name in faults.declared() if name.startswith("nova.")}
+    known = {point for kind in TYPES.values() for point in forward_points(kind)}
+    assert declared == known | set(undo_points(BOOT, "start"))

@@ -1,0 +1,171 @@
+"""Stop, start, reboot; machines that end by themselves; hosts that reboot."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from cloudseed.nova.compute import host_work
+from cloudseed.nova.compute.errors import HostFailed
+from cloudseed.nova.conductor import power
+from cloudseed.nova.models import server_action_events
+from tests.nova.engine.bench import Bench
+
+
+async def active(bench: Bench) -> str:
+    server_id = await bench.create()
+    await bench.wait_for(server_id, vm_state="active", task_state=None)
+    await bench.idle()
+    return server_id
+
+
+async def running_since(bench: Bench, server_id: str) -> float | None:
+    machine = await bench.driver().machine(server_id)
+    assert machine is not None
+    return machine.started_at
+
+
+async def test_stop_and_start(tmp_path: Path) -> None:
+    async with Bench(tmp_path) as bench:
+        server_id = await active(bench)
+        await bench.order("stop", server_id)
+        row = await bench.wait_for(server_id, vm_state="stopped", task_state=None)
+        assert row.power_state == 4 and await running_since(bench, server_id) is None
+        await bench.idle()
+        await bench.order("start", server_id)
+        row = await bench.wait_for(server_id, vm_state="active", task_state=None)
+        assert row.power_state == 1 and await running_since(bench, server_id) is not None
+        async with bench.nova.db.read() as tx:
+            events = await tx.all(sa.select(server_action_events.c.event, server_action_events.c.result)
+                                  .order_by(server_action_events.c.id))
+        assert [tuple(event) for event in events] == [
+            ("compute__do_build_and_run_instance", "Success"), ("compute_stop_instance", "Success"),
+            ("compute_start_instance", "Success")]
+        await bench.idle()
+        assert await bench.violations() == []
+
+
+async def test_a_guest_that_ignores_the_power_button_is_unplugged(tmp_path: Path,
+                                                                 monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(power, "SOFT_TIMEOUT_S", 0.1)
+    async with Bench(tmp_path) as bench:
+        server_id = await active(bench)
+        bench.driver().ignores_power_button = True
+        await bench.order("stop", server_id)
+        await bench.wait_for(server_id, vm_state="stopped")
+        assert await running_since(bench, server_id) is None
+
+
+@pytest.mark.parametrize("hard", [True, False])
+async def test_reboot_restarts_the_machine_once(tmp_path: Path, hard: bool) -> None:
+    async with Bench(tmp_path) as bench:
+        server_id = await active(bench)
+        before = await running_since(bench, server_id)
+        await bench.order("reboot", server_id, hard)
+        await bench.wait_for(server_id, task_state=None)
+        await bench.idle()
+        after = await running_since(bench, server_id)
+        assert before is not None and after is not None and after > before
+        assert await bench.violations() == []
+
+
+async def test_a_hard_reboot_starts_a_stopped_server(tmp_path: Path) -> None:
+    async with Bench(tmp_path) as bench:
+        server_id = await active(bench)
+        await bench.order("stop", server_id)
+        await bench.wait_for(server_id, vm_state="stopped")
+        await bench.idle()
+        await bench.order("reboot", server_id, True)
+        await bench.wait_for(server_id, vm_state="active", task_state=None)
+        assert await running_since(bench, server_id) is not None
+
+
+async def test_a_host_that_cannot_leaves_the_state_and_a_fault(tmp_path: Path) -> None:
+    async with Bench(tmp_path) as bench:
+        server_id = await active(bench)
+        bench.driver().failures["stop"] = [HostFailed(host="localhost", doing="stop", reason="broken")] * 2
+        await bench.order("stop", server_id)
+        await bench.idle()
+        row = await bench.server(server_id)
+        assert (row.vm_state, row.task_state) == ("active", None)
+        assert "broken" in await bench.fault(server_id)
+
+
+@pytest.mark.parametrize(("reason", "power_state"), [("guest-shutdown", 4), ("crashed", 6)])
+async def test_a_machine_that_ends_by_itself_is_shown_as_stopped(tmp_path: Path, reason: str,
+                                                                 power_state: int) -> None:
+    async with Bench(tmp_path) as bench:
+        server_id = await active(bench)
+        bench.driver().end(server_id, reason)
+        row = await bench.wait_for(server_id, vm_state="stopped")
+        assert row.power_state == power_state
+        assert await bench.violations() == []
+
+
+async def test_after_a_reboot_of_the_host_active_servers_run_again_and_stopped_ones_do_not(tmp_path: Path) -> None:
+    async with Bench(tmp_path) as bench:
+        runs, stopped = await active(bench), await active(bench)
+        await bench.order("stop", stopped)
+        await bench.wait_for(stopped, vm_state="stopped")
+        await bench.idle()
+        ports = dict(bench.neutron.ports)
+        compute = bench.nova.computes[0]
+        await compute._reconcile_loop.run_soon()
+        bench.driver().end_all("fake-2")
+        await compute._reconcile_loop.run_soon()
+        assert await running_since(bench, runs) is not None and await running_since(bench, stopped) is None
+        assert bench.neutron.ports == ports
+        assert await bench.violations() == []
+
+
+async def test_found_off_without_a_reboot_it_was_stopped_from_inside(tmp_path: Path) -> None:
+    async with Bench(tmp_path) as bench:
+        server_id = await active(bench)
+        compute = bench.nova.computes[0]
+        await compute._reconcile_loop.run_soon()
+        bench.driver().end_all("fake-1")
+        await compute._reconcile_loop.run_soon()
+        await bench.wait_for(server_id, vm_state="stopped")
+        assert await bench.violations() == []
+
+
+async def test_a_machine_that_nobody_knows_is_left_alone(tmp_path: Path) -> None:
+    async with Bench(tmp_path) as bench:
+        server_id = await active(bench)
+        async with bench.nova.db.write() as tx:
+            await tx.execute(sa.text("DELETE FROM servers"))
+        await bench.nova.computes[0]._reconcile_loop.run_soon()
+        assert await running_since(bench, server_id) is not None
+
+
+async def test_the_console_and_its_lines(tmp_path: Path) -> None:
+    async with Bench(tmp_path) as bench:
+        server_id = await active(bench)
+        text = await bench.nova.api_bus.call(bench.runtime.context(), "compute.localhost", "console_output",
+                                             server_id=server_id, length=1)
+        assert text == "LAST LINE"
+
+
+async def test_a_changed_port_is_seen(tmp_path: Path) -> None:
+    async with Bench(tmp_path) as bench:
+        server_id = await active(bench)
+        (port,) = bench.neutron.ports.values()
+        port["fixed_ips"][0]["ip_address"] = "10.9.9.9"
+        await bench.nova.api_bus.cast(bench.runtime.context(), "compute.localhost", "external_event", events=[
+            {"name": "network-changed", "server_uuid": server_id, "tag": port["id"], "status": "completed"}])
+        for _ in range(500):
+            (vif,) = (await bench.server(server_id)).network_info
+            if vif["network"]["subnets"][0]["ips"][0]["address"] == "10.9.9.9":
+                break
+            await asyncio.sleep(0.01)
+        else:
+            raise AssertionError(vif)
+
+
+def test_the_soft_wait_fits_into_one_call() -> None:
+    from cloudseed.nova.conductor.on_host import CALL_TIMEOUT_S
+    assert power.SOFT_TIMEOUT_S < CALL_TIMEOUT_S / 1.5
+    assert host_work.PLUG_DEADLINE_S > CALL_TIMEOUT_S  # asked again while it waits: see the step's patience
