@@ -30,9 +30,10 @@ ROOT_UUID = "c10d5eed-0000-4000-8000-000000000001"
 # Fixed dates: 2024-01-01, which FAT can express too.
 EPOCH = 1704067200
 
-# Console: last one named is /dev/console.  The rest shortens the boot without hardware virtualization, where
-# each costs 0.1 to 0.5 s: no second copy of the kernel's code (kaslr), no self-tests of ciphers, no mitigations
-# (guests of this image run nobody else's code), no delays for reads to drain (rcu).
+# Console: last one named is /dev/console.  The rest leaves out work that a slow boot without hardware virtualization
+# feels: moving the kernel's code (kaslr), self-tests of ciphers, mitigations (guests of this image run nobody else's
+# code), waits for readers to drain (rcu).  Together they took boots to init from about 2.6 to 2.2 s of the guest's
+# clock, within noise of 0.4 s; what each one gives was not told apart.
 KERNEL_ARGUMENTS = (
     "quiet console=tty1 console=ttyS0,115200 nokaslr mitigations=off cryptomgr.notests no_timer_check "
     "rcupdate.rcu_expedited=1 panic=30"

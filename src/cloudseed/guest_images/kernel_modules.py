@@ -70,7 +70,7 @@ _SIGNATURE_MARK = b"~Module signature appended~\n"
 def without_signature(data: bytes) -> bytes:
     """The module without the signature at its end.
 
-    The kernel takes unsigned modules too (and notes so), and is spared an RSA check of each: 20 ms without hardware
+    The kernel takes unsigned modules too (and notes so), and is spared an RSA check of each: 15 ms without hardware
     virtualization.  The packages' own digests were checked when they came.  Layout: module_signature.h in Linux.
     """
     if not data.endswith(_SIGNATURE_MARK):

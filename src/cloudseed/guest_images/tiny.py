@@ -51,8 +51,8 @@ class CachedImage:
 def build_tiny(cache_dir: Path, progress: Progress = lambda step: None) -> Path:
     """The tiny image's qcow2 file in the cache, built when it is not there yet.
 
-    `progress` is called with a few words as each step begins.  Blocks for about 20 s when something is to be
-    built (use `build_tiny_async` in a loop).  Raises BuildError with what to do.  When a new build is due but its
+    `progress` is called with a few words as each step begins.  Blocks for about 10 s and the download when something is
+    to be built (use `build_tiny_async` in a loop).  Raises BuildError with what to do.  When a new build is due but its
     packages cannot be had (no network), the newest image of the same sources is returned.
     """
     images = cache_dir / "guest-images"
