@@ -57,16 +57,18 @@ class Source:
                 batch.append(chunk)
                 held += len(chunk)
                 if held >= PIECE:
-                    working = await self._pass(batch, held, working)
+                    piece = b"".join(batch)
+                    working = await self._pass(piece, working)
                     if held_back:
                         yield held_back
-                    held_back, batch, held = b"".join(batch), [], 0
-            working = await self._pass(batch, held, working)
+                    held_back, batch, held = piece, [], 0
+            last = b"".join(batch)
+            working = await self._pass(last, working)
             await working
             self.virtual_size = await asyncio.to_thread(self._inspection.finish)
             # a store that knows the size stops reading after the last byte: so that comes only when all is well,
             # and what is refused is never stored
-            yield held_back + b"".join(batch)
+            yield held_back + last
         except BaseException as exc:
             self.error = exc
             raise
@@ -74,19 +76,18 @@ class Source:
             if working is not None and not working.done():
                 await asyncio.wait({working})
 
-    async def _pass(self, batch: list[bytes], held: int, working: asyncio.Future[None] | None) -> asyncio.Future[None]:
+    async def _pass(self, piece: bytes, working: asyncio.Future[None] | None) -> asyncio.Future[None]:
         if working is not None:
             await working  # and raise what the inspection of the piece before found
-        self.total += held
+        self.total += len(piece)
         if self.total > self._limit:
             raise TooLarge(f"The image is larger than the {self._limit} bytes that it may have. Free some quota or "
                            "ask for more.")
-        return asyncio.ensure_future(asyncio.to_thread(self._look, batch))
+        return asyncio.ensure_future(asyncio.to_thread(self._look, piece))
 
-    def _look(self, batch: list[bytes]) -> None:
-        for chunk in batch:
-            self._sha512.update(chunk)
-            self._inspection.feed(chunk)
+    def _look(self, piece: bytes) -> None:
+        self._sha512.update(piece)  # without the interpreter's lock, so as few and as large as can be
+        self._inspection.feed(piece)
 
     @property
     def sha512(self) -> str:
