@@ -32,6 +32,7 @@ servers = sa.Table(
     sa.Column("flavor_id", sa.String(255), nullable=False),
     sa.Column("vcpus", sa.Integer, nullable=False),
     sa.Column("memory_mb", sa.Integer, nullable=False),
+    sa.Column("disk_gb", sa.Integer, nullable=False, default=0),  # root and ephemeral
     sa.Column("key_name", sa.String(255)),
     sa.Column("key_data", sa.Text),
     sa.Column("user_data", sa.Text),  # base64, as given

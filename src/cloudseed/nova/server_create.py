@@ -166,6 +166,7 @@ async def _write(nova: Nova, tx: Tx, ctx: Context, order: ServerOrder, checked: 
             "task_state": "scheduling", "power_state": 0, "progress": 0, "image_id": image.id if image else None,
             "image_properties": image.properties if image else {}, "flavor": checked.flavor,
             "flavor_id": checked.flavor["id"], "vcpus": checked.flavor["vcpus"], "memory_mb": checked.flavor["ram"],
+            "disk_gb": checked.flavor["disk"] + checked.flavor["ephemeral"],
             "key_name": order.key_name, "key_data": checked.key_data, "user_data": order.user_data,
             "config_drive": order.config_drive, "availability_zone": placement.zone, "reservation_id": reservation,
             "launch_index": index, "access_ip_v4": order.access_ip_v4, "access_ip_v6": order.access_ip_v6,

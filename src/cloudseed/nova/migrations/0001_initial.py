@@ -201,6 +201,7 @@ def upgrade() -> None:
     sa.Column('flavor_id', sa.String(length=255), nullable=False),
     sa.Column('vcpus', sa.Integer(), nullable=False),
     sa.Column('memory_mb', sa.Integer(), nullable=False),
+    sa.Column('disk_gb', sa.Integer(), nullable=False),
     sa.Column('key_name', sa.String(length=255), nullable=True),
     sa.Column('key_data', sa.Text(), nullable=True),
     sa.Column('user_data', sa.Text(), nullable=True),
