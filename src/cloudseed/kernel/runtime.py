@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 import uvicorn
 
@@ -245,7 +246,19 @@ class Runtime:
                 picture[service.name] = await service.ledger()
             open_operations = [op for engine in service.engines for op in await engine.open_operations()]
             picture.setdefault(service.name, {})["operations"] = open_operations
-        return picture
+        if self.env.host is not None:
+            picture["host"] = await self._host_picture()
+        return {**picture, "taken_at": time.time()}
+
+    async def _host_picture(self) -> dict[str, Any]:
+        """What exists on this host, and what of it is for us to have: `name` is the host's, as services know it."""
+        host, config = self.env.host, self.env.config
+        real = getattr(host, "real", True)
+        mine = {"name": config.host, "wires_networks": real, "runs_servers": real and config.driver != "fake"}
+        try:
+            return {**msgspec.to_builtins(await host.get_inventory()), **mine}
+        except Exception as exc:  # the host process's own errors; the kernel does not know their class
+            return {**mine, "error": str(exc)}
 
     async def stop(self) -> None:
         """Stop taking requests, let work end within a grace time, then close."""
