@@ -20,7 +20,7 @@ from cloudseed.cli import processes
 from cloudseed.cli.daemon import host_socket
 from cloudseed.cli.processes import CONTROL_UID, Process, Processes
 from cloudseed.kernel import control
-from cloudseed.kernel.config import Config
+from cloudseed.kernel.config import Config, data_directory
 
 Progress = Callable[[str], None]
 
@@ -30,7 +30,7 @@ class StartFailed(RuntimeError):
 
 
 def control_socket(state: Path) -> Path:
-    return state / "run" / "control.sock"
+    return data_directory(state) / "control.sock"
 
 
 def running(state: Path) -> dict[str, object] | None:
@@ -55,7 +55,9 @@ def start(config: Config, progress: Progress, environment: dict[str, str] | None
         control_socket(state).unlink(missing_ok=True)
         settings = state / "run" / "config.json"
         settings.write_bytes(msgspec.json.encode(config))
-        os.chown(settings, uid, uid)
+        if root:
+            os.chown(settings, 0, uid)
+            settings.chmod(0o640)
         known.control = _spawn(
             state,
             source,
@@ -127,10 +129,18 @@ def stop_control(state: Path) -> bool:
 
 
 def _prepare(state: Path, uid: int) -> None:
-    for directory in (state, state / "run", state / "logs", state / "db", state / "images"):
+    """The directories, none of them open to others.  The control process may pass through what is root's and
+    write only to its own part, so that it can never change what root runs or reads."""
+    root = os.geteuid() == 0
+    for directory in (state, state / "run"):
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if os.geteuid() == 0 and directory != state / "images":
-            os.chown(directory, uid, uid)
+        if root:
+            os.chown(directory, 0, uid)
+            directory.chmod(0o710)
+    (state / "logs").mkdir(mode=0o700, exist_ok=True)
+    data_directory(state).mkdir(mode=0o700, exist_ok=True)
+    if root:
+        os.chown(data_directory(state), uid, uid)
 
 
 def _snapshot(state: Path) -> None:
@@ -168,7 +178,7 @@ def _spawn(
             "PATH": os.environ.get("PATH", "") + ":/usr/sbin:/sbin",
             "PYTHONPATH": str(source),
             "LANG": "C.UTF-8",
-            "HOME": str(state),
+            "HOME": str(data_directory(state)),
             "MALLOC_ARENA_MAX": "2",
             "CLOUDSEED_CACHE": os.environ.get("CLOUDSEED_CACHE", ""),
             **(environment or {}),

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from cloudseed.cli import control, options
 from cloudseed.kernel import control as kernel_control
+from cloudseed.kernel.config import data_directory
 from cloudseed.kernel.flow import compare, diagram, picture
 from cloudseed.kernel.flow.store import FlowStore, StoredExchange
 
@@ -77,7 +78,7 @@ def open_store(state: Path) -> FlowStore | None:
         kernel_control.ask(control.control_socket(state), "flush", timeout_s=5)
     except (OSError, kernel_control.ControlError, msgspec.DecodeError):
         pass  # it does not run: what it wrote is all there is
-    path = state / "flows.sqlite"
+    path = data_directory(state) / "flows.sqlite"
     return FlowStore(path, readonly=True) if path.exists() else None
 
 

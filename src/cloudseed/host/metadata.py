@@ -1,7 +1,7 @@
 """The way from a guest to the metadata service: 169.254.169.254 in each network's namespace.
 
 The host process listens there and carries bytes, understanding none of them, to the control process's unix
-socket `<state>/metadata.sock`.  Before the guest's bytes it sends one line of JSON, which no guest can forge:
+socket `<state>/control/metadata.sock`.  Before the guest's bytes it sends one line of JSON, which no guest can forge:
 
     {"network_id": "...", "remote_address": "10.0.0.10"}
 

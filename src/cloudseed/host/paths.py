@@ -176,7 +176,7 @@ class StatePaths:
     @property
     def metadata_socket(self) -> Path:
         """Where the control process answers guests' questions to 169.254.169.254; see `metadata.py`."""
-        return self.root / "metadata.sock"
+        return self.root / "control" / "metadata.sock"
 
     @property
     def cache(self) -> Path:

@@ -83,8 +83,9 @@ class HostServer:
 
     def _prepare(self) -> None:
         self._paths.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.chown(self._paths.root, *self._control)
-        self._paths.root.chmod(0o700)
+        # the control process passes through but cannot rename: what root runs and reads lies in here
+        os.chown(self._paths.root, 0, self._control[1])
+        self._paths.root.chmod(0o710)
         for directory in (self._paths.machines, self._paths.images, self._paths.dhcp):
             directory.mkdir(mode=0o750, exist_ok=True)
             if directory.is_symlink():

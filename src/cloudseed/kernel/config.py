@@ -1,7 +1,7 @@
 """Settings: one TOML file, the environment and flags, checked at start.  Everything has a default.
 
 Secrets (service users' passwords, the admin's) are made at random on the first start and kept in
-`<state>/secrets.json`, mode 0600.
+`<state>/control/secrets.json`, mode 0600.
 """
 
 from __future__ import annotations
@@ -46,6 +46,11 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     @property
     def state_path(self) -> Path:
         return Path(self.state)
+
+    @property
+    def data_path(self) -> Path:
+        """What the services keep; see `data_directory`."""
+        return data_directory(self.state_path)
 
     @property
     def public_url(self) -> str:
@@ -99,9 +104,18 @@ class Secrets(msgspec.Struct):
     keys: dict[str, str] = {}
 
 
+def data_directory(state: Path) -> Path:
+    """What the unprivileged control process owns of a state directory.
+
+    All else in there belongs to the host process (root) and cannot be renamed or replaced by the control process:
+    the program that root runs, and the machines' files.
+    """
+    return state / "control"
+
+
 def load_secrets(state: Path) -> Secrets:
-    """The cloud's secrets, made on the first call."""
-    path = state / "secrets.json"
+    """The secrets of the cloud with this state directory, made on the first call."""
+    path = data_directory(state) / "secrets.json"
     if path.exists():
         return msgspec.json.decode(path.read_bytes(), type=Secrets)
     made = Secrets(

@@ -75,9 +75,9 @@ class Environment:
 
     def __init__(self, config: Config, *, host: Any = None, secrets: Secrets | None = None) -> None:
         self.config = config
-        self.state = config.state_path
+        self.state = config.data_path
         self.state.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.secrets = secrets or load_secrets(self.state)
+        self.secrets = secrets or load_secrets(config.state_path)
         self.host = host  # cloudseed.host.client.HostClient, None without a privileged process
         self.flow_store = FlowStore(self.state / "flows.sqlite") if config.record_flows else None
         self.recorder = FlowRecorder(self.flow_store)
@@ -161,7 +161,7 @@ class Runtime:
             if service.ready is not None:
                 await service.ready()
         if listen:
-            self._control = ControlServer(self.env.state / "run" / "control.sock", self._commands())
+            self._control = ControlServer(self.env.state / "control.sock", self._commands())
             await self._control.start()
 
     async def _forget_tokens(self, ctx: Context) -> None:
