@@ -1,0 +1,130 @@
+"""This host runs the machines that its servers wish for, and no others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from cloudseed.ledger.violations import Item, Picture, Violation, busy, held, rule
+
+RUNNING = ("active",)
+OFF = ("stopped", "shelved", "shelved_offloaded", "soft-delete")
+
+
+def _machines(picture: Picture) -> tuple[Item, set[str], set[str]] | None:
+    """The host's picture, its machines' ids and those that run; None when it keeps no machines of servers."""
+    host = picture.get("host")
+    if not isinstance(host, dict) or not host.get("runs_servers") or "machines" not in host:
+        return None
+    return host, set(host["machines"]), set(host["machine_pids"])
+
+
+@rule
+def the_host_answers(picture: Picture) -> Iterator[Violation]:
+    """Without the host's picture nothing on it can be judged, which must not look like a clean audit."""
+    host = picture.get("host")
+    if isinstance(host, dict) and host.get("error"):
+        yield Violation(
+            "host-unseen", host["name"],
+            f"the host process does not say what is there: {host['error']}",
+            "start it again: cloudseed up",
+        )  # fmt: skip
+
+
+@rule
+def servers_have_their_machine(picture: Picture) -> Iterator[Violation]:
+    """An ACTIVE server's machine runs; a stopped one's does not, but has its disks."""
+    servers, found = held(picture, "nova", "servers"), _machines(picture)
+    if servers is None or found is None:
+        return
+    host, machines, running = found
+    under_way = busy(picture)
+    for server in servers:
+        if server["host"] != host["name"] or server["id"] in under_way:
+            continue
+        if server["vm_state"] in RUNNING and server["id"] not in running:
+            yield Violation(
+                "machine-not-running", server["id"],
+                "server is active but no QEMU process of it runs on its host",
+                f"openstack server reboot --hard {server['id']}",
+            )  # fmt: skip
+        elif server["vm_state"] in OFF and server["id"] in running:
+            yield Violation(
+                "machine-runs-on", server["id"],
+                f"server is {server['vm_state']} but its QEMU process {host['machine_pids'][server['id']]} runs",
+                f"openstack server start {server['id']}, then stop it again",
+            )  # fmt: skip
+        if server["vm_state"] in OFF and server["id"] not in machines:
+            yield Violation(
+                "machine-missing", server["id"],
+                f"server is {server['vm_state']} but its host has no disks of it",
+                "the disks are lost: delete the server, or rebuild it",
+            )  # fmt: skip
+
+
+@rule
+def machines_have_a_server(picture: Picture) -> Iterator[Violation]:
+    """No machine directory and no QEMU process without a server here."""
+    servers, found = held(picture, "nova", "servers"), _machines(picture)
+    if servers is None or found is None:
+        return
+    host, machines, running = found
+    mine = {server["id"] for server in servers if server["host"] == host["name"]} | busy(picture)
+    for server_id in sorted((machines | running) - mine):
+        runs = f"process {host['machine_pids'][server_id]} runs" if server_id in running else "its files are there"
+        yield Violation(
+            "machine-without-server", server_id,
+            f"a machine of a server that is not on this host: {runs}",
+            "look at its disk before you remove it: nova-compute removes machines of servers that it knows to be "
+            "deleted, and leaves those that nobody knows",
+        )  # fmt: skip
+
+
+@rule
+def no_strays(picture: Picture) -> Iterator[Violation]:
+    """No process of ours that no record on the host explains: a second QEMU would be a second writer on a disk."""
+    host = picture.get("host")
+    for text in host.get("strays", []) if isinstance(host, dict) else []:
+        pid, _, command = text.partition(" ")
+        yield Violation(
+            "stray-process", pid,
+            f"{command} runs, and no record names it",
+            f"look at it (ps -f {pid}), then end it: kill {pid}",
+        )  # fmt: skip
+
+
+@rule
+def machines_have_their_image(picture: Picture) -> Iterator[Violation]:
+    """The base image that a server's disk stands on is in the host's cache."""
+    servers, found = held(picture, "nova", "servers"), _machines(picture)
+    if servers is None or found is None:
+        return
+    host, machines, _ = found
+    for server in servers:
+        image_id = server["image_id"]
+        if server["id"] in machines and image_id and image_id not in host["images"] \
+                and server["id"] not in busy(picture):
+            yield Violation(
+                "base-image-missing", server["id"],
+                f"the server's disk stands on image {image_id}, which the host's cache has lost",
+                f"put the image's bytes back as images/{image_id} in the state directory, from glance",
+            )  # fmt: skip
+
+
+@rule
+def host_files_have_an_owner(picture: Picture) -> Iterator[Violation]:
+    """No file below machines/, images/ and dhcp/ that belongs to nothing, and no forgotten download."""
+    host = picture.get("host")
+    if not isinstance(host, dict) or "files" not in host:
+        return
+    downloading = any(op["kind"] == "nova.boot" for op in held(picture, "nova", "operations") or [])
+    images = set(host["images"])
+    for file in host["files"]:
+        top, _, rest = file.partition("/")
+        name = rest.partition("/")[0]
+        known = top != "images" or name.removesuffix(".info") in images or (name == "incoming" and downloading)
+        if not known:
+            yield Violation(
+                "file-without-owner", file,
+                "a file in the image cache that is no image of it",
+                "remove it from the state directory",
+            )  # fmt: skip
