@@ -37,6 +37,8 @@ async def picture(nova: Nova) -> dict[str, Any]:
             "task_state": row.task_state, "power_state": row.power_state, "host": row.host, "node": row.node,
             "image_id": row.image_id, "vcpus": row.flavor.get("vcpus"), "ram": row.flavor.get("ram"),
             "disk": row.flavor.get("disk", 0) + row.flavor.get("ephemeral", 0),
+            "overridden_resources": [name.removeprefix("resources:") for name in row.flavor.get("extra_specs") or {}
+                                     if name.startswith("resources:")],
             "ports": [vif["id"] for vif in row.network_info if isinstance(vif, dict) and "id" in vif],
             "created_at": row.created_at.timestamp(), "updated_at": row.updated_at.timestamp()} for row in rows],
         "computes": [{"id": row.id, "host": row.host, "node": row.hypervisor_hostname,
