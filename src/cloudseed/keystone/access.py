@@ -33,8 +33,7 @@ async def project_ids(ks: Keystone, user_id: str) -> set[str]:
     """Every project on which a user has a role, inherited ones too."""
     direct, inherited = await _of_user(ks, user_id, PROJECT)
     if inherited:
-        starts = [sa.select(projects.c.id).where(projects.c.parent_id.in_([i for _, i in inherited]))]
-        below = sa.union_all(*starts).cte(recursive=True)
+        below = sa.select(projects.c.id).where(projects.c.parent_id.in_([i for _, i in inherited])).cte(recursive=True)
         below = below.union(sa.select(projects.c.id).where(projects.c.parent_id == below.c.id))
         async with ks.db.read() as tx:
             direct |= set(await tx.scalars(sa.select(below.c.id)))

@@ -5,7 +5,7 @@ Everything here is a plain read; the nouns' own files change it.  A row is a fro
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,25 +17,27 @@ from cloudseed.keystone.state import Keystone
 Record = Row[Any]
 
 
-async def _first(ks: Keystone, key: tuple[str, ...], statement: sa.Select[Any]) -> Record | None:
+async def _first(ks: Keystone, key: tuple[str, ...], table: sa.Table,
+                 where: Callable[[], sa.ColumnElement[bool]]) -> Record | None:
+    """`where` is built only when the row is not remembered: building it costs more than remembering."""
     async def load() -> Record | None:
         async with ks.db.read() as tx:
-            return await tx.first(statement)
+            return await tx.first(sa.select(table).where(where()))
     return await ks.memory.recall(key, load)
 
 
 async def find_user(ks: Keystone, user_id: str) -> Record | None:
-    return await _first(ks, ("user", user_id), sa.select(users).where(users.c.id == user_id))
+    return await _first(ks, ("user", user_id), users, lambda: users.c.id == user_id)
 
 
 async def find_user_by_name(ks: Keystone, domain_id: str, name: str) -> Record | None:
-    return await _first(ks, ("user", domain_id, name),
-                        sa.select(users).where(users.c.domain_id == domain_id, users.c.name == name))
+    return await _first(ks, ("user", domain_id, name), users,
+                        lambda: sa.and_(users.c.domain_id == domain_id, users.c.name == name))
 
 
 async def find_project(ks: Keystone, project_id: str) -> Record | None:
     """A project or a domain (`is_domain`)."""
-    return await _first(ks, ("project", project_id), sa.select(projects).where(projects.c.id == project_id))
+    return await _first(ks, ("project", project_id), projects, lambda: projects.c.id == project_id)
 
 
 async def find_domain(ks: Keystone, domain_id: str) -> Record | None:
@@ -44,12 +46,12 @@ async def find_domain(ks: Keystone, domain_id: str) -> Record | None:
 
 
 async def find_domain_by_name(ks: Keystone, name: str) -> Record | None:
-    return await _first(ks, ("domain-name", name),
-                        sa.select(projects).where(projects.c.is_domain.is_(True), projects.c.name == name))
+    return await _first(ks, ("domain-name", name), projects,
+                        lambda: sa.and_(projects.c.is_domain.is_(True), projects.c.name == name))
 
 
 async def find_project_by_name(ks: Keystone, domain_id: str, name: str) -> Record | None:
-    return await _first(ks, ("project", domain_id, name), sa.select(projects).where(
+    return await _first(ks, ("project", domain_id, name), projects, lambda: sa.and_(
         projects.c.is_domain.is_(False), projects.c.domain_id == domain_id, projects.c.name == name))
 
 

@@ -79,6 +79,13 @@ async def revoke_token(ks: Keystone, ctx: Context, audit_id: str) -> None:
         await revoke(tx, audit_id=audit_id)
 
 
+async def revoke_all_of_user(ks: Keystone, ctx: Context, user_id: str) -> None:
+    """End all tokens of a user.  DELETE /v3/users/{user_id}/tokens"""
+    ks.enforce(ctx, "revoke_tokens_for_user", {"user_id": user_id})
+    async with ks.changing(ctx) as tx:
+        await revoke(tx, user_id=user_id)
+
+
 async def drop_old(ks: Keystone) -> None:
     """Forget events that no living token can fit.  A loop's work."""
     limit = utcnow() - datetime.timedelta(seconds=ks.config.token_expiration_s + EXPIRED_WINDOW_S)

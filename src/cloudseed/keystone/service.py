@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from cloudseed.kernel.errors import CloudseedError
 from cloudseed.kernel.http import faults
-from cloudseed.kernel.http.app import make_app
+from cloudseed.kernel.http.app import Response, make_app
 from cloudseed.kernel.http.edge import Mount
+from cloudseed.kernel.http.request import Request
 from cloudseed.kernel.periodic import Loop
 from cloudseed.kernel.runtime import Environment, Service
 from cloudseed.keystone import revocations
@@ -26,8 +28,14 @@ def build(env: Environment) -> Service:
         bus=env.bus("keystone"), passwords=Passwords(env.config.password_hash_rounds),
         token_keys=KeyRepository(keys / "fernet-keys"), credential_keys=KeyRepository(keys / "credential-keys"),
         alone=env.sole)
+    challenge = f'Keystone uri="{env.identity_url}/v3"'
+
+    async def say_where(req: Request, resp: Response, error: CloudseedError) -> None:
+        if error.status == 401:
+            resp.set_header("WWW-Authenticate", challenge)
+
     app = make_app(routes(ks), fault=faults.keystone, validator=LocalValidator(ks),
-                   identity_url=f"{env.identity_url}/v3")
+                   identity_url=f"{env.identity_url}/v3", on_error=say_where)
     stop_listening = ks.bus.serve("keystone", {"changed": ks.changed, "rotate_keys": ks.rotate_keys})
 
     async def start() -> None:

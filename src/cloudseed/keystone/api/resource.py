@@ -43,7 +43,8 @@ def set_list(req: Request, resp: Response, name: str, items: Sequence[dict[str, 
     own = f"{req.base_url}{req.path}" + (f"?{req.query_string}" if req.query_string else "")
     body: dict[str, Any] = {name: items, "links": {"next": None, "self": own, "previous": None}}
     if filters is not None and filters.limit is not None and len(items) >= filters.limit:
-        query: list[tuple[str, Any]] = [(key, value) for key, value in req.params.items() if key not in ("limit", "marker")]
+        query: list[tuple[str, Any]] = [(key, value) for key, value in req.params.items()
+                                        if key not in ("limit", "marker")]
         query += [("limit", filters.limit), ("marker", items[-1]["id"])]
         body["links"]["next"] = f"{req.base_url}{req.path}?{urlencode(query, doseq=True)}"
         body["truncated"] = True
