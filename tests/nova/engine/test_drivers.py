@@ -1,0 +1,175 @@
+"""What every hypervisor driver must do: one set of tests, on the fake one and on QEMU."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cloudseed.guest_images import build_tiny
+from cloudseed.host.paths import StatePaths
+from cloudseed.kernel.config import Config
+from cloudseed.kernel.errors import CloudseedError, NotFound
+from cloudseed.nova.compute.drivers.base import CachedImage, Driver
+from cloudseed.nova.compute.drivers.fake import FakeDriver
+from cloudseed.nova.compute.drivers.qemu import QemuDriver, machine_spec
+from cloudseed.nova.compute.errors import BuildAborted
+from cloudseed.nova.compute.guest_metadata import config_drive
+from cloudseed.nova.compute.spec import ServerSpec
+from tests.host.conftest import Host
+
+DRIVERS = ["fake", pytest.param("qemu", marks=pytest.mark.real)]
+
+
+class Rig:
+    """A driver with an image to boot; `again` is the driver after a restart of our process."""
+
+    def __init__(self, driver: Driver, image: CachedImage | None, again: Any) -> None:
+        self.driver, self.image, self.again = driver, image, again
+
+    async def prepare(self, **fields: Any) -> ServerSpec:
+        server = spec(**fields)
+        await self.driver.prepare(server, self.image, config_drive(server, [], b"random"))
+        return server
+
+    async def runs(self, server_id: str) -> bool:
+        machine = await self.driver.machine(server_id)
+        return machine is not None and machine.running
+
+    async def off(self, server_id: str) -> None:
+        async with asyncio.timeout(30):
+            while await self.runs(server_id):
+                await asyncio.sleep(0.05)
+
+
+def spec(**fields: Any) -> ServerSpec:
+    return ServerSpec(**{"id": str(uuid.uuid4()), "name": "vm", "hostname": "vm", "project_id": "p", "user_id": "u",
+                         "vcpus": 1, "memory_mib": 128, "root_gib": 1, **fields})
+
+
+@pytest.fixture
+async def rig(request: pytest.FixtureRequest, tmp_path: Path, cloud: str, state: StatePaths,
+              image_cache: Path) -> AsyncIterator[Rig]:
+    if request.param == "fake":
+        def fake() -> Driver:
+            return FakeDriver(tmp_path / "machines", Config(state=str(tmp_path)))
+
+        yield Rig(fake(), None, fake)
+        return
+    host = Host(cloud, state)
+
+    def qemu() -> Driver:
+        return QemuDriver(host.client, host.paths, "here")
+
+    await host.start()
+    try:
+        built = await asyncio.to_thread(build_tiny, image_cache)
+        shutil.copy(built, host.paths.incoming / "tiny")
+        kind: Any = "qcow2" if built.read_bytes()[:4] == b"QFI\xfb" else "raw"
+        info = await host.client.import_image("tiny", "tiny", kind)
+        yield Rig(qemu(), CachedImage(key=info.key, format=info.format, size_bytes=info.size_bytes), qemu)
+        for machine in await host.client.list_machines():
+            await host.client.remove_machine(machine.server_id)
+    finally:
+        await host.stop()
+
+
+pytestmark = pytest.mark.parametrize("rig", DRIVERS, indirect=True)
+
+
+async def test_a_machine_from_its_disks_to_its_end(rig: Rig) -> None:
+    server = await rig.prepare()
+    assert await rig.driver.machine(server.id) is not None and not await rig.runs(server.id)
+    await rig.driver.prepare(server, rig.image, config_drive(server, [], b"random"))
+    await rig.driver.start(server, [])
+    first = await rig.driver.machine(server.id)
+    await rig.driver.start(server, [])
+    second = await rig.driver.machine(server.id)
+    assert first is not None and first.started_at is not None and second is not None and second.running
+    assert second.started_at == pytest.approx(first.started_at, abs=0.1)
+    await rig.driver.stop(server.id, hard=True)
+    assert not await rig.runs(server.id)
+    await rig.driver.stop(server.id, hard=True)
+    await rig.driver.stop(server.id, hard=False)
+    await rig.driver.start(server, [])
+    assert await rig.runs(server.id)
+    await rig.driver.remove(server.id)
+    await rig.driver.remove(server.id)
+    assert await rig.driver.machines() == [] and await rig.driver.machine(server.id) is None
+
+
+async def test_a_machine_outlives_our_process(rig: Rig) -> None:
+    server = await rig.prepare()
+    await rig.driver.start(server, [])
+    driver = rig.again()
+    assert [(m.server_id, m.running) for m in await driver.machines()] == [(server.id, True)]
+    await driver.remove(server.id)
+
+
+async def test_its_end_is_told(rig: Rig) -> None:
+    server = await rig.prepare()
+    await rig.driver.start(server, [])
+    exits = rig.driver.exits()
+    told = asyncio.ensure_future(anext(exits))
+    await asyncio.sleep(0.1)  # the watch is established over a connection of its own
+    await rig.driver.stop(server.id, hard=True)
+    async with asyncio.timeout(10):
+        assert (await told).server_id == server.id
+    await exits.aclose()  # type: ignore[attr-defined]
+
+
+async def test_the_power_button_and_the_console(rig: Rig) -> None:
+    server = await rig.prepare()
+    await rig.driver.start(server, [])
+    needle = "login:" if isinstance(rig.driver, QemuDriver) else "LAST LINE"
+    async with asyncio.timeout(60):
+        while needle not in await rig.driver.console_output(server.id, None):
+            await asyncio.sleep(0.1)
+    assert len((await rig.driver.console_output(server.id, 2)).splitlines()) <= 2
+    assert await rig.driver.console_output(server.id, 0) == ""
+    await rig.driver.stop(server.id, hard=False)
+    await rig.off(server.id)
+
+
+async def test_errors_have_names(rig: Rig) -> None:
+    with pytest.raises(NotFound):
+        await rig.driver.console_output(str(uuid.uuid4()), None)
+    with pytest.raises(CloudseedError):
+        await rig.driver.start(spec(), [])
+    await rig.driver.stop(str(uuid.uuid4()), hard=True)
+    await rig.driver.remove(str(uuid.uuid4()))
+
+
+async def test_facts_are_of_this_host(rig: Rig) -> None:
+    facts = await rig.driver.facts()
+    assert facts.vcpus > 0 and facts.memory_mib > 0 and facts.disk_gib > 0 and facts.boot_id
+    assert "COMPUTE_NODE" in facts.traits and facts.details["cpu_info"]["arch"] == "x86_64"
+
+
+@pytest.mark.parametrize("hardware", ["hw_disk_bus", "hw_vif_model", "hw_machine_type", "hw_firmware_type",
+                                      "hw_video_model"])
+async def test_hardware_that_cannot_be_had_is_refused_by_name(rig: Rig, hardware: str) -> None:
+    with pytest.raises(BuildAborted, match=hardware):
+        machine_spec(spec(image_properties={hardware: "strange"}), [])
+
+
+async def test_hardware_as_wished(rig: Rig) -> None:
+    server = spec(image_properties={"hw_disk_bus": "scsi", "hw_machine_type": "pc-q35-7.2"},
+                  extra_specs={"hw:vif_model": "e1000"}, ephemeral_gib=1, swap_mib=64)
+    made = machine_spec(server, [{"id": "p", "address": "fa:16:3e:00:00:01", "network": {"id": "n", "meta": {}}}])
+    assert made.machine_type == "q35" and made.nics[0].model == "e1000"
+    assert [(d.name, d.bus) for d in made.disks] == [("root", "scsi"), ("ephemeral", "scsi"), ("swap", "scsi"),
+                                                     ("config", "sata")]
+
+
+async def test_a_flavor_smaller_than_its_image_is_refused(rig: Rig) -> None:
+    if rig.image is None:
+        pytest.skip("the fake driver has no images")
+    big = CachedImage(key=rig.image.key, format=rig.image.format, size_bytes=5 * 1024**3)
+    with pytest.raises(BuildAborted, match="too small"):
+        await rig.driver.prepare(spec(), big, {})
