@@ -207,10 +207,12 @@ class _Demo:
     def _client(self, client: Path, arguments: list[str]) -> None:
         env = {name: value for name, value in os.environ.items() if not name.startswith(("OS_", "PYTHONPATH"))}
         env |= openstack.variables(self.state, self.config.public_url)
+        env["CLIFF_FIT_WIDTH"] = "1"  # its table stays within the terminal
+        env["COLUMNS"] = str(self.out.width)
         done = subprocess.run([str(client), *arguments], env=env, text=True, capture_output=True)
         if done.returncode:
             raise DemoFailed(f"openstack {' '.join(arguments[:2])} failed: {done.stderr.strip()}")
-        self.out.print(done.stdout.rstrip(), markup=False, soft_wrap=False, overflow="crop")
+        sys.stdout.write(done.stdout)
 
     def _wait_active(self, api: Api, began: float) -> dict[str, Any]:
         with self.out.status("waiting for ACTIVE ..."):
