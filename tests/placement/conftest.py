@@ -47,7 +47,8 @@ class Api:
         for kind, key, value in (("inventories", "inventories", inventories), ("traits", "traits", traits),
                                  ("aggregates", "aggregates", aggregates)):
             if value:
-                answer = await self.call("PUT", f"{url}/{kind}", {key: value, "resource_provider_generation": generation})
+                body = {key: value, "resource_provider_generation": generation}
+                answer = await self.call("PUT", f"{url}/{kind}", body)
                 generation = answer["resource_provider_generation"]
         return uuid
 

@@ -53,7 +53,8 @@ class PictureSync:
         """The picture with everything that was committed before this call."""
         async with self._lock, self._db.read() as tx:
             now = await changes.read(tx)
-            if await self._vocabulary.refresh(tx, now):
+            await self._vocabulary.refresh(tx, now)
+            if now.vocabulary != self._seen.vocabulary:  # a class may have another name
                 self._picture.fragments = [None] * self._picture.size
             if now != self._seen:
                 seen, self._seen = self._seen, Counters(-1, 0, 0)

@@ -30,10 +30,10 @@ class Vocabulary:
         self.trait_ids: dict[str, int] = {}
         self.trait_names: dict[int, str] = {}
 
-    async def refresh(self, tx: Tx, counters: Counters) -> bool:
-        """Read the names again when they have changed; True when so."""
+    async def refresh(self, tx: Tx, counters: Counters) -> None:
+        """Read the names again when they have changed."""
         if counters.vocabulary == self._version:
-            return False
+            return
         classes = [tuple(row) for row in await tx.all(sa.select(resource_classes.c.name, resource_classes.c.id))]
         known = [tuple(row) for row in await tx.all(sa.select(traits.c.name, traits.c.id))]
         self.class_ids = dict(classes)
@@ -41,7 +41,6 @@ class Vocabulary:
         self.trait_ids = dict(known)
         self.trait_names = {number: name for name, number in known}
         self._version = counters.vocabulary
-        return True
 
     def class_id(self, name: str, error: type[CloudseedError] = ResourceClassNotFound) -> int:
         """The class's number; raises `error` with ResourceClassNotFound's text."""

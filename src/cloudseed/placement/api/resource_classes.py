@@ -21,7 +21,7 @@ _RULE = "placement:resource_classes:"
 
 
 class CustomClass(msgspec.Struct, forbid_unknown_fields=True):
-    name: Annotated[str, msgspec.Meta(pattern="^CUSTOM_[A-Z0-9_]+$", max_length=255)]
+    name: Annotated[str, msgspec.Meta(pattern=r"^CUSTOM_[A-Z0-9_]+\Z", max_length=255)]
 
 
 def _view(req: Request, name: str) -> dict[str, Any]:

@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 BODY_LIMIT = 8 * 2**20  # bytes; a reshape of a large tree, or the allocations of many consumers
-NAME = "^[A-Z0-9_]+$"
+NAME = r"^[A-Z0-9_]+\Z"  # not $, which lets a newline pass
 ClassName = Annotated[str, msgspec.Meta(pattern=NAME, max_length=255)]
-Uuid36 = Annotated[str, msgspec.Meta(pattern="^[0-9a-fA-F-]{36}$")]
+Uuid36 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-fA-F-]{36}\Z")]
 Amount = Annotated[int, msgspec.Meta(ge=1)]
 Owner = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 
