@@ -68,9 +68,10 @@ def spec(table: sa.Table, not_found: type[NotFound], *, names: Mapping[str, str]
 def _tags(table: sa.Table, every: bool, positive: bool) -> Filter:
     def condition(values: list[str], ctx: Context) -> Condition:
         wanted = [tag for value in values for tag in value.split(",")]
-        # tags are a JSON list of text: each tag stands in it with its quotes, which inside a tag are escaped
-        found = [table.c.tags.cast(sa.Text).contains(msgspec.json.encode(tag).decode(), autoescape=True)
-                 for tag in wanted]
+        # tags are a JSON list of text: a tag stands behind "[" or "," with its quotes, which inside tags are escaped
+        text = table.c.tags.cast(sa.Text)
+        found = [sa.or_(*[text.contains(before + msgspec.json.encode(tag).decode(), autoescape=True)
+                          for before in "[,"]) for tag in wanted]
         met = sa.and_(*found) if every else sa.or_(*found)
         return met if positive else sa.not_(met)
 

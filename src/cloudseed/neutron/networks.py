@@ -65,8 +65,9 @@ def _record(row: Any, subnets: list[Any]) -> dict[str, Any]:
     return {
         "id": row.id, "name": row.name, "tenant_id": row.project_id, "project_id": row.project_id,
         "admin_state_up": row.admin_state_up, "mtu": row.mtu, "status": "ACTIVE",
-        "subnets": [subnet.id for subnet in subnets], "shared": bool(row.shared), "availability_zone_hints":
-        row.availability_zone_hints, "availability_zones": ["nova"] if any(subnet.enable_dhcp for subnet in subnets) else [],
+        "subnets": [subnet.id for subnet in subnets], "shared": bool(row.shared),
+        "availability_zone_hints": row.availability_zone_hints,
+        "availability_zones": ["nova"] if any(subnet.enable_dhcp for subnet in subnets) else [],
         "ipv4_address_scope": scopes.get(4), "ipv6_address_scope": scopes.get(6), "router:external": row.external,
         "is_default": row.is_default, "description": row.description or "",
         "port_security_enabled": row.port_security_enabled, "dns_domain": row.dns_domain, "tags": row.tags,
