@@ -117,7 +117,8 @@ async def test_projects_do_not_see_one_another(cloud: NeutronCloud, admin: Clien
     network = await make_network(mine)
     assert ok(await theirs.get(f"{N}/networks"), 200) == []
     for method, path, body in (
-            ("GET", f"networks/{network['id']}", None), ("PUT", f"networks/{network['id']}", {"network": {"name": "x"}}),
+            ("GET", f"networks/{network['id']}", None),
+            ("PUT", f"networks/{network['id']}", {"network": {"name": "x"}}),
             ("DELETE", f"networks/{network['id']}", None)):
         fails(await theirs.request(method, f"{N}/{path}", json=body), 404, "NetworkNotFound")
     fails(await theirs.get(f"{N}/subnets/{network['subnet']}"), 404, "SubnetNotFound")
