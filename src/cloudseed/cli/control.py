@@ -197,6 +197,7 @@ def _spawn(
         )  # type: ignore[call-overload]
     finally:
         os.close(descriptor)
+    child.returncode = 0  # it outlives this object, on purpose: without this, Popen warns of it
     return Process(child.pid, processes.start_time(child.pid))
 
 
