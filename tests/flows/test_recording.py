@@ -101,7 +101,7 @@ def test_the_current_client_and_the_hosts_cache(cloud: Daemon, wanted: dict[str,
     verdict = cloud.cloudseed("flow", "last", "--compare", str(RECORDING), "--ignore-caller", "openstack", check=False)
     assert verdict.returncode == 0, verdict.stdout
     # the image is on the host already
-    assert not [line for line in lines if line.endswith("/file") and "nova-compute" in line]
+    assert not [line for line in lines if line.endswith("/file") and "nova-compute" in line], "\n".join(lines)
 
 
 def test_the_recording_itself_is_what_it_says() -> None:

@@ -39,6 +39,7 @@ def run(argv: list[str]) -> int:
         metavar="NAME",
         help="with --compare: leave out what this caller chooses itself (such as openstack)",
     )
+    parser.add_argument("--all", action="store_true", help="also list what the services did of themselves")
     parser.add_argument("--limit", type=int, default=20, help="how many flows to list (default %(default)s)")
     chosen = parser.parse_args(argv)
     store = open_store(chosen.state)
@@ -46,7 +47,7 @@ def run(argv: list[str]) -> int:
         print(f"cloudseed: there are no flows in {chosen.state}; start the cloud with `cloudseed up`", file=sys.stderr)
         return 1
     if chosen.flow is None:
-        return _list(store, chosen.limit, chosen.json)
+        return _list(store, chosen.limit, chosen.json, background=chosen.all)
     exchanges = find(store, chosen.flow)
     if not exchanges:
         print(f"cloudseed: there is no flow {chosen.flow!r}; `cloudseed flow` lists them", file=sys.stderr)
@@ -89,8 +90,8 @@ def find(store: FlowStore, name: str) -> list[StoredExchange]:
     return exchanges if len({exchange.trace_id for exchange in exchanges}) == 1 else []
 
 
-def _list(store: FlowStore, limit: int, as_json: bool) -> int:
-    flows = store.flows(limit)
+def _list(store: FlowStore, limit: int, as_json: bool, *, background: bool) -> int:
+    flows = store.flows(limit, background=background)
     if as_json:
         sys.stdout.buffer.write(msgspec.json.encode(flows) + b"\n")
         return 0

@@ -182,7 +182,8 @@ class Runtime:
     async def _listen(self) -> None:
         config = self.env.config
         family = socket.AF_INET6 if ":" in config.address else socket.AF_INET
-        listener = socket.socket(family, socket.SOCK_STREAM)
+        # the protocol is named so that asyncio turns Nagle off: else small answers wait 40 ms for an ACK
+        listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((config.address, config.port))
         listener.listen(2048)

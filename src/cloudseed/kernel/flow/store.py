@@ -88,13 +88,15 @@ class FlowStore:
         ).fetchall()
         return [StoredExchange(*row) for row in rows]
 
-    def flows(self, limit: int = 50) -> list[FlowSummary]:
-        """The latest flows, newest first."""
+    def flows(self, limit: int = 50, *, background: bool = False) -> list[FlowSummary]:
+        """The latest flows that a client caused, newest first; with `background` also what the services did of
+        themselves."""
         rows = self._db.execute(
             "SELECT trace_id, min(started), max(max(ended, started)), count(*), "
             "min(CASE WHEN changed THEN printf('%020d %s %s', started, method, path) END) "
-            "FROM exchanges GROUP BY trace_id ORDER BY min(started) DESC LIMIT ?",
-            (limit,),
+            "FROM exchanges GROUP BY trace_id HAVING ? OR max(caller IN ('openstack', 'dashboard')) "
+            "ORDER BY min(started) DESC LIMIT ?",
+            (background, limit),
         ).fetchall()
         return [
             FlowSummary(
