@@ -1,0 +1,65 @@
+"""Credentials that keystone keeps, EC2 keys among them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.keystone.conftest import V3, create
+from tests.support.cloud import Client, Cloud
+
+
+async def test_a_credential_from_birth_to_death(cloud: Cloud, admin: Client) -> None:
+    me, other = await cloud.new_project("demo"), await cloud.new_project("other")
+    made = await create(me, "credential", type="cert", blob="very secret text", user_id=me.user_id, note="n")
+    assert made["blob"] == "very secret text" and made["project_id"] is None and made["note"] == "n"
+    raw = b"".join(path.read_bytes() for path in (cloud.env.state / "db").glob("keystone.sqlite*"))
+    assert b"very secret text" not in raw and made["id"].encode() in raw  # encrypted where it lies
+    path = f"{V3}/credentials/{made['id']}"
+    assert (await me.get(path)).json()["credential"] == made
+    for method in ("GET", "DELETE"):
+        assert (await other.request(method, path)).status == 403
+    assert (await other.patch(path, {"credential": {"blob": "x"}})).status == 403
+    assert (await other.post(f"{V3}/credentials", {"credential": {
+        "type": "cert", "blob": "x", "user_id": me.user_id}})).status == 403
+    assert (await me.patch(path, {"credential": {"blob": "new"}})).json()["credential"]["blob"] == "new"
+    assert (await me.patch(path, {"credential": {"user_id": other.user_id}})).status == 403
+    assert [c["id"] for c in (await me.get(f"{V3}/credentials")).json()["credentials"]] == [made["id"]]
+    assert (await other.get(f"{V3}/credentials")).json()["credentials"] == []
+    asked = await other.get(f"{V3}/credentials", params={"user_id": me.user_id})
+    assert asked.json()["credentials"] == []
+    assert len((await admin.get(f"{V3}/credentials", params={"type": "cert"})).json()["credentials"]) == 1
+    assert (await me.delete(path)).status == 204 and (await admin.get(path)).status == 404
+
+
+@pytest.mark.parametrize("values", [
+    {}, {"type": "cert"}, {"blob": "x"}, {"type": "", "blob": "x"}, {"type": "cert", "blob": {}},
+    {"type": "ec2", "blob": "{}"}, {"type": "ec2", "blob": "x", "project_id": "P"},
+    {"type": "ec2", "blob": '{"secret": "s"}', "project_id": "P"}, {"type": "ec2", "blob": "[" * 5000, "project_id": "P"}])
+async def test_bad_ones(admin: Client, values: dict[str, Any]) -> None:
+    values = {k: admin.project_id if v == "P" else v for k, v in values.items()}
+    answer = await admin.post(f"{V3}/credentials", {"credential": values})
+    assert answer.status == 400, answer.body
+
+
+async def test_ec2_keys(cloud: Cloud, admin: Client) -> None:
+    me, other = await cloud.new_project("demo"), await cloud.new_project("other")
+    path = f"{V3}/users/{me.user_id}/credentials/OS-EC2"
+    made = (await me.post(path, {"tenant_id": me.project_id})).json()["credential"]
+    assert made["tenant_id"] == me.project_id and len(made["access"]) == len(made["secret"]) == 32
+    assert (await me.get(path)).json()["credentials"] == [made]
+    assert (await me.get(f"{path}/{made['access']}")).json()["credential"] == made
+    stored = (await me.get(f"{V3}/credentials")).json()["credentials"][0]
+    assert json.loads(stored["blob"])["access"] == made["access"]
+    changed = {**json.loads(stored["blob"]), "trust_id": "x"}  # nobody gives a key more than it had
+    body = {"credential": {"blob": json.dumps(changed)}}
+    assert (await me.patch(f"{V3}/credentials/{stored['id']}", body)).status == 400
+    assert (await other.get(f"{path}/{made['access']}")).status == 403
+    assert (await other.post(path, {"tenant_id": other.project_id})).status == 403
+    assert (await me.post(path, {"tenant_id": other.project_id})).status == 403  # no role there
+    assert (await me.post(path, {"tenant_id": "unknown"})).status == 404
+    assert (await me.post(path, {})).status == 400
+    assert (await me.delete(f"{path}/{made['access']}")).status == 204
+    assert (await me.get(f"{path}/{made['access']}")).status == 404
