@@ -21,6 +21,7 @@ from cloudseed.nova.compute.admission import Ask, Kind
 from cloudseed.nova.compute.drivers.base import Driver
 from cloudseed.nova.compute.drivers.fake import FakeDriver
 from cloudseed.nova.compute.drivers.qemu import QemuDriver
+from cloudseed.nova.compute.errors import Superseded
 from cloudseed.nova.compute.host_work import HostWork
 from cloudseed.nova.compute.images import ImageCache
 from cloudseed.nova.compute.node import NodeFile
@@ -124,6 +125,8 @@ class ComputeService:
     async def _quietly(self, ctx: Context, server_id: str, ask: Ask, arguments: dict[str, Any]) -> bool:
         try:
             await self._worker(server_id).ask(ctx, ask, arguments)
+        except Superseded:
+            return True  # it is being deleted: there is nothing to keep true any more
         except CloudseedError as exc:
             log.warning("%s of server %s on %s failed: %s", ask.kind, server_id, self.host, exc.message)
             return False
