@@ -40,7 +40,8 @@ async def names(client: Client, query: str, version: str = "latest") -> list[str
 @pytest.mark.parametrize(("query", "expected"), [
     ("", "alpha beta gamma.1"), ("name=a", "alpha beta gamma.1"), ("name=ALPHA", "alpha"), ("name=^b", "beta"),
     ("name=a$", "alpha beta"), ("name=^(alpha|beta)$", "alpha beta"), ("name=a.1", "gamma.1"), ("name=%25", ""),
-    ("status=ACTIVE", "alpha gamma.1"), ("status=shutoff", "beta"), ("status=ACTIVE&status=SHUTOFF", "alpha beta gamma.1"),
+    ("status=ACTIVE", "alpha gamma.1"), ("status=shutoff", "beta"),
+    ("status=ACTIVE&status=SHUTOFF", "alpha beta gamma.1"),
     ("flavor=84", "gamma.1"), ("flavor=nothing", ""), ("image=nothing", ""), ("tags=red", "alpha beta"),
     ("tags=red,blue", "alpha"), ("tags-any=blue,green", "alpha"), ("not-tags=red", "gamma.1"),
     ("not-tags=red,blue", "beta gamma.1"), ("not-tags-any=red,blue", "gamma.1"), ("ip=10.1.", "alpha beta gamma.1"),

@@ -91,8 +91,8 @@ async def test_broken_bodies(cloud: NovaCloud, body: bytes) -> None:
     ({"availability_zone": "mars"}, 400, "The requested availability zone is not available"),
     ({"metadata": {str(i): "x" for i in range(129)}}, 403, "Maximum number of metadata items exceeds 128"),
     ({"flavorRef": "5", "min_count": 3}, 403, "Quota exceeded for cores: Requested 24, but already used 0 of 20 cores"),
-    ({"flavorRef": "5", "min_count": 11}, 403, "Quota exceeded for cores, instances, ram: Requested 88, 11, 180224, but "
-     "already used 0, 0, 0 of 20, 10, 51200 cores, instances, ram"),
+    ({"flavorRef": "5", "min_count": 11}, 403, "Quota exceeded for cores, instances, ram: Requested 88, 11, 180224, "
+     "but already used 0, 0, 0 of 20, 10, 51200 cores, instances, ram"),
     ({"host": "localhost"}, 403, "Policy doesn't allow compute:servers:create:requested_destination to be performed."),
     ({"availability_zone": "nova:localhost"}, 403,
      "Policy doesn't allow os_compute_api:servers:create:forced_host to be performed.")])
@@ -122,7 +122,8 @@ async def test_networks_must_be_usable(cloud: NovaCloud, clients: dict[str, Clie
     assert reason == f"It is not allowed to create an interface on external network {external}"
     port = (await user.post("/networking/v2.0/ports", {"port": {
         "network_id": cloud.network_id, "device_id": "taken", "device_owner": "mine"}})).json()["port"]
-    assert await refused(cloud, user, {"networks": [{"port": port["id"]}]}, 409) == f"Port {port['id']} is still in use."
+    in_use = await refused(cloud, user, {"networks": [{"port": port["id"]}]}, 409)
+    assert in_use == f"Port {port['id']} is still in use."
     taken = port["fixed_ips"][0]["ip_address"]
     assert await refused(cloud, user, {"networks": [{"uuid": cloud.network_id, "fixed_ip": taken}]}) == (
         f"Fixed IP address {taken} is already in use on instance taken.")

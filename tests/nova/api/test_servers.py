@@ -135,7 +135,8 @@ async def test_many_at_once_with_one_reservation(cloud: NovaCloud) -> None:
     answer = await nova(user, "POST", "/servers", order)
     reservation = answer.json()["reservation_id"]
     assert answer.status == 202 and reservation.startswith("r-")
-    found = (await nova(user, "GET", f"/servers?reservation_id={reservation}&sort_key=display_name&sort_dir=asc")).json()
+    query = f"reservation_id={reservation}&sort_key=display_name&sort_dir=asc"
+    found = (await nova(user, "GET", f"/servers?{query}")).json()
     assert [s["name"] for s in found["servers"]] == ["many-1", "many-2", "many-3"]
 
 
