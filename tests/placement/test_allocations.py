@@ -105,6 +105,17 @@ async def test_many_consumers_at_once_or_none(api: Api) -> None:
     await api.at("1.12").call("POST", "/allocations", {ONE: take}, 404)
 
 
+async def test_more_consumers_than_a_statement_holds(api: Api) -> None:
+    host = await api.provider("host", {"VCPU": {"total": 1200}})
+    entry: dict[str, Any] = {"allocations": {host: {"resources": {"VCPU": 1}}}, "project_id": "p", "user_id": "u",
+                             "consumer_generation": None, "consumer_type": "INSTANCE"}
+    await api.call("POST", "/allocations", {consumer(n): entry for n in range(1200)}, 204)
+    assert await _used(api, host) == {"VCPU": 1200}
+    gone = {**entry, "allocations": {}, "consumer_generation": 1}
+    await api.call("POST", "/allocations", {consumer(n): gone for n in range(1200)}, 204)
+    assert await _used(api, host) == {"VCPU": 0}
+
+
 async def test_an_overcommitted_host_can_be_drained_in_steps(api: Api) -> None:
     host = await api.provider("host", {"VCPU": {"total": 8}})
     await api.claim(ONE, {host: {"VCPU": 8}})

@@ -95,7 +95,6 @@ _FORGET = sa.delete(allocations).where(_a.consumer_id.in_(sa.bindparam("ids", ex
 _DROP = sa.delete(consumers).where(_c.id.in_(sa.bindparam("ids", expanding=True)))
 _NEW_CONSUMER = sa.insert(consumers)
 _NEW_ALLOCATION = sa.insert(allocations)
-_PARAMETERS = 500  # how many values one statement may list
 
 
 async def replace_allocations(placement: Placement, claims: Collection[Claim]) -> None:
@@ -121,8 +120,8 @@ async def write_claims(tx: Tx, number: int, names: Vocabulary, claims: Collectio
     _check_exist(names, claims, provider_ids)
     _check_room(names, claims, stock, held)
 
-    if known:
-        await tx.execute(_FORGET, {"ids": [consumer.id for consumer in known.values()]})
+    for part in changes.in_parts(consumer.id for consumer in known.values()):
+        await tx.execute(_FORGET, {"ids": part})
     ids = await _write_consumers(tx, claims, known)
     now = utcnow()
     rows = [{"provider_id": provider_ids[uuid], "class_id": names.class_ids[name], "consumer_id": ids[claim.consumer],
@@ -141,8 +140,8 @@ async def write_claims(tx: Tx, number: int, names: Vocabulary, claims: Collectio
 
 async def _read_consumers(tx: Tx, uuids: list[str]) -> dict[str, Consumer]:
     found: dict[str, Consumer] = {}
-    for start in range(0, len(uuids), _PARAMETERS):
-        for row in await tx.execute(_CONSUMERS, {"uuids": uuids[start:start + _PARAMETERS]}):
+    for part in changes.in_parts(uuids):
+        for row in await tx.execute(_CONSUMERS, {"uuids": part}):
             found[row.uuid] = Consumer(*row)
     return found
 
@@ -150,8 +149,8 @@ async def _read_consumers(tx: Tx, uuids: list[str]) -> dict[str, Consumer]:
 async def _held_by(tx: Tx, ids: list[int]) -> list[tuple[int, int, int, int]]:
     """(consumer, provider, class, amount) of these consumers."""
     held: list[tuple[int, int, int, int]] = []
-    for start in range(0, len(ids), _PARAMETERS):
-        held += [tuple(row) for row in await tx.execute(_HELD, {"ids": ids[start:start + _PARAMETERS]})]
+    for part in changes.in_parts(ids):
+        held += [tuple(row) for row in await tx.execute(_HELD, {"ids": part})]
     return held
 
 
@@ -167,9 +166,8 @@ async def _stock_of(tx: Tx, uuids: Collection[str]) -> tuple[dict[str, int], dic
     """The named providers' ids, and what each has of each class."""
     ids: dict[str, int] = {}
     stock: dict[tuple[str, int], _Stock] = {}
-    todo = list(uuids)
-    for start in range(0, len(todo), _PARAMETERS):
-        for number, uuid, class_id, *terms in await tx.execute(_STOCK, {"uuids": todo[start:start + _PARAMETERS]}):
+    for part in changes.in_parts(uuids):
+        for number, uuid, class_id, *terms in await tx.execute(_STOCK, {"uuids": part}):
             ids[uuid] = number
             if class_id is not None:
                 stock[uuid, class_id] = _Stock(number, *terms)
@@ -246,8 +244,8 @@ async def _write_consumers(tx: Tx, claims: Iterable[Claim], known: Mapping[str, 
             values["consumer_type"] = claim.consumer_type
         await tx.execute(sa.update(consumers).where(_c.id == consumer.id).values(values))
         ids[claim.consumer] = consumer.id
-    if dropped:
-        await tx.execute(_DROP, {"ids": dropped})
+    for part in changes.in_parts(dropped):
+        await tx.execute(_DROP, {"ids": part})
     return ids
 
 

@@ -7,14 +7,16 @@ process wrote them.
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import NamedTuple
+from collections.abc import Collection, Iterable, Iterator
+from typing import NamedTuple, TypeVar
 
 import sqlalchemy as sa
 
 from cloudseed.kernel.db import Tx, utcnow
 from cloudseed.placement.errors import ConcurrentUpdate
 from cloudseed.placement.models import changes, resource_providers
+
+T = TypeVar("T")
 
 
 class Counters(NamedTuple):
@@ -37,6 +39,13 @@ _ADVANCE = sa.update(resource_providers).where(
     updated_at=sa.bindparam("now"))
 
 
+def in_parts(values: Iterable[T], size: int = 500) -> Iterator[list[T]]:
+    """Lists that one statement can hold: databases limit how many values that is."""
+    whole = list(values)
+    for start in range(0, len(whole), size):
+        yield whole[start:start + size]
+
+
 async def read(tx: Tx) -> Counters:
     row = await tx.first(_COUNTERS)
     assert row is not None
@@ -52,16 +61,16 @@ async def begin(tx: Tx) -> Counters:
 
 async def stamp(tx: Tx, number: int, provider_ids: Collection[int]) -> None:
     """These providers, or what hangs on them, changed in transaction `number`."""
-    if provider_ids:
-        await tx.execute(_STAMP, {"ids": list(provider_ids), "number": number})
+    for ids in in_parts(provider_ids):
+        await tx.execute(_STAMP, {"ids": ids, "number": number})
 
 
 async def advance(tx: Tx, number: int, provider_ids: Collection[int]) -> None:
     """As `stamp`, and the providers' generations go up by one.  Their current generation was read in this same
     transaction, so nobody can have come in between."""
-    if provider_ids:
-        result = await tx.execute(_ADVANCE, {"ids": list(provider_ids), "number": number, "now": utcnow()})
-        if result.rowcount != len(provider_ids):
+    for ids in in_parts(provider_ids):
+        result = await tx.execute(_ADVANCE, {"ids": ids, "number": number, "now": utcnow()})
+        if result.rowcount != len(ids):
             raise ConcurrentUpdate()
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from cloudseed.placement.service import Placement
 
 T = TypeVar("T")
-BODY_LIMIT = 8 * 2**20  # bytes; a reshape of a large tree, or the allocations of many consumers
+BODY_LIMIT = 4 * 2**20  # bytes; a reshape of a large tree, or the allocations of many consumers
 NAME = r"^[A-Z0-9_]+\Z"  # not $, which lets a newline pass
 ClassName = Annotated[str, msgspec.Meta(pattern=NAME, max_length=255)]
 Uuid36 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-fA-F-]{36}\Z")]
