@@ -30,6 +30,7 @@ from cloudseed.cli.api import Api
 from cloudseed.kernel import control as kernel_control
 from cloudseed.kernel.config import load, load_secrets
 from cloudseed.ledger import checks
+from cloudseed.ledger.violations import operations
 
 ROOT = Path(__file__).parents[2]
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: real machines and network namespaces")
@@ -99,7 +100,49 @@ class Daemon:
     def _kill(process: processes.Process | None) -> None:
         assert process is not None and process.alive()
         os.kill(process.pid, signal.SIGKILL)
-        wait_for(lambda: not process.alive() or processes.end(process, 0), 10, "the process to end")
+        wait_for(lambda: not process.alive(), 10, "the process to end")
+        _reap(process.pid)
+
+    def restart_armed(self, point: str) -> None:
+        """A new control process, which dies as by kill -9 when it passes `point` (kernel/operations/faults.py)."""
+        self.stop_control()
+        self.start({"CLOUDSEED_KILL_AT": point})
+
+    def wait_killed(self, point: str, seconds: float = 30.0) -> None:
+        """Until the control process died at `point`; fails when it lives on, or died of something else."""
+        process = processes.load(self.state).control
+        assert process is not None
+        wait_for(lambda: not process.alive(), seconds, f"the process to come to {point}")
+        _reap(process.pid)
+        log = (self.state / "logs" / "control.log").read_text(errors="replace")
+        assert log.rstrip().endswith(f"killed at {point}"), log[-2000:]
+
+    def settle(self, seconds: float = 30.0) -> checks.Picture:
+        """Until no operation is open and the audit is clean; returns that picture, or fails with what is wrong."""
+        until = time.monotonic() + seconds
+        while True:
+            picture: checks.Picture = self.ask("ledger")
+            waiting = [operation for _, operation in operations(picture)]
+            wrong = checks.check(picture) + self._fake_machines_wrong(picture)
+            if not waiting and not wrong:
+                return picture
+            if time.monotonic() > until:
+                pytest.fail(f"after {seconds:g} s: open operations {waiting}, violations {wrong}")
+            time.sleep(0.1)
+
+    def _fake_machines_wrong(self, picture: checks.Picture) -> list[str]:
+        """The fake hypervisor's machines are no host's, so the ledger does not see them: compared here."""
+        if self.config.driver != "fake":
+            return []
+        found = {path.stem: "started_at" in path.read_text() and '"started_at":null' not in path.read_text()
+                 for path in self.state.glob("**/nova-compute/*/machines/*.json")}
+        servers = {server["id"]: server["vm_state"] for server in picture["nova"]["servers"]
+                   if server["host"] is not None}
+        wrong = [f"machine of no server: {server_id}" for server_id in found.keys() - servers.keys()]
+        wrong += [f"server without machine: {server_id}" for server_id in servers.keys() - found.keys()]
+        return wrong + [f"server {server_id} is {state}, its machine runs: {found[server_id]}"
+                        for server_id, state in servers.items()
+                        if server_id in found and found[server_id] != (state == "active")]
 
     def stop_control(self) -> None:
         """Stop the services in order, as `down` does."""
@@ -134,6 +177,14 @@ class Daemon:
             capture_output=True,
             timeout=300,
         )
+
+
+def _reap(pid: int) -> None:
+    """If it was our own child, take its exit status."""
+    try:
+        os.waitpid(pid, 0)
+    except ChildProcessError:
+        pass
 
 
 def wait_for(condition: Callable[[], Any], seconds: float, what: str) -> Any:
