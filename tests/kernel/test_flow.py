@@ -101,3 +101,16 @@ def test_an_exchange_seen_twice_is_one_row_and_the_latest_change_is_found(tmp_pa
         ("d", False, ""),
         ("c", True, "POST /compute/v2.1/servers"),
     ]
+
+
+def test_what_services_do_of_themselves_is_forgotten_before_what_clients_caused(tmp_path: Path) -> None:
+    store = FlowStore(tmp_path / "flows.sqlite")
+    recorder = FlowRecorder(store)
+    for trace, caller in (("a" * 32, "nova-compute"), ("b" * 32, "openstack"), ("b" * 32, "nova-api")):
+        exchange = recorder.begin(Trace(trace, "c" * 16), caller, "nova-conductor", "call", "report", "conductor")
+        exchange.started -= 3600 * 10**9
+        recorder.end(exchange, 200)
+    recorder.flush()
+    store._forget()
+    assert [len(store.exchanges(trace * 32)) for trace in "ab"] == [0, 2]
+    assert [flow.flow_id[0] for flow in store.flows()] == ["b"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from pathlib import Path
 
 import msgspec
@@ -10,6 +11,7 @@ import msgspec
 from cloudseed.kernel.flow.recorder import Exchange
 
 KEEP = 100_000  # exchanges
+KEEP_BACKGROUND_NS = 600 * 10**9  # what services do of themselves (heartbeats, loops) would push out all else in a day
 
 
 class StoredExchange(msgspec.Struct, frozen=True):
@@ -77,7 +79,15 @@ class FlowStore:
                 )
             self._writes += 1
             if self._writes % 100 == 0:
-                self._db.execute("DELETE FROM exchanges WHERE id < (SELECT max(id) FROM exchanges) - ?", (KEEP,))
+                self._forget()
+
+    def _forget(self) -> None:
+        self._db.execute("DELETE FROM exchanges WHERE id < (SELECT max(id) FROM exchanges) - ?", (KEEP,))
+        self._db.execute(
+            "DELETE FROM exchanges WHERE started < ? AND trace_id NOT IN "
+            "(SELECT trace_id FROM exchanges WHERE caller IN ('openstack', 'dashboard'))",
+            (time.time_ns() - KEEP_BACKGROUND_NS,),
+        )
 
     def exchanges(self, flow_id: str) -> list[StoredExchange]:
         """A flow's exchanges in the order in which they began; `flow_id` may be an unambiguous beginning."""
