@@ -12,16 +12,19 @@ from tests.support.cloud import Answer, Client, Cloud
 
 
 async def _make(me: Client, **values: Any) -> dict[str, Any]:
-    answer = await me.post(f"{V3}/users/{me.user_id}/application_credentials",
-                           {"application_credential": {"name": "robot", **values}})
+    answer = await me.post(
+        f"{V3}/users/{me.user_id}/application_credentials", {"application_credential": {"name": "robot", **values}}
+    )
     assert answer.status == 201, answer.body
     made: dict[str, Any] = answer.json()["application_credential"]
     return made
 
 
 async def _login(cloud: Cloud, proof: dict[str, Any], **more: Any) -> Answer:
-    return await cloud.anonymous().post(f"{V3}/auth/tokens", {"auth": {
-        "identity": {"methods": ["application_credential"], "application_credential": proof}, **more}})
+    return await cloud.anonymous().post(
+        f"{V3}/auth/tokens",
+        {"auth": {"identity": {"methods": ["application_credential"], "application_credential": proof}, **more}},
+    )
 
 
 async def test_a_program_logs_in_with_fewer_roles(cloud: Cloud, admin: Client) -> None:
@@ -32,8 +35,11 @@ async def test_a_program_logs_in_with_fewer_roles(cloud: Cloud, admin: Client) -
     path = f"{V3}/users/{me.user_id}/application_credentials/{made['id']}"
     shown = (await me.get(path)).json()["application_credential"]
     assert "secret" not in shown and shown["description"] == "d"
-    for proof in ({"id": made["id"]}, {"name": "robot", "user": {"id": me.user_id}},
-                  {"name": "robot", "user": {"name": "demo", "domain": {"id": "default"}}}):
+    for proof in (
+        {"id": made["id"]},
+        {"name": "robot", "user": {"id": me.user_id}},
+        {"name": "robot", "user": {"name": "demo", "domain": {"id": "default"}}},
+    ):
         token = client_of(cloud, await _login(cloud, {**proof, "secret": made["secret"]}))
         assert [role["name"] for role in token.info["roles"]] == ["reader"]
         assert token.info["project"]["id"] == me.project_id and token.info["methods"] == ["application_credential"]
@@ -64,8 +70,11 @@ async def test_it_is_for_one_project(cloud: Cloud, admin: Client) -> None:
     anonymous = cloud.anonymous()
     same = await anonymous.post(f"{V3}/auth/tokens", {"auth": {"identity": again}})
     assert same.json()["token"]["application_credential"]["id"] == made["id"]  # still limited
-    assert (await anonymous.post(f"{V3}/auth/tokens", {"auth": {
-        "identity": again, "scope": {"project": {"id": admin.project_id}}}})).status == 401
+    assert (
+        await anonymous.post(
+            f"{V3}/auth/tokens", {"auth": {"identity": again, "scope": {"project": {"id": admin.project_id}}}}
+        )
+    ).status == 401
     assert (await anonymous.post(f"{V3}/auth/tokens", {"auth": {"identity": again, "scope": "unscoped"}})).status == 401
 
 
@@ -80,15 +89,27 @@ async def test_a_restricted_one_makes_no_others(cloud: Cloud) -> None:
         assert (await robot.delete(f"{path}/{made['id']}")).status == (204 if free else 403)
 
 
-@pytest.mark.parametrize("values", [
-    {"name": ""}, {"name": 5}, {"roles": [{}]}, {"roles": [{"name": "admin"}]}, {"expires_at": "soon"},
-    {"expires_at": "2001-01-01T00:00:00Z"}, {"secret": ""}, {"access_rules": [{"path": "/x"}]},
-    {"access_rules": [{"path": "x", "method": "GET", "service": "compute"}]}, {"unrestricted": "yes"},
-    {"access_rules": [{"path": "/x", "method": "LOOK", "service": "compute"}]}])
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"name": ""},
+        {"name": 5},
+        {"roles": [{}]},
+        {"roles": [{"name": "admin"}]},
+        {"expires_at": "soon"},
+        {"expires_at": "2001-01-01T00:00:00Z"},
+        {"secret": ""},
+        {"access_rules": [{"path": "/x"}]},
+        {"access_rules": [{"path": "x", "method": "GET", "service": "compute"}]},
+        {"unrestricted": "yes"},
+        {"access_rules": [{"path": "/x", "method": "LOOK", "service": "compute"}]},
+    ],
+)
 async def test_bad_ones(cloud: Cloud, values: dict[str, Any]) -> None:
     me = await cloud.new_project("demo")
-    answer = await me.post(f"{V3}/users/{me.user_id}/application_credentials",
-                           {"application_credential": {"name": "robot", **values}})
+    answer = await me.post(
+        f"{V3}/users/{me.user_id}/application_credentials", {"application_credential": {"name": "robot", **values}}
+    )
     assert answer.status == 400, answer.body
 
 
@@ -125,8 +146,9 @@ async def test_access_rules(cloud: Cloud, admin: Client) -> None:
     assert token.info["application_credential"]["access_rules"][0]["method"] == "GET"
     # who does not say that it holds requests against the rules must not accept the token
     assert (await validate(admin, token.token)).status == 404
-    answer = await admin.get(f"{V3}/auth/tokens", headers={"X-Subject-Token": token.token or "",
-                                                           "OpenStack-Identity-Access-Rules": "1.0"})
+    answer = await admin.get(
+        f"{V3}/auth/tokens", headers={"X-Subject-Token": token.token or "", "OpenStack-Identity-Access-Rules": "1.0"}
+    )
     assert answer.status == 200
     assert (await token.get(f"{V3}/auth/projects")).status == 401
     for item in (made, again):

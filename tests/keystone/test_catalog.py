@@ -35,8 +35,14 @@ async def test_regions(admin: Client) -> None:
 async def test_a_service_with_endpoints_enters_the_catalogue(cloud: Cloud, admin: Client) -> None:
     service = await create(admin, "service", type="key-manager", name="barbican", description="keys")
     assert service["enabled"] and service["description"] == "keys"
-    endpoint = await create(admin, "endpoint", interface="public", service_id=service["id"], region="Far",
-                            url="http://10.0.0.1/%(tenant_id)s/$(user_id)s")
+    endpoint = await create(
+        admin,
+        "endpoint",
+        interface="public",
+        service_id=service["id"],
+        region="Far",
+        url="http://10.0.0.1/%(tenant_id)s/$(user_id)s",
+    )
     assert endpoint["region"] == endpoint["region_id"] == "Far"
     assert (await admin.get(f"{V3}/regions/Far")).status == 200  # the old attribute makes the region
 
@@ -64,10 +70,21 @@ async def test_filters(admin: Client) -> None:
     assert (await admin.get(f"{V3}/services", params={"type": "nothing"})).json()["services"] == []
 
 
-@pytest.mark.parametrize("change", [
-    {"interface": "outer"}, {"interface": None}, {"url": ""}, {"url": "no address"}, {"url": "http://x/%(secret)s"},
-    {"url": "http://x/%(project_id)d"}, {"url": 5}, {"service_id": "unknown"}, {"region_id": "unknown"},
-    {"enabled": "maybe"}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"interface": "outer"},
+        {"interface": None},
+        {"url": ""},
+        {"url": "no address"},
+        {"url": "http://x/%(secret)s"},
+        {"url": "http://x/%(project_id)d"},
+        {"url": 5},
+        {"service_id": "unknown"},
+        {"region_id": "unknown"},
+        {"enabled": "maybe"},
+    ],
+)
 async def test_bad_endpoints(admin: Client, change: dict[str, Any]) -> None:
     service = await create(admin, "service", type="t")
     good = {"interface": "public", "service_id": service["id"], "url": "http://x"}
@@ -84,7 +101,10 @@ async def test_members_change_no_catalogue(cloud: Cloud, admin: Client) -> None:
     for path in ("services", "endpoints"):
         assert (await me.get(f"{V3}/{path}")).status == 403
     for noun in ("region", "service", "endpoint"):
-        body = {"region": {}, "service": {"type": "t"},
-                "endpoint": {"interface": "public", "url": "http://x", "service_id": "s"}}[noun]
+        body = {
+            "region": {},
+            "service": {"type": "t"},
+            "endpoint": {"interface": "public", "url": "http://x", "service_id": "s"},
+        }[noun]
         assert (await me.post(f"{V3}/{noun}s", {noun: body})).status == 403
         assert (await me.delete(f"{V3}/{noun}s/RegionOne")).status == 403

@@ -22,8 +22,9 @@ async def test_a_credential_from_birth_to_death(cloud: Cloud, admin: Client) -> 
     for method in ("GET", "DELETE"):
         assert (await other.request(method, path)).status == 403
     assert (await other.patch(path, {"credential": {"blob": "x"}})).status == 403
-    assert (await other.post(f"{V3}/credentials", {"credential": {
-        "type": "cert", "blob": "x", "user_id": me.user_id}})).status == 403
+    assert (
+        await other.post(f"{V3}/credentials", {"credential": {"type": "cert", "blob": "x", "user_id": me.user_id}})
+    ).status == 403
     assert (await me.patch(path, {"credential": {"blob": "new"}})).json()["credential"]["blob"] == "new"
     assert (await me.patch(path, {"credential": {"user_id": other.user_id}})).status == 403
     assert [c["id"] for c in (await me.get(f"{V3}/credentials")).json()["credentials"]] == [made["id"]]
@@ -34,10 +35,20 @@ async def test_a_credential_from_birth_to_death(cloud: Cloud, admin: Client) -> 
     assert (await me.delete(path)).status == 204 and (await admin.get(path)).status == 404
 
 
-@pytest.mark.parametrize("values", [
-    {}, {"type": "cert"}, {"blob": "x"}, {"type": "", "blob": "x"}, {"type": "cert", "blob": {}},
-    {"type": "ec2", "blob": "{}"}, {"type": "ec2", "blob": "x", "project_id": "P"},
-    {"type": "ec2", "blob": '{"secret": "s"}', "project_id": "P"}, {"type": "ec2", "blob": "[" * 5000, "project_id": "P"}])
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"type": "cert"},
+        {"blob": "x"},
+        {"type": "", "blob": "x"},
+        {"type": "cert", "blob": {}},
+        {"type": "ec2", "blob": "{}"},
+        {"type": "ec2", "blob": "x", "project_id": "P"},
+        {"type": "ec2", "blob": '{"secret": "s"}', "project_id": "P"},
+        {"type": "ec2", "blob": "[" * 5000, "project_id": "P"},
+    ],
+)
 async def test_bad_ones(admin: Client, values: dict[str, Any]) -> None:
     values = {k: admin.project_id if v == "P" else v for k, v in values.items()}
     answer = await admin.post(f"{V3}/credentials", {"credential": values})

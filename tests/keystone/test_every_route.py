@@ -16,8 +16,11 @@ def _urls(cloud: Cloud) -> list[tuple[str, str, Any]]:
     found = []
     for template, resource in routes(cloud.service("keystone").handle).items():
         url = "/identity" + re.sub(r"\{[^}]*\}", "0" * 32, template)
-        found.extend((method, url, resource) for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
-                     if hasattr(resource, f"on_{method.lower()}"))
+        found.extend(
+            (method, url, resource)
+            for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+            if hasattr(resource, f"on_{method.lower()}")
+        )
     return found
 
 
@@ -45,17 +48,30 @@ async def test_nonsense_is_refused_with_a_reason(cloud: Cloud, admin: Client) ->
 
 async def test_wrongly_typed_attributes(cloud: Cloud, admin: Client) -> None:
     values: tuple[Any, ...] = (None, 5, -1, True, [], {}, "", "\0", "x" * 70_000, [[]], {"a": {"b": []}}, "ünï\ud7ff")
-    for noun, names in (("user", ("name", "domain_id", "password", "enabled", "default_project_id", "options", "x")),
-                        ("project", ("name", "domain_id", "parent_id", "description", "tags", "is_domain", "options")),
-                        ("domain", ("name", "description", "enabled", "tags", "explicit_domain_id")),
-                        ("group", ("name", "domain_id", "description")), ("role", ("name", "domain_id", "options")),
-                        ("region", ("id", "description", "parent_region_id")), ("service", ("type", "name", "enabled")),
-                        ("endpoint", ("interface", "url", "service_id", "region_id", "region")),
-                        ("credential", ("type", "blob", "user_id", "project_id"))):
+    for noun, names in (
+        ("user", ("name", "domain_id", "password", "enabled", "default_project_id", "options", "x")),
+        ("project", ("name", "domain_id", "parent_id", "description", "tags", "is_domain", "options")),
+        ("domain", ("name", "description", "enabled", "tags", "explicit_domain_id")),
+        ("group", ("name", "domain_id", "description")),
+        ("role", ("name", "domain_id", "options")),
+        ("region", ("id", "description", "parent_region_id")),
+        ("service", ("type", "name", "enabled")),
+        ("endpoint", ("interface", "url", "service_id", "region_id", "region")),
+        ("credential", ("type", "blob", "user_id", "project_id")),
+    ):
         for name in names:
             for value in values:
-                body = {noun: {"name": f"{noun}-{name}", "type": "t", "blob": "b", "interface": "public",
-                               "url": "http://x", "service_id": "s", name: value}}
+                body = {
+                    noun: {
+                        "name": f"{noun}-{name}",
+                        "type": "t",
+                        "blob": "b",
+                        "interface": "public",
+                        "url": "http://x",
+                        "service_id": "s",
+                        name: value,
+                    }
+                }
                 answer = await admin.post(f"/identity/v3/{noun}s", body)
                 assert answer.status < 500, (noun, name, value, answer)
 

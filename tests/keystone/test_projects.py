@@ -29,12 +29,27 @@ async def test_a_project_from_birth_to_death(admin: Client) -> None:
     assert (await admin.patch(path, {"project": {"name": "x"}})).status == 404
 
 
-@pytest.mark.parametrize("body", [
-    {}, {"name": ""}, {"name": " "}, {"name": 5}, {"name": "x" * 65}, {"name": "a\0b"}, {"name": "a\nb"},
-    {"name": "p", "enabled": "yes"}, {"name": "p", "tags": ["a/b"]}, {"name": "p", "tags": ["x" * 256]},
-    {"name": "p", "tags": [str(i) for i in range(81)]}, {"name": "p", "options": {"unknown": True}},
-    {"name": "p", "options": {"immutable": "yes"}}, {"name": "p", "description": "\0"},
-    {"name": "p", "is_domain": True, "domain_id": "default"}, {"name": "p", "description": 5}])
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"name": ""},
+        {"name": " "},
+        {"name": 5},
+        {"name": "x" * 65},
+        {"name": "a\0b"},
+        {"name": "a\nb"},
+        {"name": "p", "enabled": "yes"},
+        {"name": "p", "tags": ["a/b"]},
+        {"name": "p", "tags": ["x" * 256]},
+        {"name": "p", "tags": [str(i) for i in range(81)]},
+        {"name": "p", "options": {"unknown": True}},
+        {"name": "p", "options": {"immutable": "yes"}},
+        {"name": "p", "description": "\0"},
+        {"name": "p", "is_domain": True, "domain_id": "default"},
+        {"name": "p", "description": 5},
+    ],
+)
 async def test_bad_projects(admin: Client, body: dict[str, Any]) -> None:
     answer = await admin.post(f"{V3}/projects", {"project": body})
     assert answer.status == 400 and answer.json()["error"]["message"], answer.body
@@ -186,8 +201,9 @@ async def test_a_domains_manager_manages_the_domain_alone(cloud: Cloud, admin: C
     assert (await me.post(f"{V3}/projects", body)).status == 403
     assert (await me.get(f"{V3}/projects/{admin.project_id}")).status == 403
     assert (await me.patch(f"{V3}/users/{admin.user_id}", {"user": {"password": "mine now"}})).status == 403
-    member, power = [(await admin.get(f"{V3}/roles", params={"name": name})).json()["roles"][0]["id"]
-                     for name in ("member", "admin")]
+    member, power = [
+        (await admin.get(f"{V3}/roles", params={"name": name})).json()["roles"][0]["id"] for name in ("member", "admin")
+    ]
     on = f"{V3}/projects/{project['id']}/users/{user['id']}/roles"
     assert (await me.put(f"{on}/{member}")).status == 204
     assert (await me.put(f"{on}/{power}")).status == 403  # a manager hands on no more than manager

@@ -96,16 +96,19 @@ async def test_inherited_roles_reach_what_lies_below(cloud: Cloud, admin: Client
     leaf = await create(admin, "project", name="leaf", parent_id=top["id"])
     user = await create(admin, "user", name="u", password="secret")
     role = await role_id(admin, "reader")
-    assert (await admin.put(
-        f"{V3}/OS-INHERIT/projects/{top['id']}/users/{user['id']}/roles/{role}/inherited_to_projects")).status == 204
+    assert (
+        await admin.put(f"{V3}/OS-INHERIT/projects/{top['id']}/users/{user['id']}/roles/{role}/inherited_to_projects")
+    ).status == 204
     assert (await login(cloud, user, "secret", {"project": {"id": top["id"]}})).status == 401  # not on itself
     me = client_of(cloud, await login(cloud, user, "secret", {"project": {"id": leaf["id"]}}))
     assert [p["name"] for p in (await me.get(f"{V3}/auth/projects")).json()["projects"]] == ["leaf"]
     effective = await _assignments(admin, **{"user.id": user["id"], "effective": ""})
     assert [(a["scope"]["project"]["id"], a["scope"].get("OS-INHERIT:inherited_to")) for a in effective] == [
-        (leaf["id"], "projects")]
-    assert (await admin.put(
-        f"{V3}/OS-INHERIT/domains/default/users/{user['id']}/roles/{role}/inherited_to_projects")).status == 204
+        (leaf["id"], "projects")
+    ]
+    assert (
+        await admin.put(f"{V3}/OS-INHERIT/domains/default/users/{user['id']}/roles/{role}/inherited_to_projects")
+    ).status == 204
     names = {p["name"] for p in (await me.get(f"{V3}/auth/projects")).json()["projects"]}
     assert names == {"admin", "service", "top", "leaf"}
 
@@ -121,19 +124,30 @@ async def test_the_list_of_assignments(cloud: Cloud, admin: Client) -> None:
     assert (await admin.put(f"{V3}/projects/{leaf['id']}/groups/{group['id']}/roles/{member}")).status == 204
 
     direct = await _assignments(admin, **{"scope.project.id": top["id"], "include_names": "true"})
-    assert [(a["user"]["name"], a["user"]["domain"]["name"], a["role"]["name"], a["scope"]["project"]["name"])
-            for a in direct] == [("u", "Default", "manager", "top")]
+    assert [
+        (a["user"]["name"], a["user"]["domain"]["name"], a["role"]["name"], a["scope"]["project"]["name"])
+        for a in direct
+    ] == [("u", "Default", "manager", "top")]
     tree = await _assignments(admin, **{"scope.project.id": top["id"], "include_subtree": "1"})
     assert len(tree) == 2
     effective = await _assignments(admin, **{"user.id": user["id"], "effective": "", "include_names": ""})
     assert {(a["scope"]["project"]["name"], a["role"]["name"]) for a in effective} == {
-        ("top", "manager"), ("top", "member"), ("top", "reader"), ("leaf", "member"), ("leaf", "reader")}
+        ("top", "manager"),
+        ("top", "member"),
+        ("top", "reader"),
+        ("leaf", "member"),
+        ("leaf", "reader"),
+    }
     through = [a for a in effective if a["scope"]["project"]["name"] == "leaf"]
     assert all(a["links"]["membership"].endswith(f"/groups/{group['id']}/users/{user['id']}") for a in through)
     assert len(await _assignments(admin, **{"role.id": member})) == 1
     assert [a["scope"] for a in await _assignments(admin, **{"scope.system": "all"})] == [{"system": {"all": True}}]
-    for bad in ({"user.id": "a", "group.id": "b"}, {"effective": "", "group.id": "b"}, {"include_subtree": ""},
-                {"scope.project.id": "a", "scope.domain.id": "b"}):
+    for bad in (
+        {"user.id": "a", "group.id": "b"},
+        {"effective": "", "group.id": "b"},
+        {"include_subtree": ""},
+        {"scope.project.id": "a", "scope.domain.id": "b"},
+    ):
         assert (await admin.get(f"{V3}/role_assignments", params=bad)).status == 400
     me = await cloud.new_project("demo")
     assert (await me.get(f"{V3}/role_assignments")).status == 403

@@ -11,8 +11,9 @@ from tests.support.cloud import Client, Cloud
 
 
 async def test_a_user_from_birth_to_death(cloud: Cloud, admin: Client) -> None:
-    made = await create(admin, "user", name="ann", password="secret", email="ann@example.org",
-                        default_project_id=admin.project_id)
+    made = await create(
+        admin, "user", name="ann", password="secret", email="ann@example.org", default_project_id=admin.project_id
+    )
     assert "password" not in made and made["email"] == "ann@example.org" and made["password_expires_at"] is None
     assert made["default_project_id"] == admin.project_id and made["domain_id"] == "default"
     path = f"{V3}/users/{made['id']}"
@@ -23,12 +24,26 @@ async def test_a_user_from_birth_to_death(cloud: Cloud, admin: Client) -> None:
     assert (await admin.delete(path)).status == 204 and (await admin.get(path)).status == 404
 
 
-@pytest.mark.parametrize("body", [
-    {}, {"name": ""}, {"name": "x" * 256}, {"name": ["a"]}, {"name": "a", "password": ""}, {"name": "a", "password": 5},
-    {"name": "a", "password": "x" * 4097}, {"name": "a", "enabled": 1}, {"name": "a", "options": {"nonsense": True}},
-    {"name": "a", "options": {"lock_password": "x"}}, {"name": "a", "options": {"multi_factor_auth_rules": ["x"]}},
-    {"name": "a", "options": {"multi_factor_auth_rules": [[]]}}, {"name": "a", "default_project_id": "default"},
-    {"name": "a", "note": "\0"}, {"name": "a", "x" * 300: 1}])
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"name": ""},
+        {"name": "x" * 256},
+        {"name": ["a"]},
+        {"name": "a", "password": ""},
+        {"name": "a", "password": 5},
+        {"name": "a", "password": "x" * 4097},
+        {"name": "a", "enabled": 1},
+        {"name": "a", "options": {"nonsense": True}},
+        {"name": "a", "options": {"lock_password": "x"}},
+        {"name": "a", "options": {"multi_factor_auth_rules": ["x"]}},
+        {"name": "a", "options": {"multi_factor_auth_rules": [[]]}},
+        {"name": "a", "default_project_id": "default"},
+        {"name": "a", "note": "\0"},
+        {"name": "a", "x" * 300: 1},
+    ],
+)
 async def test_bad_users(admin: Client, body: dict[str, Any]) -> None:
     answer = await admin.post(f"{V3}/users", {"user": body})
     assert answer.status == 400, answer.body
@@ -46,8 +61,10 @@ async def test_names_and_domains(admin: Client) -> None:
 async def test_a_user_changes_the_own_password_only(cloud: Cloud, admin: Client) -> None:
     me = await cloud.new_project("demo")
     path = f"{V3}/users/{me.user_id}/password"
+
     def body(old: Any, new: Any) -> Any:
         return {"user": {"original_password": old, "password": new}}
+
     assert (await me.post(path, body("wrong", "new"))).status == 401
     assert (await me.post(path, body("secret", ""))).status == 400
     assert (await me.post(path, {"user": {"password": "new"}})).status == 400
@@ -106,5 +123,10 @@ async def test_groups_themselves(cloud: Cloud, admin: Client) -> None:
     for missing in (f"{path}/users/unknown", f"{V3}/groups/unknown/users/{admin.user_id}"):
         assert (await admin.put(missing)).status == 404
     me = await cloud.new_project("demo")
-    for method, url in (("GET", f"{V3}/groups"), ("GET", path), ("DELETE", path), ("PUT", f"{path}/users/{me.user_id}")):
+    for method, url in (
+        ("GET", f"{V3}/groups"),
+        ("GET", path),
+        ("DELETE", path),
+        ("PUT", f"{path}/users/{me.user_id}"),
+    ):
         assert (await me.request(method, url)).status == 403
