@@ -43,14 +43,17 @@ async def test_an_empty_image(glance: Images) -> None:
     assert (await glance("GET", f"/images/{image_id}/file", 200)).body == b""
 
 
-@pytest.mark.parametrize(("spec", "expected"), [
+RANGES = [
     ("bytes=0-9", DATA[:10]), ("bytes=-7", DATA[-7:]), ("bytes=100-", DATA[100:]), ("bytes=1-99999999", DATA[1:]),
-    ("bytes=99999999-", None), ("bytes=5-2", None), ("bytes=0-1,3-4", None), ("x", None)])
-async def test_ranges(glance: Images, spec: str, expected: bytes | None) -> None:
+    ("bytes=99999999-", None), ("bytes=5-2", None), ("bytes=0-1,3-4", None), ("x", None)]
+
+
+async def test_ranges(glance: Images) -> None:
     image_id = await glance.upload(DATA)
-    got = await glance("GET", f"/images/{image_id}/file", 206 if expected else 416, headers={"Range": spec})
-    if expected is not None:
-        assert got.body == expected and got.headers["content-range"].endswith(f"/{len(DATA)}")
+    for spec, expected in RANGES:
+        got = await glance("GET", f"/images/{image_id}/file", 206 if expected else 416, headers={"Range": spec})
+        if expected is not None:
+            assert got.body == expected and got.headers["content-range"].endswith(f"/{len(DATA)}")
 
 
 async def test_when_data_may_come(glance: Images) -> None:
