@@ -7,7 +7,8 @@ import shutil
 
 from cloudseed.host.errors import HostError
 
-SEARCH_PATH = f"{os.defpath}:/usr/local/sbin:/usr/sbin:/sbin"
+# an operator's programs may lie elsewhere; the host process takes its environment from `up` alone
+SEARCH_PATH = os.environ.get("CLOUDSEED_HOST_PATH") or f"{os.defpath}:/usr/local/sbin:/usr/sbin:/sbin"
 _PACKAGES = {
     "qemu-system-x86_64": "qemu-system-x86",
     "qemu-img": "qemu-utils",
