@@ -43,18 +43,34 @@ class Usage(NamedTuple):
     ram: int
 
 
+# made once: building these expressions costs more than running them
+_LIMITS = sa.select(quota_limits).where(quota_limits.c.scope.in_(sa.bindparam("scopes", expanding=True)))
+_USAGE = sa.select(
+    sa.func.count(), sa.func.coalesce(sa.func.sum(servers.c.vcpus), 0),
+    sa.func.coalesce(sa.func.sum(servers.c.memory_mb), 0)).select_from(servers).where(
+        servers.c.project_id == sa.bindparam("project_id"), servers.c.deleted_at.is_(None))
+_USER_USAGE = _USAGE.where(servers.c.user_id == sa.bindparam("user_id"))
+
+
 async def get_limits(tx: Tx, project_id: str | None, user_id: str | None = None) -> dict[str, int]:
     """Every limit in force; `project_id` None: the defaults."""
+    of_project, of_user = await _limits(tx, project_id, user_id)
+    return {**of_project, **of_user}
+
+
+async def _limits(tx: Tx, project_id: str | None, user_id: str | None) -> tuple[dict[str, int], dict[str, int]]:
+    """A project's limits, and those that a user in it has for himself.  One statement."""
     scopes = [CLASS]
     if project_id is not None:
         scopes.append(project_scope(project_id))
         if user_id is not None:
             scopes.append(user_scope(project_id, user_id))
     limits = dict(DEFAULTS)
-    rows = await tx.all(sa.select(quota_limits).where(quota_limits.c.scope.in_(scopes)))
+    own: dict[str, int] = {}
+    rows = (await tx.execute(_LIMITS, {"scopes": scopes})).all()
     for row in sorted(rows, key=lambda row: scopes.index(row.scope)):
-        limits[row.resource] = row.hard_limit
-    return limits
+        (own if row.scope.startswith("user:") else limits)[row.resource] = row.hard_limit
+    return limits, own
 
 
 async def set_limits(tx: Tx, scope: str, limits: dict[str, int]) -> None:
@@ -100,14 +116,9 @@ async def delete_quota(nova: Nova, project_id: str, user_id: str | None) -> None
 # ---- counting
 
 async def get_usage(tx: Tx, project_id: str, user_id: str | None = None) -> Usage:
-    where = [servers.c.project_id == project_id, servers.c.deleted_at.is_(None)]
-    if user_id is not None:
-        where.append(servers.c.user_id == user_id)
-    row = await tx.first(sa.select(
-        sa.func.count(), sa.func.coalesce(sa.func.sum(servers.c.vcpus), 0),
-        sa.func.coalesce(sa.func.sum(servers.c.memory_mb), 0)).select_from(servers).where(*where))
-    assert row is not None
-    return Usage(*row)
+    query = _USAGE if user_id is None else _USER_USAGE
+    parameters = {"project_id": project_id} | ({} if user_id is None else {"user_id": user_id})
+    return Usage(*(await tx.execute(query, parameters)).one())
 
 
 async def get_usage_by_resource(tx: Tx, project_id: str, user_id: str | None = None) -> dict[str, int]:
@@ -122,30 +133,30 @@ async def get_usage_by_resource(tx: Tx, project_id: str, user_id: str | None = N
 async def check_servers(nova: Nova, tx: Tx, ctx: Context, minimum: int, maximum: int, vcpus: int, ram: int) -> int:
     """How many servers of this size may be made, between `minimum` and `maximum`.  Raises OverQuota.
 
-    Four statements: the project's limits and usage, and the user's.
+    Two statements; a third for a user with limits of his own.
     """
-    count = maximum
-    for user_id in (None, ctx.user_id):
-        limits = await get_limits(tx, ctx.project_id, user_id)
-        if user_id is not None and not await _has_own_limits(tx, ctx.project_id, user_id):
-            continue
-        used = (await get_usage(tx, ctx.project_id, user_id))._asdict()
-        each = {"instances": 1, "cores": vcpus, "ram": ram}
-        for resource, size in each.items():
-            if limits[resource] >= 0 and size > 0:
-                count = min(count, max(0, limits[resource] - used[resource]) // size)
-        if count < minimum:
-            over = [name for name, size in sorted(each.items())
-                    if limits[name] >= 0 and used[name] + size * minimum > limits[name]]
-            raise OverQuota("Quota exceeded for {0}: Requested {1}, but already used {2} of {3} {0}".format(
-                ", ".join(over), ", ".join(str(each[n] * minimum) for n in over),
-                ", ".join(str(used[n]) for n in over), ", ".join(str(limits[n]) for n in over)))
+    limits, own = await _limits(tx, ctx.project_id, ctx.user_id)
+    each = {"instances": 1, "cores": vcpus, "ram": ram}
+    count = _room(limits, (await get_usage(tx, ctx.project_id))._asdict(), each, minimum, maximum)
+    if own:
+        mine = (await get_usage(tx, ctx.project_id, ctx.user_id))._asdict()
+        count = _room({**limits, **own}, mine, each, minimum, count)
     return count
 
 
-async def _has_own_limits(tx: Tx, project_id: str, user_id: str) -> bool:
-    return await tx.first(sa.select(quota_limits.c.resource).where(
-        quota_limits.c.scope == user_scope(project_id, user_id)).limit(1)) is not None
+def _room(limits: dict[str, int], used: dict[str, int], each: dict[str, int], minimum: int, maximum: int) -> int:
+    """How many things of the sizes `each` fit below `limits`, at most `maximum`.  Pure; raises OverQuota."""
+    count = maximum
+    for resource, size in each.items():
+        if limits[resource] >= 0 and size > 0:
+            count = min(count, max(0, limits[resource] - used[resource]) // size)
+    if count < minimum:
+        over = [name for name, size in sorted(each.items())
+                if limits[name] >= 0 and used[name] + size * minimum > limits[name]]
+        raise OverQuota("Quota exceeded for {0}: Requested {1}, but already used {2} of {3} {0}".format(
+            ", ".join(over), ", ".join(str(each[n] * minimum) for n in over),
+            ", ".join(str(used[n]) for n in over), ", ".join(str(limits[n]) for n in over)))
+    return count
 
 
 async def check_request(nova: Nova, ctx: Context, metadata: dict[str, str],
