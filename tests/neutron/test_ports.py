@@ -171,9 +171,15 @@ async def test_neutrons_own_ports_are_protected(cloud: NeutronCloud, admin: Clie
     shared = await make_network(admin, shared=True)
     fails(await member.post(f"{N}/ports", {"port": {"network_id": shared["id"], "device_owner": "network:dhcp"}}), 403,
           "PolicyNotAuthorized")
-    port = await make_port(admin, shared["id"], device_owner="network:router_interface", device_id="r")
+    router = ok(await admin.post(f"{N}/routers", {"router": {"name": "r"}}))
+    joined = (await admin.put(f"{N}/routers/{router['id']}/add_router_interface",
+                              {"subnet_id": shared["subnet"]})).json()
+    port = ok(await admin.get(f"{N}/ports/{joined['port_id']}"), 200)
     assert port["port_security_enabled"] is False and port["security_groups"] == []
+    assert (port["device_owner"], port["device_id"]) == ("network:router_interface", router["id"])
+    ok(await admin.put(f"{N}/ports/{port['id']}", {"port": {"device_id": ""}}), 200)
     fails(await admin.delete(f"{N}/ports/{port['id']}"), 409, "ServicePortInUse")
+    fails(await admin.delete(f"{N}/routers/{router['id']}"), 409, "RouterInUse")
 
 
 async def test_lists_of_ports(admin: Client) -> None:

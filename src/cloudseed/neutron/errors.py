@@ -358,6 +358,10 @@ class DuplicateRbacPolicy(Conflict):
 
 # ---- routers and floating addresses
 
+class RouterInterfacePortMismatch(Conflict):
+    pass
+
+
 class RouterInUse(Conflict):
     template = "Router %(id)s %(reason)s"
 

@@ -192,6 +192,12 @@ routers = sa.Table(
     sa.Column("routes", Json, nullable=False),
     sa.Column("availability_zone_hints", Json, nullable=False))
 
+# Which ports are a router's inner ones.  Not read off a port's device_id, which its owner may change.
+router_ports = sa.Table(
+    "router_ports", metadata,
+    sa.Column("port_id", sa.String(36), sa.ForeignKey("ports.id", ondelete="CASCADE"), primary_key=True),
+    _owned_by("router_id", "routers.id", ondelete="RESTRICT"))
+
 floatingips = sa.Table(
     "floatingips", metadata, _id(), *_standard(),
     sa.Column("floating_ip_address", sa.String(64), nullable=False, index=True),

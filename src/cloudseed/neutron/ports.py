@@ -36,9 +36,6 @@ from cloudseed.neutron.server import Neutron, now
 table = models.ports
 UNSET: Any = object()  # fixed_ips, security_groups, port_security_enabled, mac_address: not named
 SPEC = port_records.SPEC
-# ports that a router or a floating address holds; they go with it
-_PROTECTED = ("network:router_interface", "network:router_gateway", "network:floatingip",
-              "network:ha_router_replicated_interface", "network:router_centralized_snat")
 _PLAIN = ("name", "description", "admin_state_up", "device_id", "device_owner", "dns_name")
 for _operation in ("port_create", "port_update", "port_delete"):
     declare_points(_operation, ("commit",), ("before", "after", "hinted"))
@@ -285,7 +282,7 @@ async def delete_port(neutron: Neutron, ctx: Context, port_id: str, expected: in
         row = await port_records.load(neutron, ctx, tx, port_id)
         access.check_revision(row, expected)
         access.authorize(neutron, ctx, "delete_port", port_records.target(row))
-        if row.device_owner in _PROTECTED and row.device_id:
+        if await _is_held(tx, port_id):
             raise errors.ServicePortInUse(id=port_id, reason=f"has device owner {row.device_owner}")
         await remove(tx, port_id)
         fault_point("port_delete:commit:before")
@@ -293,6 +290,15 @@ async def delete_port(neutron: Neutron, ctx: Context, port_id: str, expected: in
     _tell_nova(neutron, ctx, [row], events.DELETED)
     await neutron.look_again(ctx)
     fault_point("port_delete:commit:hinted")
+
+
+async def _is_held(tx: Tx, port_id: str) -> bool:
+    """Whether a router or a floating address has the port: it goes with them."""
+    inner, routers, fips = models.router_ports.c, models.routers.c, models.floatingips.c
+    held = sa.union_all(sa.select(inner.port_id).where(inner.port_id == port_id),
+                        sa.select(routers.gateway_port_id).where(routers.gateway_port_id == port_id),
+                        sa.select(fips.floating_port_id).where(fips.floating_port_id == port_id))
+    return await tx.scalar(held) is not None
 
 
 async def remove(tx: Tx, port_id: str) -> None:

@@ -20,6 +20,7 @@ from cloudseed.neutron.api import (
     ports,
     quotas,
     root,
+    routers,
     security_groups,
     sharing,
     subnets,
@@ -36,6 +37,7 @@ KINDS: dict[str, Kind] = {
     "security-groups": security_groups.SECURITY_GROUPS, "security-group-rules": security_groups.SECURITY_GROUP_RULES,
     "agents": agents.AGENTS, "rbac-policies": sharing.RBAC_POLICIES, "address-scopes": sharing.ADDRESS_SCOPES,
     "subnetpools": sharing.SUBNETPOOLS, "address-groups": sharing.ADDRESS_GROUPS,
+    "routers": routers.ROUTERS, "floatingips": routers.FLOATINGIPS,
     "network-ip-availabilities": availability.IP_AVAILABILITIES}
 
 
@@ -55,6 +57,8 @@ def _routes(neutron: Neutron) -> dict[str, Any]:
     for verb in ("add", "remove"):
         routes[f"/v2.0/address-groups/{{id}}/{verb}_addresses"] = sharing.ChangeAddresses(neutron, verb == "add")
         routes[f"/v2.0/subnetpools/{{id}}/{verb}_prefixes"] = sharing.ChangePrefixes(neutron, verb == "add")
+        routes[f"/v2.0/routers/{{id}}/{verb}_router_interface"] = routers.ChangeInterface(neutron, verb == "add")
+        routes[f"/v2.0/routers/{{id}}/{verb}_extraroutes"] = routers.ChangeRoutes(neutron, verb == "add")
     return routes | {
         "/v2.0/availability_zones": availability.AvailabilityZones(neutron),
         "/v2.0/service-providers": availability.ServiceProviders(),

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from cloudseed.kernel.context import Context
 from cloudseed.kernel.db import Tx
 from cloudseed.kernel.periodic import Loop
-from cloudseed.neutron import agents, events, ipam, listing, macs, models, rule_wishes
+from cloudseed.neutron import agents, events, ipam, listing, models, port_records, rule_wishes, service_ports
 from cloudseed.neutron.errors import IpAddressGenerationFailure
 from cloudseed.neutron.port_records import DNS_DOMAIN, generated_hostname
 from cloudseed.neutron.server import Neutron, now
@@ -234,27 +234,17 @@ async def _settle_dhcp_port(tx: Tx, host: str, network_id: str, port: Any | None
         if port is not None:
             await tx.execute(sa.delete(ports).where(ports.c.id == port.id))
         return
-    draw = await ipam.Draw.on(tx, network_id)
-    held = [] if port is None else [ipam.Address(*row) for row in await tx.all(
-        sa.select(allocations.c.subnet_id, allocations.c.ip_address).where(allocations.c.port_id == port.id))]
-    mac = port.mac_address if port is not None else (await macs.choose(tx, network_id, [None]))[0]
+    wanted = [{"subnet_id": subnet_id} for subnet_id in subnet_ids]
     try:
-        addresses = await draw.addresses(tx, [{"subnet_id": s} for s in subnet_ids], mac, DHCP_OWNER, held)
+        if port is None:
+            project = await tx.scalar(sa.select(models.networks.c.project_id)
+                                      .where(models.networks.c.id == network_id))
+            await service_ports.make(tx, network_id, DHCP_OWNER, dhcp_device_id(host, network_id), project, wanted,
+                                     host=host, vif_type="bridge", status="ACTIVE")
+        else:
+            draw = await ipam.Draw.on(tx, network_id)
+            held = await port_records.held(tx, port.id)
+            await ipam.reassign(tx, network_id, port.id, await draw.addresses(tx, wanted, port.mac_address, DHCP_OWNER,
+                                                                             held))
     except IpAddressGenerationFailure:
         return  # the subnet is full: guests keep their addresses, DHCP waits for one
-    if port is None:
-        await _insert_dhcp_port(tx, host, network_id, mac, addresses)
-    else:
-        await ipam.reassign(tx, network_id, port.id, addresses)
-
-
-async def _insert_dhcp_port(tx: Tx, host: str, network_id: str, mac: str, addresses: list[ipam.Address]) -> None:
-    project = await tx.scalar(sa.select(models.networks.c.project_id).where(models.networks.c.id == network_id))
-    port_id, moment = str(uuid.uuid4()), now()
-    await tx.execute(sa.insert(ports).values(
-        id=port_id, project_id=project, name="", description="", tags=[], network_id=network_id, mac_address=mac,
-        admin_state_up=True, status="ACTIVE", status_since=time.time(),
-        device_id=dhcp_device_id(host, network_id), device_owner=DHCP_OWNER, host=host, vif_type="bridge",
-        vnic_type="normal", profile={}, port_security_enabled=False, allowed_address_pairs=[], extra_dhcp_opts=[],
-        dns_name="", plug_event=None, created_at=moment, updated_at=moment, revision_number=1))
-    await ipam.assign(tx, network_id, port_id, addresses)
