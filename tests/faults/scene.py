@@ -22,7 +22,7 @@ class Scene:
             "PUT", f"{COMPUTE}/os-quota-class-sets/default",
             {"quota_class_set": {"instances": -1, "cores": -1, "ram": -1}},
         )  # fmt: skip
-        flavor = {"name": "tiny", "ram": 64, "vcpus": 1, "disk": 1, "id": "tiny"}
+        flavor = {"name": "tiny", "ram": 256, "vcpus": 1, "disk": 1, "id": "tiny"}
         self.send("POST", f"{COMPUTE}/flavors", {"flavor": flavor})
         self.network_id: str = self.new_network("net")
         self.subnet_id = self.new_subnet(self.network_id, "10.66.0.0/23")
@@ -54,7 +54,18 @@ class Scene:
     def act(self, server_id: str, action: str, value: Any = None) -> None:
         self.send("POST", f"{COMPUTE}/servers/{server_id}/action", {action: value})
 
+    def open_to_ping(self) -> None:
+        """Let the project's default group take ICMP from anywhere."""
+        groups = self.api.get(f"{NETWORK}/security-groups?name=default&project_id={self.project_id}")
+        self.send("POST", f"{NETWORK}/security-group-rules", {"security_group_rule": {
+            "security_group_id": groups["security_groups"][0]["id"], "direction": "ingress", "ethertype": "IPv4",
+            "protocol": "icmp"}})
+
     # ---- looking
+
+    @property
+    def project_id(self) -> str:
+        return str(self.api.get(f"{NETWORK}/networks/{self.network_id}")["network"]["project_id"])
 
     def server(self, server_id: str) -> dict[str, Any] | None:
         """The server as its user sees it; None when there is none."""

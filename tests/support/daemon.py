@@ -44,10 +44,14 @@ def free_port() -> int:
 
 
 class Daemon:
-    """One cloud; `settings` are kernel.config's.  `api` is logged in as its admin."""
+    """One cloud; `settings` are kernel.config's.  `api` is logged in as its admin.
 
-    def __init__(self, environment: Mapping[str, str] | None = None, **settings: Any) -> None:
-        self.state = Path(tempfile.mkdtemp(prefix="cs-", dir="/tmp")) / "s"
+    `directory` is where its state lies, a new one by default; it is removed at the end.
+    """
+
+    def __init__(self, environment: Mapping[str, str] | None = None, directory: Path | None = None,
+                 **settings: Any) -> None:
+        self.state = (directory or Path(tempfile.mkdtemp(prefix="cs-", dir="/tmp"))) / "s"
         if os.geteuid() == 0:
             self.state.parent.chmod(0o711)  # the control process, of another user, must pass
         values = {"password_hash_rounds": 4, **settings, "state": str(self.state), "port": free_port()}
