@@ -34,7 +34,7 @@ async def get_group(ks: Keystone, ctx: Context, group_id: str, rule: str = "get_
 async def list_groups(ks: Keystone, ctx: Context, filters: Filters) -> list[Record]:
     domain_id = ctx.identity.domain_id
     ks.enforce(ctx, "list_groups", {"target.group.domain_id": domain_id})
-    if domain_id is not None and not ks.allows(ctx, "list_groups", {}):
+    if domain_id is not None and (not ks.allows(ctx, "list_groups", {}) or "domain_id" not in filters.exact):
         filters.exact["domain_id"] = domain_id
     async with ks.db.read() as tx:
         return await fetch(tx, groups, filters, "group")

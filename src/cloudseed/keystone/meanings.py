@@ -32,13 +32,19 @@ _encode = msgspec.json.encode
 
 
 class Meaning(NamedTuple):
-    """`body` is the token's JSON body with its catalogue, `bare` the same without (`nocatalog`)."""
+    """`bare`: the token's JSON body without its catalogue (`nocatalog`), which all tokens of a scope share."""
 
     claims: Claims
     identity: Identity
-    body: bytes
     bare: bytes
+    catalog: bytes | None
+    ends_at: float  # when the token expires, or what it rests on
     has_access_rules: bool = False  # only who enforces them may accept the token
+
+    @property
+    def body(self) -> bytes:
+        """The token's JSON body."""
+        return self.bare if self.catalog is None else self.bare[:-2] + b',"catalog":' + self.catalog + b"}}"
 
 
 class _Static(NamedTuple):
@@ -74,10 +80,10 @@ async def describe(ks: Keystone, claims: Claims) -> Meaning:
     fields = {"methods": claims.methods, "audit_ids": claims.audit_ids, "expires_at": iso(claims.expires_at),
               "issued_at": iso(claims.issued_at), **static.fields}
     bare = _encode({"token": fields})
-    body = bare if static.catalog is None else bare[:-2] + b',"catalog":' + static.catalog + b"}}"
-    identity = msgspec.structs.replace(static.identity, audit_id=claims.audit_ids[-1], expires_at=claims.expires_at,
+    ends_at = min(claims.expires_at, static.expires_at)
+    identity = msgspec.structs.replace(static.identity, audit_id=claims.audit_ids[-1], expires_at=ends_at,
                                        auth_methods=claims.methods)
-    return Meaning(claims, identity, body, bare, static.has_access_rules)
+    return Meaning(claims, identity, bare, static.catalog, ends_at, static.has_access_rules)
 
 
 async def _static(ks: Keystone, claims: Claims) -> _Static | str:

@@ -41,7 +41,7 @@ async def list_projects(ks: Keystone, ctx: Context, filters: Filters, tags: dict
     domain_id = ctx.identity.domain_id
     ks.enforce(ctx, "list_projects", {"target.domain_id": domain_id})
     filters.exact.setdefault("is_domain", False)
-    if domain_id is not None and not ks.allows(ctx, "list_projects", {}):
+    if domain_id is not None and (not ks.allows(ctx, "list_projects", {}) or "domain_id" not in filters.exact):
         filters.exact["domain_id"] = domain_id  # a domain's reader sees the domain's
     statement = sa.select(projects)
     for name, wanted in tags.items():

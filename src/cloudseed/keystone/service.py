@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import sqlalchemy as sa
+
 from cloudseed.kernel.errors import CloudseedError
 from cloudseed.kernel.http import faults
 from cloudseed.kernel.http.app import Response, make_app
@@ -12,7 +16,7 @@ from cloudseed.kernel.runtime import Environment, Service
 from cloudseed.keystone import revocations
 from cloudseed.keystone.bootstrap import bootstrap
 from cloudseed.keystone.keys import KeyRepository
-from cloudseed.keystone.models import metadata
+from cloudseed.keystone.models import metadata, projects, users
 from cloudseed.keystone.passwords import Passwords
 from cloudseed.keystone.policies import RULES
 from cloudseed.keystone.routes import routes
@@ -45,7 +49,15 @@ def build(env: Environment) -> Service:
         stop_listening()
         ks.passwords.close()
 
+    async def ledger() -> dict[str, Any]:
+        """Who can own something elsewhere: what belongs to an id that is not here has lost its owner."""
+        async with ks.db.read() as tx:
+            owners = await tx.all(sa.select(projects.c.id, projects.c.name, projects.c.domain_id,
+                                            projects.c.enabled, projects.c.is_domain))
+            people = await tx.all(sa.select(users.c.id, users.c.name, users.c.domain_id, users.c.enabled))
+        return {"projects": [dict(row._mapping) for row in owners], "users": [dict(row._mapping) for row in people]}
+
     return Service("keystone", mounts=[Mount("/identity", "keystone", app)],
                    loops=[Loop("keystone: old revocations", lambda: revocations.drop_old(ks), 3600.0,
                                first_delay_s=600.0)],
-                   start=start, stop=stop, handle=ks)
+                   start=start, stop=stop, ledger=ledger, handle=ks)

@@ -20,8 +20,8 @@ from cloudseed.keystone.keys import KeyRepository
 from cloudseed.keystone.passwords import Passwords
 
 T = TypeVar("T")
-MEMORY_ENTRIES = 50_000
-TOKEN_ENTRIES = 10_000
+MEMORY_ENTRIES = 10_000
+TOKEN_ENTRIES = 8_000  # about 1.5 KiB each
 
 
 class Memory:
@@ -36,13 +36,14 @@ class Memory:
         self._tokens: OrderedDict[bytes, Any] = OrderedDict()
 
     async def recall(self, key: Any, load: Callable[[], Awaitable[T]]) -> T:
-        """The value under `key`, loaded when it is not known."""
+        """The value under `key`, loaded when it is not known.  What is not there (None) is not remembered: strangers
+        could fill the memory with names that they invent."""
         try:
             known: T = self._values[key]
         except KeyError:
             generation = self.generation
             known = await load()
-            if generation == self.generation:
+            if generation == self.generation and known is not None:
                 if len(self._values) >= MEMORY_ENTRIES:
                     self._values.clear()
                 self._values[key] = known
@@ -108,11 +109,15 @@ class Keystone:
     async def changed(self, ctx: Context) -> None:
         """Another process changed identity data (fanout on the topic "keystone")."""
         self.memory.clear()
+        self.token_keys.load()
 
     async def rotate_keys(self, ctx: Context) -> int:
         """Replace the key that signs tokens (bus call "rotate_keys" on the topic "keystone").  Tokens live on:
         the old keys are kept for as long as one could still be alive, if rotations are an expiry apart."""
-        return self.token_keys.rotate()
+        primary = self.token_keys.rotate()
+        if not self._alone:
+            await self.bus.fanout(ctx, "keystone", "changed")
+        return primary
 
     def enforce(self, ctx: Context, rule: str, target: Mapping[str, Any] | None = None) -> None:
         """Raises Forbidden unless the caller may do `identity:<rule>` to `target`."""

@@ -52,7 +52,7 @@ async def get_user(ks: Keystone, ctx: Context, user_id: str, rule: str = "get_us
 async def list_users(ks: Keystone, ctx: Context, filters: Filters) -> list[Record]:
     domain_id = ctx.identity.domain_id
     ks.enforce(ctx, "list_users", {"target.domain_id": domain_id})
-    if domain_id is not None and not ks.allows(ctx, "list_users", {}):
+    if domain_id is not None and (not ks.allows(ctx, "list_users", {}) or "domain_id" not in filters.exact):
         filters.exact["domain_id"] = domain_id
     async with ks.db.read() as tx:
         return await fetch(tx, users, filters, "user")

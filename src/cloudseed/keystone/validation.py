@@ -30,7 +30,9 @@ async def validate(ks: Keystone, token: str, *, allow_expired: bool = False) -> 
         except errors.Unauthenticated as exc:
             raise TokenNotFound(detail=exc.detail) from None
         ks.memory.remember_token(digest, meaning, generation)
-    if meaning.claims.expires_at + (EXPIRED_WINDOW_S if allow_expired else 0) <= time.time():
+    now = time.time()
+    if meaning.ends_at <= now and not (
+            allow_expired and meaning.ends_at == meaning.claims.expires_at > now - EXPIRED_WINDOW_S):
         raise TokenNotFound(detail="the token has expired")
     return meaning
 
