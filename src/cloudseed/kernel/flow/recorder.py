@@ -79,13 +79,19 @@ class FlowRecorder:
         exchange.ended = time.time_ns()
         exchange.status = status
 
-    def adopt(self, old: str, new: str) -> None:
-        """What was recorded under trace `old` belongs to `new`."""
-        if self.enabled and old != new:
+    def adopt(self, first: Exchange, new: str) -> None:
+        """What was recorded under the trace that `first` began belongs to `new`."""
+        old = first.trace_id
+        if not self.enabled or old == new:
+            return
+        if first.stored:  # else nothing of that trace was handed over: batches take all that has begun
             self._adoptions.append((old, new))
-            for exchange in self._pending:
-                if exchange.trace_id == old:
-                    exchange.trace_id = new
+        for exchange in reversed(self._pending):  # in the order in which they began
+            if exchange.number < first.number:
+                break
+            if exchange.trace_id == old:
+                exchange.trace_id = new
+        first.trace_id = new
 
     def take(self) -> tuple[list[Exchange], list[tuple[str, str]]]:
         """What the sink has not got yet; an unanswered exchange is handed over twice, begun and complete."""

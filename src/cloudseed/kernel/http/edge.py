@@ -22,7 +22,7 @@ from cloudseed.kernel.context import (
     trace_for_audit_id,
 )
 from cloudseed.kernel.db import Durability
-from cloudseed.kernel.flow.recorder import FlowRecorder
+from cloudseed.kernel.flow.recorder import Exchange, FlowRecorder
 from cloudseed.kernel.http.request import RequestState
 
 log = logging.getLogger(__name__)
@@ -56,7 +56,8 @@ class Edge:
         self._mounts: list[Mount] = []
         self._recorder = recorder
         self.public_url = public_url.rstrip("/")
-        self._provisional: dict[Any, str] = {}  # client connection -> trace that waits for its token
+        # client connection -> first exchange of a trace that waits for its token
+        self._provisional: dict[Any, Exchange] = {}
 
     def mount(self, mount: Mount) -> None:
         self._mounts.append(mount)
@@ -97,7 +98,7 @@ class Edge:
             trace = given.child()
         else:
             held = self._provisional.get(connection)
-            trace = Trace(held, new_span_id()) if held else new_trace()
+            trace = Trace(held.trace_id, new_span_id()) if held else new_trace()
         context = Context(request_id=new_request_id(), global_request_id=global_id, trace=trace)
         base = (
             f"{scope.get('scheme', 'http')}://{host}{mount.prefix}"
@@ -113,21 +114,23 @@ class Edge:
                 exchange.changed = state.wrote and scope["method"] not in _READS and not path.endswith("/auth/tokens")
                 self._recorder.end(exchange, message["status"])
                 if given is None:
-                    self._group(connection, trace.trace_id, state)
+                    self._group(connection, exchange, state)
             await send(message)
 
         await self.serve(mount, scope, receive, sending, state)
 
-    def _group(self, connection: Any, trace_id: str, state: RequestState) -> None:
+    def _group(self, connection: Any, exchange: Exchange, state: RequestState) -> None:
         """Join what this connection asked before it had a token with the flow of that token."""
         audit_id = state.authenticated_as or state.issued_audit_id
         if audit_id:
-            self._recorder.adopt(trace_id, trace_for_audit_id(audit_id))
-            self._provisional.pop(connection, None)
+            first = self._provisional.pop(connection, exchange)
+            if first.trace_id != exchange.trace_id:
+                first = exchange
+            self._recorder.adopt(first, trace_for_audit_id(audit_id))
         else:
             if len(self._provisional) > 10_000:
                 self._provisional.clear()
-            self._provisional[connection] = trace_id
+            self._provisional.setdefault(connection, exchange)
 
     async def serve(self, mount: Mount, scope: Scope, receive: Receive, send: Send, state: RequestState) -> None:
         """One request in its service's app, answered only when what it wrote is durable."""
