@@ -52,6 +52,7 @@ class Daemon:
     def __init__(self, environment: Mapping[str, str] | None = None, directory: Path | None = None,
                  **settings: Any) -> None:
         self.state = (directory or Path(tempfile.mkdtemp(prefix="cs-", dir="/tmp"))) / "s"
+        self.state.parent.mkdir(exist_ok=True)
         if os.geteuid() == 0:
             self.state.parent.chmod(0o711)  # the control process, of another user, must pass
         values = {"password_hash_rounds": 4, **settings, "state": str(self.state), "port": free_port()}
