@@ -114,7 +114,7 @@ class Bench:
 
     async def create(self, *, flavor: dict[str, Any] | None = None, networks: Any = None, **values: Any) -> str:
         """Order one server; returns its id."""
-        now, server_id, ctx = utcnow(), str(uuid.uuid4()), Context()
+        now, server_id, ctx = utcnow(), values.get("id") or str(uuid.uuid4()), Context()
         flavor = {**FLAVOR, **(flavor or {})}
         record = {
             "id": server_id, "project_id": "p1", "user_id": "u1", "name": "vm", "hostname": "vm",

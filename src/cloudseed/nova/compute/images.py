@@ -11,6 +11,7 @@ import asyncio
 import hashlib
 import logging
 import os
+import time
 import uuid
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -27,6 +28,7 @@ from cloudseed.nova.compute.errors import BuildAborted, HostFailed
 log = logging.getLogger(__name__)
 DOWNLOAD_TIMEOUT_S = 3600.0
 FORMATS = ("raw", "qcow2")
+KEEP_UNUSED_S = 24 * 3600.0  # as upstream: an image that no machine stands on stays for a day
 
 
 class ImageCache:
@@ -38,6 +40,7 @@ class ImageCache:
         self._incoming = StatePaths(state).incoming
         self._host_name = host_name
         self._downloads: dict[str, asyncio.Task[CachedImage]] = {}
+        self._used: dict[str, float] = {}  # image id -> when it was last asked for (monotonic)
 
     async def ensure(self, ctx: Context, image_id: str) -> CachedImage:
         """The image in the cache, downloaded if it is not there.
@@ -53,6 +56,7 @@ class ImageCache:
         if image.get("disk_format") not in FORMATS:
             raise BuildAborted(f"Image {image_id} has disk format {image.get('disk_format')}; servers are made from "
                                f"{' or '.join(FORMATS)}.")
+        self._used[image_id] = time.monotonic()
         cached = await self._cached(image_id)
         if cached is not None:
             return cached
@@ -74,6 +78,26 @@ class ImageCache:
             raise Unavailable(f"The host process does not answer: {exc.message}") from exc
         return next((CachedImage(key=i.key, format=i.format, size_bytes=i.size_bytes) for i in found
                      if i.key == image_id), None)
+
+    async def drop_unused(self) -> None:
+        """Remove images that nobody asked for in a day and no machine stands on (the host process refuses those).
+
+        What was asked for before this process began counts as asked for at its first look.
+        """
+        now = time.monotonic()
+        try:
+            for image in await self._host.list_images():
+                if now - self._used.setdefault(image.key, now) < KEEP_UNUSED_S or image.key in self._downloads:
+                    continue
+                try:
+                    await self._host.remove_image(image.key)
+                    del self._used[image.key]
+                    log.info("image %s was dropped from the cache", image.key)
+                except HostError as exc:
+                    if exc.code != "conflict":
+                        raise
+        except HostError as exc:
+            raise Unavailable(f"The cache of images could not be looked through: {exc.message}") from exc
 
     async def _download(self, ctx: Context, image: dict[str, Any]) -> CachedImage:
         image_id = image["id"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 import uuid
 from typing import Any
 
@@ -21,6 +22,7 @@ from cloudseed.nova.compute.spec import ServerSpec
 
 log = logging.getLogger(__name__)
 Port = dict[str, Any]
+DHCP_KNOWN_S = 60.0
 
 
 class Networks:
@@ -28,6 +30,7 @@ class Networks:
 
     def __init__(self, session: ServiceSession) -> None:
         self._session = session
+        self._dhcp: dict[str, tuple[float, list[Port]]] = {}  # network id -> (known until, its DHCP ports)
 
     # ---- making
 
@@ -124,12 +127,27 @@ class Networks:
         subnet_ids = sorted({ip["subnet_id"] for port in ports for ip in port.get("fixed_ips", ())})
         network_ids = sorted({port["network_id"] for port in ports})
         subnets = await self._list(ctx, "subnets", {"id": subnet_ids}) if subnet_ids else []
-        dhcp = await self._list(ctx, "ports", {"network_id": network_ids, "device_owner": "network:dhcp"})
+        dhcp = await self._dhcp_ports(ctx, network_ids)
         answers = await asyncio.gather(*(self._session.get_json(ctx, "network", f"/v2.0/networks/{network_id}")
                                          for network_id in network_ids))
         networks = {answer["network"]["id"]: answer["network"] for answer in answers}
         return network_info(order or [vif["id"] for vif in spec.network_info], ports, networks, subnets, dhcp,
                             spec.given_ports)
+
+    async def _dhcp_ports(self, ctx: Context, network_ids: list[str]) -> list[Port]:
+        """The networks' DHCP ports, remembered for a while: they change with their network's first and last subnet."""
+        now = time.monotonic()
+        known = {network_id: self._dhcp[network_id][1] for network_id in network_ids
+                 if network_id in self._dhcp and self._dhcp[network_id][0] > now}
+        if unknown := [network_id for network_id in network_ids if network_id not in known]:
+            found = await self._list(ctx, "ports", {"network_id": unknown, "device_owner": "network:dhcp"})
+            if len(self._dhcp) > 10_000:
+                self._dhcp.clear()
+            for network_id in unknown:
+                known[network_id] = [port for port in found if port["network_id"] == network_id]
+                if known[network_id]:  # a network without one may get one any moment
+                    self._dhcp[network_id] = now + DHCP_KNOWN_S, known[network_id]
+        return [port for ports in known.values() for port in ports]
 
     async def _list(self, ctx: Context, resource: str, params: dict[str, Any]) -> list[dict[str, Any]]:
         answer = await self._session.get_json(ctx, "network", f"/v2.0/{resource}", params=params)

@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 REPORT_S = 10.0
 RECONCILE_S = 60.0
 RECONCILE_AGAIN_S = 3.0
+DROP_IMAGES_S = 3600.0
 SOFT_TIMEOUT_S = 60.0
 
 
@@ -53,6 +54,7 @@ class ComputeService:
         self._resources = Resources(self._session, env.config, self.node_id, host_name)
         self._plugs = Plugs()
         images = ImageCache(self._session, env.host, env.config.state_path, host_name) if driver.needs_image else None
+        self._images = images
         self._work = HostWork(host_name, env.config.host, self.node_id, driver, self._session, images, self._plugs,
                               self._publisher)
         self._workers: dict[str, ServerWorker] = {}
@@ -72,8 +74,12 @@ class ComputeService:
         except CloudseedError as exc:
             log.warning("%s could not report in yet: %s", self.host, exc.message)
             self._report_loop.hint()
-        for work in (self._report_loop.run(), self._reconcile_loop.run(), self._watch()):
-            self._spawn(work)
+        loops = [self._report_loop, self._reconcile_loop]
+        if self._images is not None:
+            loops.append(Loop(f"nova-compute {self.host}: images", self._images.drop_unused, DROP_IMAGES_S))
+        for loop in loops:
+            self._spawn(loop.run())
+        self._spawn(self._watch())
 
     async def stop(self) -> None:
         """Let go of the machines; they run on."""
@@ -173,7 +179,8 @@ class ComputeService:
         rebooted = self._node.node.boot_id not in ("", facts.boot_id)
         actions = decide(machines, wish, fates, rebooted=rebooted)
         done = await asyncio.gather(*(self._mend(ctx, action) for action in actions))
-        if all(done):
+        # one with an operation under way is looked at again once that is over
+        if all(done) and not any(server["busy"] for server in wish):
             self._node.looked_after(facts.boot_id)
         else:
             asyncio.get_running_loop().call_later(RECONCILE_AGAIN_S, self._reconcile_loop.hint)

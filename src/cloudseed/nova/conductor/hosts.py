@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import logging
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -29,8 +30,15 @@ if TYPE_CHECKING:
     from cloudseed.nova.service import Nova
 
 log = logging.getLogger(__name__)
+VOLATILE = ("uptime", "free_disk_gb")
 DEFAULT_ZONE = "nova"
 ALIVE_FOR = datetime.timedelta(seconds=DOWN_AFTER_S)
+
+
+def _lasting(node: Mapping[str, Any]) -> dict[str, Any]:
+    """What is known of a node but for what changes by itself."""
+    return {"facts": {name: value for name, value in node["facts"].items() if name not in VOLATILE},
+            **{name: node[name] for name in ("host", "hypervisor_type", "vcpus", "memory_mb", "local_gb")}}
 
 
 class HostDesk:
@@ -60,8 +68,10 @@ class HostDesk:
                 await tx.execute(sa.delete(compute_nodes).where(compute_nodes.c.hypervisor_hostname == host))
                 await tx.execute(sa.insert(compute_nodes).values(id=node_id, created_at=now, updated_at=now, **values))
             elif any(getattr(row, name) != value for name, value in values.items()):
+                # `updated_at` tells the scheduler to look anew, which the node's uptime is no reason for
+                same = _lasting(row._asdict()) == _lasting(values)
                 await tx.execute(sa.update(compute_nodes).where(compute_nodes.c.id == node_id)
-                                 .values(updated_at=now, **values))
+                                 .values(updated_at=row.updated_at if same else now, **values))
 
     async def wish(self, ctx: Context, host: str) -> list[dict[str, Any]]:
         """The servers that should be on `host`, each with whether an operation is at work on it."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from typing import TYPE_CHECKING, Any
 
 from cloudseed.kernel.context import Context
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 ROUNDS = 3  # times to look at placement's candidates anew after losing every race
 CLAIMS_PER_ROUND = 10
+PICTURE_S = 10.0  # how long a picture may live though its mark has not changed
 
 
 class _ServerLock:
@@ -45,6 +47,7 @@ class Scheduler:
         self._claims = Claims(nova.scheduler_session)
         self._locks: dict[str, _ServerLock] = {}
         self._mark: list[Any] | None = None
+        self._looked_at = 0.0
         self._picture = HostPicture([])
         self._random = random.Random()  # noqa: S311 - spreads load, guards nothing
 
@@ -86,8 +89,11 @@ class Scheduler:
 
     async def _look(self, ctx: Context) -> HostPicture:
         """The picture of all hosts, as of now."""
-        answer = await self._bus.call(ctx, "conductor", "hosts", timeout_s=10.0, known=self._mark)
+        now = time.monotonic()
+        known = self._mark if now - self._looked_at < PICTURE_S else None
+        answer = await self._bus.call(ctx, "conductor", "hosts", timeout_s=10.0, known=known)
         if answer["hosts"] is not None:
+            self._looked_at = now
             self._mark, self._picture = answer["mark"], HostPicture(answer["hosts"])
         return self._picture
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import platform
+import time
 from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 from typing import Literal, TypeVar, cast
@@ -61,7 +62,8 @@ class QemuDriver:
             details={"cpu_info": {"arch": found.architecture, "model": found.cpu_model, "vendor": "", "features": [],
                                   "topology": {"cores": found.cpus, "threads": 1, "sockets": 1}},
                      "accel": found.accel, "accel_reason": found.accel_reason, "kernel": found.kernel,
-                     "hostname": platform.node(), "machine_types": list(MACHINE_TYPES), "problems": found.problems})
+                     "hostname": platform.node(), "free_disk_gb": int(found.disk_free_gib), "uptime": _uptime(),
+                     "machine_types": list(MACHINE_TYPES), "problems": found.problems})
 
     async def prepare(self, spec: ServerSpec, image: CachedImage | None, config_drive: dict[str, bytes]) -> None:
         machine_spec(spec, [])  # refuse hardware that we do not have before anything is made
@@ -162,6 +164,13 @@ def _machine_type(spec: ServerSpec) -> Literal["pc", "q35"]:
         return "pc"
     raise BuildAborted(f"hw_machine_type {value!r} is not supported on this host; supported: "
                        f"{', '.join(MACHINE_TYPES)}.")
+
+
+def _uptime() -> str:
+    """As uptime(1) begins: "up 3 days, 4:05"."""
+    minutes = int(time.clock_gettime(time.CLOCK_BOOTTIME)) // 60
+    days, minutes = divmod(minutes, 24 * 60)
+    return f"up {f'{days} days, ' if days else ''}{minutes // 60}:{minutes % 60:02d}"
 
 
 def _tail(path: Path, lines: int | None) -> str:

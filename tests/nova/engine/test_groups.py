@@ -1,0 +1,53 @@
+"""Server groups: members side by side or apart, also when they are ordered at the same time."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from cloudseed.nova.models import server_group_members, server_groups
+from tests.nova.engine.bench import Bench
+
+
+async def members(bench: Bench, policy: str, count: int, rules: dict[str, Any] | None = None) -> list[Any]:
+    """Order `count` members of a new group at once; the servers once all is over."""
+    group_id = str(uuid.uuid4())
+    async with bench.nova.db.write() as tx:
+        await tx.execute(sa.insert(server_groups).values(id=group_id, project_id="p1", user_id="u1", name="g",
+                                                         policy=policy, rules=rules or {}))
+    ids = [str(uuid.uuid4()) for _ in range(count)]
+    async with bench.nova.db.write() as tx:
+        await tx.execute(sa.insert(server_group_members), [{"group_id": group_id, "server_id": i} for i in ids])
+    await asyncio.gather(*(bench.create(id=server_id) for server_id in ids))
+    await bench.idle()
+    return [await bench.server(server_id) for server_id in ids]
+
+
+async def test_anti_affinity_holds_for_members_ordered_at_once(tmp_path: Path) -> None:
+    async with Bench(tmp_path, fake_hosts=3) as bench:
+        rows = await members(bench, "anti-affinity", 4)
+        hosts = [row.host for row in rows if row.vm_state == "active"]
+        assert len(hosts) == len(set(hosts)) and 2 <= len(hosts) <= 3
+        for row in rows:
+            if row.vm_state == "error":
+                assert "No valid host was found." in await bench.fault(row.id)
+        assert await bench.violations() == []
+
+
+async def test_anti_affinity_with_room_for_two(tmp_path: Path) -> None:
+    async with Bench(tmp_path, fake_hosts=2) as bench:
+        for row in await members(bench, "anti-affinity", 2, {"max_server_per_host": 2}):
+            assert row.vm_state == "active"
+
+
+@pytest.mark.parametrize("count", [5])
+async def test_affinity_holds_for_members_ordered_at_once(tmp_path: Path, count: int) -> None:
+    async with Bench(tmp_path, fake_hosts=3) as bench:
+        rows = await members(bench, "affinity", count)
+        assert len({row.host for row in rows if row.host}) == 1
+        assert await bench.violations() == []
