@@ -23,6 +23,7 @@ from cloudseed.kernel.context import (
 )
 from cloudseed.kernel.db import Durability
 from cloudseed.kernel.flow.recorder import Exchange, FlowRecorder
+from cloudseed.kernel.http.linger import lingering
 from cloudseed.kernel.http.request import RequestState
 
 log = logging.getLogger(__name__)
@@ -92,6 +93,8 @@ class Edge:
                 host = value.decode("latin-1")
             elif name == b"x-openstack-request-id" and _REQUEST_ID.match(value):
                 global_id = value.decode()
+            elif name == b"connection" and value.lower() == b"close" and scope["method"] not in _READS:
+                receive, send = lingering(receive, send)
         given = parse_traceparent(traceparent)
         connection = scope.get("client")
         if given is not None:
