@@ -12,8 +12,9 @@ import time
 from pathlib import Path
 from types import TracebackType
 
-from cloudseed.cli import processes
+from cloudseed.cli import control, processes
 from cloudseed.cli.api import Api
+from cloudseed.kernel import control as kernel_control
 from cloudseed.kernel.config import load_secrets
 
 ROOT = Path(__file__).parents[1]
@@ -105,6 +106,10 @@ class BenchCloud:
                 total += int((task / "schedstat").read_text().split()[0])
         return total / 1e9
 
+    def flush(self) -> None:
+        """Have the records of flows written that wait for it."""
+        kernel_control.ask(control.control_socket(self.state), "flush")
+
     def _cloudseed(self, command: str, *arguments: str) -> None:
         where = [f"--state={self.state}", f"--clouds-yaml={self._directory / 'clouds.yaml'}"]
         env = {name: value for name, value in os.environ.items() if not name.startswith(("CLOUDSEED_", "PYTHON"))}
@@ -115,8 +120,7 @@ class BenchCloud:
             env=env,
             text=True,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            capture_output=True,
             timeout=300,
         )
         if done.returncode:

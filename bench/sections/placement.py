@@ -28,8 +28,8 @@ async def run(bench: Bench) -> None:
         async def candidates(number: int) -> None:
             found = len((await client.get(_QUERY, _HEADERS))["allocation_requests"])
             # the cloud's own provider may be one of them
-            if not min(total, 1000) <= found <= min(total + 1, 1000):  # noqa: B023 -- awaited within the iteration
-                raise RuntimeError(f"{found} candidates of {total} providers")  # noqa: B023
+            if not min(total, 1000) <= found <= min(total + 1, 1000):
+                raise RuntimeError(f"{found} candidates of {total} providers")
 
         await meter.run(f"provider and inventory, to {total}", total - present, 8, create)
         present = total
