@@ -98,7 +98,7 @@ async def _check(nova: Nova, ctx: Context, order: ServerOrder) -> _Checked:
     try:
         row = await flavors.get_flavor(nova, ctx, order.flavor_id)
     except FlavorNotFound:
-        raise Invalid("Invalid flavorRef provided.", detail=order.flavor_id) from None
+        raise Invalid(f"Flavor {order.flavor_id} could not be found.") from None
     flavor = flavors.as_dict(row)
     placement = await check_placement(nova, ctx, order.availability_zone, order.host, order.hypervisor_hostname)
     if order.image_id is None:
@@ -174,7 +174,8 @@ async def _write(nova: Nova, tx: Tx, ctx: Context, order: ServerOrder, checked: 
             "requested_networks": checked.networks, "security_groups": security_groups,
             "scheduler_hints": order.scheduler_hints, "requested_destination": placement.destination,
             "trusted_image_certificates": order.trusted_image_certificates, "personality": order.personality,
-            "network_info": [], "created_at": now, "updated_at": now, "generation": 0})
+            "root_device_name": root_device(image) if image else None, "network_info": [], "created_at": now,
+            "updated_at": now, "generation": 0})
         tags += [{"server_id": server_id, "tag": tag} for tag in order.tags]
         if checked.group_id is not None:
             members.append({"group_id": checked.group_id, "server_id": server_id})
@@ -188,6 +189,12 @@ async def _write(nova: Nova, tx: Tx, ctx: Context, order: ServerOrder, checked: 
         await nova.conductor.order_boot(tx, ctx, server_id)
     password = order.admin_password or "".join(secrets.choice(_ALPHABET) for _ in range(12))
     return Created(ids, reservation, password, security_groups)
+
+
+def root_device(image: BootImage) -> str:
+    """What the guest will call its root disk, by the bus that the image asks for."""
+    return {"ide": "/dev/hda", "scsi": "/dev/sda", "sata": "/dev/sda", "usb": "/dev/sda"}.get(
+        image.properties.get("hw_disk_bus", "virtio"), "/dev/vda")
 
 
 def default_hostname(name: str, server_id: str) -> str:

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from cloudseed.nova.service import Nova
 
 
+# kept with the properties for who builds and rebuilds the server; no properties to its user
+BASE = frozenset({"base_image_ref", "container_format", "disk_format", "min_disk", "min_ram"})
+
+
 class BootImage(msgspec.Struct, frozen=True):
     """`properties`: what a server keeps of it: custom properties, formats and minima, as strings."""
 

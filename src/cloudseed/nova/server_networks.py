@@ -146,6 +146,6 @@ async def check_security_groups(nova: Nova, ctx: Context, names: list[str]) -> N
         if name in ids:
             continue
         if name not in by_name:
-            raise Invalid(f"Security group {name} not found for project {ctx.project_id}.")
+            raise Invalid(f"Unable to find security_group with name or id '{name}'")
         if by_name.count(name) > 1:
             raise Conflict(f"Multiple security groups found matching '{name}'. Use an ID to be more specific.")

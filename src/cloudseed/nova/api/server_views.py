@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from cloudseed.kernel.http.microversion import Adapter, Adapters
 from cloudseed.kernel.http.request import Request
 from cloudseed.nova.api.links import links_of
+from cloudseed.nova.server_images import BASE
 from cloudseed.nova.server_states import api_status
 from cloudseed.nova.servers import Extras, Server, target
 
@@ -73,7 +74,7 @@ DETAIL = Adapters(
 _UPDATE_KEYS = frozenset({
     "id", "name", "status", "tenant_id", "user_id", "metadata", "hostId", "image", "flavor", "created", "updated",
     "addresses", "accessIPv4", "accessIPv6", "links", "OS-DCF:diskConfig", "progress", "fault", "locked", "description",
-    "tags", "trusted_image_certificates", "server_groups", "locked_reason", "host_status"})
+    "tags", "trusted_image_certificates", "server_groups", "locked_reason"})
 
 
 def summary(req: Request, row: Server) -> dict[str, Any]:
@@ -154,7 +155,7 @@ class View:
         if not row.image_id:
             return ""
         return {"id": row.image_id, "links": links_of(self._req, "images", row.image_id)[1:],
-                "properties": row.image_properties}
+                "properties": {name: value for name, value in row.image_properties.items() if name not in BASE}}
 
     def _flavor(self, row: Server) -> dict[str, Any]:
         flavor = row.flavor
