@@ -28,6 +28,11 @@ from cloudseed.neutron.errors import (
 
 table = models.ip_allocations
 _CANDIDATES = 12
+# built once: on the way of every port
+_SUBNETS = sa.select(models.subnets).where(models.subnets.c.network_id == sa.bindparam("network_id"))
+_USED = sa.select(table.c.ip_address).where(table.c.subnet_id == sa.bindparam("subnet_id"),
+                                            table.c.ip_address.in_(sa.bindparam("texts", expanding=True)))
+_INSERT = sa.insert(table)
 _SERVICE_OWNERS = ("network:dhcp", "network:router_interface", "network:router_gateway", "network:floatingip")
 
 
@@ -49,8 +54,7 @@ class Draw:
     @classmethod
     async def on(cls, tx: Tx, network_id: str) -> Draw:
         """The network's subnets, read once."""
-        subnets = models.subnets
-        return cls(network_id, await tx.all(sa.select(subnets).where(subnets.c.network_id == network_id)))
+        return cls(network_id, (await tx.execute(_SUBNETS, {"network_id": network_id})).all())
 
     async def addresses(self, tx: Tx, fixed_ips: list[dict[str, str]] | None, mac: str, owner: str,
                         held: Sequence[Address] = ()) -> list[Address]:
@@ -163,8 +167,8 @@ class Draw:
         return None
 
     async def _used(self, tx: Tx, subnet_id: str, texts: list[str]) -> set[str]:
-        return set(await tx.scalars(sa.select(table.c.ip_address).where(
-            table.c.subnet_id == subnet_id, table.c.ip_address.in_(texts))))
+        found = await tx.execute(_USED, {"subnet_id": subnet_id, "texts": texts})
+        return set(found.scalars().all())
 
 
 def _nth(pools: list[tuple[int, int]], index: int) -> int:
@@ -178,7 +182,7 @@ def _nth(pools: list[tuple[int, int]], index: int) -> int:
 async def assign(tx: Tx, network_id: str, port_id: str, wanted: Sequence[Address]) -> None:
     """Write a new port's addresses."""
     if wanted:
-        await tx.execute(sa.insert(table), [
+        await tx.execute(_INSERT, [
             {"subnet_id": a.subnet_id, "ip_address": a.ip_address, "port_id": port_id, "network_id": network_id,
              "position": position} for position, a in enumerate(wanted)])
 

@@ -11,6 +11,9 @@ from cloudseed.neutron import models
 from cloudseed.neutron.errors import MacAddressGenerationFailure, MacAddressInUse
 
 PREFIX = "fa:16:3e"
+_USED = sa.select(models.ports.c.mac_address).where(
+    models.ports.c.network_id == sa.bindparam("network_id"),
+    models.ports.c.mac_address.in_(sa.bindparam("macs", expanding=True)))
 
 
 def draw() -> str:
@@ -21,9 +24,8 @@ def draw() -> str:
 async def choose(tx: Tx, network_id: str, wanted: list[str | None]) -> list[str]:
     """A free MAC for each port of a request: the wanted one, or one drawn.  Raises MacAddressInUse."""
     drawn = [[mac] if mac is not None else [draw() for _ in range(4)] for mac in wanted]
-    ports = models.ports.c
-    used = set(await tx.scalars(sa.select(ports.mac_address).where(
-        ports.network_id == network_id, ports.mac_address.in_([mac for macs in drawn for mac in macs]))))
+    found = await tx.execute(_USED, {"network_id": network_id, "macs": [mac for macs in drawn for mac in macs]})
+    used = set(found.scalars().all())
     chosen: list[str] = []
     for mac, candidates in zip(wanted, drawn, strict=True):
         free = next((c for c in candidates if c not in used), None)

@@ -21,6 +21,12 @@ DNS_DOMAIN = "openstacklocal."
 VIF_DETAILS = {"port_filter": True, "connectivity": "l2"}
 
 
+_ADDRESSES = sa.select(allocations.c.port_id, allocations.c.subnet_id, allocations.c.ip_address).where(
+    listing.among(allocations.c.port_id)).order_by(allocations.c.position)
+_GROUPS = sa.select(members).where(listing.among(members.c.port_id))
+BY_ID = sa.select(table).where(listing.among(table.c.id))
+
+
 def _fixed_ips(values: list[str], ctx: Context) -> sa.ColumnElement[bool]:
     """`fixed_ips=ip_address=A`, `=subnet_id=S`, `=ip_address_substr=T`: of one kind alternatives, kinds combined."""
     wanted: dict[str, list[str]] = {}
@@ -53,12 +59,10 @@ async def records(tx: Tx, rows: Sequence[Any]) -> list[dict[str, Any]]:
         return []
     ids = [row.id for row in rows]
     addresses: dict[str, list[dict[str, str]]] = {port_id: [] for port_id in ids}
-    for port_id, subnet_id, ip_address in await listing.by_ids(
-            tx, sa.select(allocations.c.port_id, allocations.c.subnet_id, allocations.c.ip_address)
-            .order_by(allocations.c.position), allocations.c.port_id, ids):
+    for port_id, subnet_id, ip_address in await listing.cached(tx, _ADDRESSES, ids):
         addresses[port_id].append({"subnet_id": subnet_id, "ip_address": ip_address})
     groups: dict[str, list[str]] = {port_id: [] for port_id in ids}
-    for port_id, group_id in await listing.by_ids(tx, sa.select(members), members.c.port_id, ids):
+    for port_id, group_id in await listing.cached(tx, _GROUPS, ids):
         groups[port_id].append(group_id)
     return [record(row, addresses[row.id], groups[row.id]) for row in rows]
 

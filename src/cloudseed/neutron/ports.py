@@ -34,6 +34,8 @@ from cloudseed.neutron.attributes import Wish
 from cloudseed.neutron.server import Neutron, now
 
 table = models.ports
+_INSERT = sa.insert(table)
+_INSERT_MEMBERS = sa.insert(models.port_security_groups)
 UNSET: Any = object()  # fixed_ips, security_groups, port_security_enabled, mac_address: not named
 SPEC = port_records.SPEC
 _PLAIN = ("name", "description", "admin_state_up", "device_id", "device_owner", "dns_name")
@@ -80,7 +82,7 @@ async def create_ports(neutron: Neutron, ctx: Context, wishes: list[Wish], attri
             for wish, mac in zip(its, await macs.choose(tx, network_id, wanted), strict=True):
                 ids[id(wish)] = await _insert(neutron, ctx, tx, wish.values, network, draw, mac, bindable)
         made = [ids[id(wish)] for wish in wishes]
-        rows = await listing.by_ids(tx, sa.select(table), table.c.id, made)
+        rows = await listing.cached(tx, port_records.BY_ID, made)
         found = {record["id"]: record for record in await port_records.records(tx, rows)}
         fault_point("port_create:commit:before")
     fault_point("port_create:commit:after")
@@ -123,14 +125,14 @@ async def _insert(neutron: Neutron, ctx: Context, tx: Tx, values: dict[str, Any]
     fixed = None if values["fixed_ips"] is UNSET else values["fixed_ips"]
     addresses = await draw.addresses(tx, fixed, mac, values["device_owner"])
     host = values["binding:host_id"]
-    await tx.execute(sa.insert(table).values(
-        id=port_id, mac_address=mac, status="DOWN", status_since=time.time(), host=host,
-        vif_type=_vif_type(host, bindable), vnic_type=values["binding:vnic_type"],
-        profile=values["binding:profile"], port_security_enabled=secure,
-        allowed_address_pairs=_pairs(values["allowed_address_pairs"], mac), created_at=moment, updated_at=moment,
-        revision_number=1, **{name: values[name] for name in (
+    await tx.execute(_INSERT, {
+        "id": port_id, "mac_address": mac, "status": "DOWN", "status_since": time.time(), "host": host,
+        "vif_type": _vif_type(host, bindable), "vnic_type": values["binding:vnic_type"],
+        "profile": values["binding:profile"], "port_security_enabled": secure,
+        "allowed_address_pairs": _pairs(values["allowed_address_pairs"], mac), "created_at": moment,
+        "updated_at": moment, "revision_number": 1, "plug_event": None, **{name: values[name] for name in (
             "project_id", "name", "description", "tags", "network_id", "admin_state_up", "device_id", "device_owner",
-            "extra_dhcp_opts", "dns_name")}))
+            "extra_dhcp_opts", "dns_name")}})
     await ipam.assign(tx, network.id, port_id, addresses)
     await _join(tx, port_id, groups)
     return port_id
@@ -162,7 +164,7 @@ async def _groups(neutron: Neutron, ctx: Context, tx: Tx, values: dict[str, Any]
 
 async def _join(tx: Tx, port_id: str, groups: list[str]) -> None:
     if groups:
-        await tx.execute(sa.insert(models.port_security_groups),
+        await tx.execute(_INSERT_MEMBERS,
                          [{"port_id": port_id, "security_group_id": group_id} for group_id in groups])
 
 

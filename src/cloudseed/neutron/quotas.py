@@ -20,22 +20,26 @@ RESOURCES: dict[str, tuple[int, sa.Table | None]] = {
     "security_group": (10, models.security_groups), "security_group_rule": (100, models.security_group_rules)}
 
 
-def _limit(resource: str, project_id: str) -> sa.ScalarSelect[Any]:
+def _limit(resource: str, project_id: Any) -> sa.ScalarSelect[Any]:
     quotas = models.quotas.c
     return sa.select(quotas.hard_limit).where(quotas.project_id == project_id,
                                               quotas.resource == resource).scalar_subquery()
 
 
-def _used(resource: str, project_id: str) -> sa.ScalarSelect[Any]:
+def _used(resource: str, project_id: Any) -> sa.ScalarSelect[Any]:
     table = RESOURCES[resource][1]
     assert table is not None
     return sa.select(sa.func.count()).select_from(table).where(table.c.project_id == project_id).scalar_subquery()
 
 
+_CHECKS = {name: sa.select(_used(name, sa.bindparam("project_id")).label("used"),
+                           _limit(name, sa.bindparam("project_id")).label("ceiling"))
+           for name, (_, counted) in RESOURCES.items() if counted is not None}
+
+
 async def check(tx: Tx, project_id: str, resource: str, more: int = 1) -> None:
     """Room for `more` of a resource, within the transaction that adds them; else OverQuota."""
-    row = await tx.first(sa.select(_used(resource, project_id).label("used"),
-                                   _limit(resource, project_id).label("ceiling")))
+    row = (await tx.execute(_CHECKS[resource], {"project_id": project_id})).first()
     assert row is not None
     limit = RESOURCES[resource][0] if row.ceiling is None else row.ceiling
     if 0 <= limit < row.used + more:

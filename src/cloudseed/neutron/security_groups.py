@@ -31,6 +31,9 @@ rules = models.security_group_rules
 defaults = models.default_security_groups
 
 
+_DEFAULT = sa.select(defaults.c.security_group_id).where(defaults.c.project_id == sa.bindparam("project_id"))
+
+
 def _shared(values: list[str], ctx: Context) -> sa.ColumnElement[bool]:
     shared = table.c.id.in_(access.shared_ids(ctx, "security_group"))
     return sa.or_(*[shared if boolean(value) else sa.not_(shared) for value in values])
@@ -57,7 +60,7 @@ async def _records(tx: Tx, rows: list[Any]) -> list[dict[str, Any]]:
 
 async def ensure_default(tx: Tx, project_id: str) -> str:
     """The id of the project's default group, made when missing."""
-    known = await tx.scalar(sa.select(defaults.c.security_group_id).where(defaults.c.project_id == project_id))
+    known = (await tx.execute(_DEFAULT, {"project_id": project_id})).scalar()
     if known is not None:
         return str(known)
     group_id = await _insert(tx, project_id, "default", "Default security group", True, [])
@@ -84,8 +87,7 @@ async def make_default(neutron: Neutron, ctx: Context) -> None:
     if not ctx.project_id:
         return
     async with neutron.db.read() as tx:
-        known = await tx.scalar(sa.select(defaults.c.security_group_id)
-                                .where(defaults.c.project_id == ctx.project_id))
+        known = (await tx.execute(_DEFAULT, {"project_id": ctx.project_id})).scalar()
     if known is None:
         async with neutron.db.write() as tx:
             await ensure_default(tx, ctx.project_id)
