@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cloudseed.kernel.errors import NotFound
+from cloudseed.kernel.errors import Invalid, NotFound
 from cloudseed.kernel.http.app import Response
 from cloudseed.kernel.http.microversion import require
 from cloudseed.kernel.http.request import Request
@@ -117,6 +117,56 @@ class ServerMigration(_Base):
         require(req.microversion, (2, 24))
         await self.check(req, server_id, "os_compute_api:servers:migrations:delete")
         raise NotFound(f"Migration {migration_id} is not found for server {server_id}.")
+
+
+class ServerMigrationAction(_Base):
+    """/v2.1/servers/{server_id}/migrations/{migration_id}/action"""
+
+    async def on_post(self, req: Request, resp: Response, server_id: str, migration_id: str) -> None:
+        require(req.microversion, (2, 22))
+        await self.check(req, server_id, "os_compute_api:servers:migrations:force_complete")
+        raise NotFound(f"Migration {migration_id} is not found for server {server_id}.")
+
+
+class RemoteConsoles(_Base):
+    """/v2.1/servers/{server_id}/remote-consoles"""
+
+    async def on_post(self, req: Request, resp: Response, server_id: str) -> None:
+        require(req.microversion, (2, 6))
+        await self.check(req, server_id, "os_compute_api:os-remote-consoles")
+        raise NotSupportedYet(action="remote console")
+
+
+class ConsoleAuthToken(_Base):
+    """/v2.1/os-console-auth-tokens/{token}: none is given out yet, so every one is unknown"""
+
+    async def on_get(self, req: Request, resp: Response, token: str) -> None:
+        self.nova.policy.enforce("os_compute_api:os-console-auth-tokens", req.ctx.identity)
+        raise NotFound("Token not found")
+
+
+class VirtualInterfaces(_Base):
+    """/v2.1/servers/{server_id}/os-virtual-interfaces: nova-network's, refused as upstream does"""
+
+    async def on_get(self, req: Request, resp: Response, server_id: str) -> None:
+        require(req.microversion, maximum=(2, 43))
+        await self.check(req, server_id, "os_compute_api:servers:show")
+        raise Invalid("os-virtual-interfaces API is deprecated and not supported: use os-interface.")
+
+
+class Share(_Base):
+    """/v2.1/servers/{server_id}/shares/{share_id}"""
+
+    async def _missing(self, req: Request, server_id: str, share_id: str, action: str) -> None:
+        require(req.microversion, (2, 97))
+        await self.check(req, server_id, f"os_compute_api:os-server-shares:{action}")
+        raise NotFound(f"Share {share_id} is not attached to instance {server_id}.")
+
+    async def on_get(self, req: Request, resp: Response, server_id: str, share_id: str) -> None:
+        await self._missing(req, server_id, share_id, "show")
+
+    async def on_delete(self, req: Request, resp: Response, server_id: str, share_id: str) -> None:
+        await self._missing(req, server_id, share_id, "delete")
 
 
 class Migrations(_Base):
