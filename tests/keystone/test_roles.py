@@ -151,3 +151,12 @@ async def test_the_list_of_assignments(cloud: Cloud, admin: Client) -> None:
         assert (await admin.get(f"{V3}/role_assignments", params=bad)).status == 400
     me = await cloud.new_project("demo")
     assert (await me.get(f"{V3}/role_assignments")).status == 403
+
+
+async def test_unknown_names_in_lists(admin: Client) -> None:
+    """As upstream: a filter that fits nothing is an empty list, an unknown actor of grants a 404."""
+    assert await _assignments(admin, **{"role.id": "unknown"}) == []
+    assert await _assignments(admin, **{"scope.project.id": "unknown"}) == []
+    assert (await admin.get(f"{V3}/projects/{admin.project_id}/users/unknown/roles")).status == 404
+    assert (await admin.get(f"{V3}/users/unknown/application_credentials")).json()["application_credentials"] == []
+    assert (await admin.get(f"{V3}/endpoints?interface=outer")).status == 400

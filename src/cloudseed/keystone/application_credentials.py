@@ -87,8 +87,6 @@ async def _shown(ks: Keystone, tx: Tx, rows: Sequence[Record]) -> list[Shown]:
 
 async def list_credentials(ks: Keystone, ctx: Context, user_id: str, filters: Filters) -> list[Shown]:
     ks.enforce(ctx, "list_application_credentials", {"user_id": user_id})
-    if await directory.find_user(ks, user_id) is None:
-        raise NotFound("user", user_id)
     statement = sa.select(application_credentials).where(application_credentials.c.user_id == user_id)
     async with ks.db.read() as tx:
         rows = await fetch(tx, application_credentials, filters, "application credential", statement)

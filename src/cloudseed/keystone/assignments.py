@@ -16,7 +16,7 @@ from cloudseed.kernel.context import Context
 from cloudseed.kernel.db import Tx
 from cloudseed.keystone import directory, projects
 from cloudseed.keystone.directory import Record
-from cloudseed.keystone.errors import Invalid, NotFound
+from cloudseed.keystone.errors import Invalid
 from cloudseed.keystone.models import assignments, groups, memberships, roles, users
 from cloudseed.keystone.models import projects as projects_table
 from cloudseed.keystone.state import Keystone
@@ -84,7 +84,6 @@ async def list_assignments(ks: Keystone, ctx: Context, query: Query) -> tuple[li
     if target_domain is None and ctx.identity.domain_id:
         target_domain = ctx.identity.domain_id
     ks.enforce(ctx, rule, {"target.domain_id": target_domain})
-    await _check_there(ks, query)
     wanted = {query.project_id} if query.project_id else set()
     if query.project_id and query.include_subtree:
         wanted |= {row.id for row in await projects.subtree(ks, query.project_id)}
@@ -99,11 +98,6 @@ async def list_assignments(ks: Keystone, ctx: Context, query: Query) -> tuple[li
             found = await _within(tx, found, ctx.identity.domain_id)
         names = await _names(tx, found) if query.include_names else Names({}, {}, {}, {})
     return found, names
-
-
-async def _check_there(ks: Keystone, query: Query) -> None:
-    if query.role_id and query.role_id not in await directory.all_roles(ks):
-        raise NotFound("role", query.role_id)
 
 
 async def _statement(ks: Keystone, query: Query, wanted: set[str]) -> sa.Select[Any]:

@@ -27,8 +27,9 @@ class KeyRepository:
         self._keep = keep
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not self._numbers():
-            self._write(0, Fernet.generate_key())
             self._write(1, Fernet.generate_key())
+        if 0 not in self._numbers():  # a new repository, or a rotation that was killed midway
+            self._write(0, Fernet.generate_key())
         self.load()
 
     def _numbers(self) -> list[int]:

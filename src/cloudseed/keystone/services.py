@@ -113,6 +113,8 @@ async def get_endpoint(ks: Keystone, ctx: Context, endpoint_id: str, rule: str =
 
 async def list_endpoints(ks: Keystone, ctx: Context, filters: Filters) -> list[Record]:
     ks.enforce(ctx, "list_endpoints")
+    if "interface" in filters.exact:
+        check_interface(filters.exact["interface"])
     async with ks.db.read() as tx:
         return await fetch(tx, endpoints, filters, "endpoint")
 

@@ -100,4 +100,4 @@ class RoleInferencesResource(Resource):
         rules = await roles.inferences(self.ks, req.ctx)
         resp.media = {"role_inferences": [
             {"prior_role": role_reference(req, prior), "implies": [role_reference(req, row) for row in implied]}
-            for prior, implied in rules], "links": link(req, "role_inferences")}
+            for prior, implied in rules]}
