@@ -17,6 +17,7 @@ COMMANDS = {
     "audit": ("audit", "check the invariants across services and host"),
     "image": ("image", "build guest images"),
     "openstack": ("openstack", "the unmodified openstack client, set up for this cloud"),
+    "conformance": ("conformance", "the unmodified conformance suite of OpenStack against a fresh cloud"),
     "test": ("test", "every check and every test"),
 }
 
