@@ -129,7 +129,8 @@ def test_the_config_drive() -> None:
 @pytest.mark.parametrize(("vm_state", "task_state", "status"), [
     ("active", None, "ACTIVE"), ("building", "scheduling", "BUILD"), ("building", "deleting", "BUILD"),
     ("active", "rebooting", "REBOOT"), ("active", "rebooting_hard", "HARD_REBOOT"),
-    ("active", "powering-off", "ACTIVE"), ("stopped", None, "SHUTOFF"), ("stopped", "powering-on", "SHUTOFF"), ("error", None, "ERROR"),
+    ("active", "powering-off", "ACTIVE"), ("stopped", None, "SHUTOFF"),
+    ("stopped", "powering-on", "SHUTOFF"), ("error", None, "ERROR"),
     ("deleted", None, "DELETED"), ("strange", None, "UNKNOWN")])
 def test_status(vm_state: str, task_state: str | None, status: str) -> None:
     assert api_status(vm_state, task_state) == status

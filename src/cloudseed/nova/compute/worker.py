@@ -115,13 +115,14 @@ class ServerWorker:
     async def _run(self) -> None:
         try:
             while True:
-                if not self._queue:
+                while not self._queue:
                     self._arrived.clear()
                     try:
                         async with asyncio.timeout(IDLE_S):
                             await self._arrived.wait()
                     except TimeoutError:
-                        return
+                        if not self._queue:  # else it came in the very moment in which the time was up
+                            return
                 work = self._running = self._queue.popleft()
                 await self._work(work)
                 self._running = None
