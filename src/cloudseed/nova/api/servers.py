@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from cloudseed.kernel.context import Context
 from cloudseed.kernel.errors import Conflict
 from cloudseed.kernel.http import paging
 from cloudseed.kernel.http.app import Response
@@ -26,16 +27,16 @@ class _Base:
     def __init__(self, nova: Nova) -> None:
         self.nova = nova
 
-    def own(self, req: Request) -> dict[str, Any]:
+    def own(self, ctx: Context) -> dict[str, Any]:
         """The target of rules that concern no record yet: the caller's own project."""
-        return {"project_id": req.ctx.project_id, "user_id": req.ctx.user_id}
+        return {"project_id": ctx.project_id, "user_id": ctx.user_id}
 
 
 class Servers(_Base):
     """/v2.1/servers"""
 
     async def on_get(self, req: Request, resp: Response) -> None:
-        self.nova.policy.enforce("os_compute_api:servers:index", req.ctx.identity, self.own(req))
+        self.nova.policy.enforce("os_compute_api:servers:index", req.ctx.identity, self.own(req.ctx))
         page = paging.parse(req)
         filters = filters_of(self.nova, req, "os_compute_api:servers:index")
         rows, more, _ = await list_servers(self.nova, req.ctx, filters, page, sort_of(req), extras=False)
@@ -43,7 +44,7 @@ class Servers(_Base):
         add_next(req, body, "servers", page, rows[-1].id if rows else "", more)
 
     async def on_post(self, req: Request, resp: Response) -> None:
-        policy, own = self.nova.policy, self.own(req)
+        policy, own = self.nova.policy, self.own(req.ctx)
         policy.enforce("os_compute_api:servers:create", req.ctx.identity, own)
         order, reservation = await read_order(req)
         if order.networks not in (None, "none"):
@@ -68,7 +69,7 @@ class ServersDetail(_Base):
     """/v2.1/servers/detail"""
 
     async def on_get(self, req: Request, resp: Response) -> None:
-        self.nova.policy.enforce("os_compute_api:servers:detail", req.ctx.identity, self.own(req))
+        self.nova.policy.enforce("os_compute_api:servers:detail", req.ctx.identity, self.own(req.ctx))
         page = paging.parse(req)
         filters = filters_of(self.nova, req, "os_compute_api:servers:detail")
         rows, more, extras = await list_servers(self.nova, req.ctx, filters, page, sort_of(req), extras=True)
