@@ -213,7 +213,10 @@ class Runtime:
     async def _flush_flows(self) -> None:
         while True:
             await asyncio.sleep(0.5)
-            self.env.recorder.flush()
+            try:
+                self.env.recorder.flush()
+            except Exception as exc:  # a full disk loses flows, and nothing else
+                log.warning("flows could not be kept: %s", exc)
 
     def _commands(self) -> dict[str, Callable[..., Awaitable[Any]]]:
         """What our own CLI asks of the running process, through a unix socket in the state directory."""
@@ -254,8 +257,8 @@ class Runtime:
     async def _host_picture(self) -> dict[str, Any]:
         """What exists on this host, and what of it is for us to have: `name` is the host's, as services know it."""
         host, config = self.env.host, self.env.config
-        real = getattr(host, "real", True)
-        mine = {"name": config.host, "wires_networks": real, "runs_servers": real and config.driver != "fake"}
+        real = getattr(host, "real", True) and config.driver != "fake"  # else it is there but used for nothing
+        mine = {"name": config.host, "wires_networks": real, "runs_servers": real}
         try:
             return {**msgspec.to_builtins(await host.get_inventory()), **mine}
         except Exception as exc:  # the host process's own errors; the kernel does not know their class

@@ -97,6 +97,7 @@ class Engine:
         self._wake = asyncio.Event()
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._stopping: dict[str, asyncio.Event] = {}
+        self._dropped: set[str] = set()  # ours by their lease, but their driving failed: to be claimed again
 
     def register(self, *types: OperationType) -> None:
         for kind in types:
@@ -224,15 +225,18 @@ class Engine:
         for row in rows:
             free = row.resource_id not in taken
             taken.add(row.resource_id)  # one operation at a time on a resource, in the order of their orders
-            if free and row.lease_until <= now and row.not_before <= now and row.id not in self._tasks:
+            claimable = row.lease_until <= now or row.id in self._dropped
+            if free and claimable and row.not_before <= now and row.id not in self._tasks:
                 await self._claim(row.id, now)
+                self._dropped.discard(row.id)
 
     async def _claim(self, operation_id: str, now: float) -> None:
         table = self._table
         async with self._db.write() as tx:
             claimed = await tx.execute(
                 sa.update(table)
-                .where(table.c.id == operation_id, table.c.status.in_(OPEN), table.c.lease_until <= now)
+                .where(table.c.id == operation_id, table.c.status.in_(OPEN))
+                .where(sa.or_(table.c.lease_until <= now, table.c.lease_owner == self._owner))
                 .values(lease_owner=self._owner, lease_until=now + self._lease_s)
             )
             row = await tx.first(sa.select(table).where(table.c.id == operation_id)) if claimed.rowcount else None
@@ -253,7 +257,9 @@ class Engine:
     def _finished(self, operation_id: str, task: asyncio.Task[None]) -> None:
         self._tasks.pop(operation_id, None)
         if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, Killed):
-            log.error("operation %s: the engine failed, its lease will lapse", operation_id, exc_info=error)
+            log.error("operation %s: the engine failed, will go on from its record", operation_id, exc_info=error)
+            self._dropped.add(operation_id)
+            return  # not woken: what failed (a full disk) needs a moment
         self._wake.set()
 
     # ---- one operation
@@ -409,12 +415,15 @@ class Engine:
     async def _renew(self, operation_id: str) -> None:
         while True:
             await asyncio.sleep(self._lease_s / 3)
-            async with self._db.write() as tx:
-                await tx.execute(
-                    sa.update(self._table)
-                    .where(self._table.c.id == operation_id, self._table.c.lease_owner == self._owner)
-                    .values(lease_until=time.time() + self._lease_s)
-                )
+            try:
+                async with self._db.write() as tx:
+                    await tx.execute(
+                        sa.update(self._table)
+                        .where(self._table.c.id == operation_id, self._table.c.lease_owner == self._owner)
+                        .values(lease_until=time.time() + self._lease_s)
+                    )
+            except CloudseedError as exc:
+                log.warning("operation %s: its lease could not be renewed: %s", operation_id, exc.message)
 
     # ---- reading
 
