@@ -246,6 +246,7 @@ async def test_the_story_and_the_ledger(cloud: NovaCloud) -> None:
     held = {row["id"]: row for row in (await service.ledger())["servers"]}
     ports = (await user.get("/networking/v2.0/ports", params={"device_id": server["id"]})).json()["ports"]
     assert held[server["id"]]["ports"] == [ports[0]["id"]] and held[server["id"]]["vm_state"] == "active"
+    assert await service.handle.engine.idle()
     story = await service.explain("server", "story")
     assert story is not None and story["id"] == server["id"]
     assert [a["action"] for a in story["actions"]] == ["create"]
