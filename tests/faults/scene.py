@@ -63,6 +63,10 @@ class Scene:
 
     # ---- looking
 
+    def log(self, process: str) -> str:
+        """What the `control` or the `host` process wrote."""
+        return (self.cloud.state / "logs" / f"{process}.log").read_text(errors="replace")
+
     @property
     def project_id(self) -> str:
         return str(self.api.get(f"{NETWORK}/networks/{self.network_id}")["network"]["project_id"])
