@@ -17,7 +17,8 @@ from cloudseed.swift.listings import Query, Subdir, walk
 from cloudseed.swift.models import accounts, containers, objects, trash
 from cloudseed.swift.store import Swift, Target
 
-QUOTA = "x-account-meta-quota-bytes"
+META_QUOTA_BYTES, QUOTA_BYTES, QUOTA_COUNT = QUOTAS = (
+    "x-account-meta-quota-bytes", "x-account-quota-bytes", "x-account-quota-count")
 
 
 class Account(NamedTuple):
@@ -84,11 +85,17 @@ async def update_account(swift: Swift, identity: Identity, target: Target, heade
     if not access.authorize(identity, target.account, "write"):
         raise AccessDenied()
     changes = metadata.collect(headers, "account")
-    if QUOTA in changes:
-        if not access.is_reseller(identity):
+    for name in (QUOTA_BYTES, QUOTA_COUNT):
+        if (value := headers.get(name)) is not None:
+            changes[name] = metadata.text(value)
+        elif f"x-remove-{name[2:]}" in headers:
+            changes[name] = ""
+    for name in QUOTAS:
+        value = changes.get(name)
+        if value is not None and not access.is_reseller(identity):
             raise AccessDenied("Only a reseller administrator may set an account's quota.")
-        if changes[QUOTA] and not (changes[QUOTA].isascii() and changes[QUOTA].isdigit()):
-            raise BadRequest("Invalid bytes quota.")
+        if value and not (value.isascii() and value.isdigit() and len(value) < 19):
+            raise BadRequest(f"Invalid quota: {name} must be a number.")
     async with swift.db.write() as tx:
         await ensure_account(tx, target.account)
         old = await tx.scalar(sa.select(accounts.c.metadata).where(accounts.c.name == target.account))

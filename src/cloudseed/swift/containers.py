@@ -11,13 +11,14 @@ import sqlalchemy as sa
 from cloudseed.kernel.context import Identity
 from cloudseed.kernel.db import Tx
 from cloudseed.swift import access, metadata
-from cloudseed.swift.accounts import ensure_account
+from cloudseed.swift.accounts import discard, ensure_account
 from cloudseed.swift.errors import AccessDenied, BadRequest, NoSuchThing, ThereIsConflict
 from cloudseed.swift.listings import Query, Subdir, walk
 from cloudseed.swift.models import containers, objects
 from cloudseed.swift.store import MAX_CONTAINER_NAME, Swift, Target
 
 QUOTA_BYTES = "x-container-meta-quota-bytes"
+VERSION_HEADERS = ("x-versions-location", "x-history-location")  # versions.py
 QUOTA_COUNT = "x-container-meta-quota-count"
 
 
@@ -82,6 +83,13 @@ def _changes(headers: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]
         value = meta.get(name)
         if value and not (value.isascii() and value.isdigit() and len(value) < 19):
             raise BadRequest(f"Invalid {what} quota.")
+    for name in VERSION_HEADERS:
+        if (value := headers.get(name)) is not None:
+            meta[name] = metadata.text(value).strip("/")
+        elif f"x-remove-{name[2:]}" in headers:
+            meta[name] = ""
+    if meta.get(VERSION_HEADERS[0]) and meta.get(VERSION_HEADERS[1]):
+        raise BadRequest("Only one of X-Versions-Location and X-History-Location may be given.")
     acls = {}
     for kind in ("read", "write"):
         if (value := headers.get(f"x-container-{kind}")) is not None:
@@ -142,6 +150,7 @@ async def delete_container(swift: Swift, identity: Identity, target: Target) -> 
         row = await find_container(tx, target)
         if row is None:
             raise NoSuchThing()
+        await discard(tx, sa.and_(objects.c.container_id == row.id, objects.c.delete_at <= time.time()))
         left = await tx.scalar(sa.select(objects.c.id).where(objects.c.container_id == row.id).limit(1))
         if left is not None:
             raise ThereIsConflict()

@@ -32,6 +32,7 @@ class FileStore:
         self._objects = root / "objects"
         self._incoming = root / "incoming"
         self._incoming.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.spool = self._incoming  # for nameless temporary files on the same disk
         for number in range(256):
             (self._objects / f"{number:02x}").mkdir(mode=0o700, parents=True, exist_ok=True)
 

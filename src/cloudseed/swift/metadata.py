@@ -37,7 +37,7 @@ def collect(headers: Mapping[str, str], kind: str) -> dict[str, str]:
     for name, value in headers.items():
         if name.startswith(prefix):
             found[text(name)] = text(value)
-        elif name.startswith(remove):
+        elif name.startswith(remove) and kind != "object":
             found.setdefault(prefix + text(name[len(remove):]), "")
     if found:
         check(found, prefix)

@@ -14,7 +14,7 @@ from cloudseed.kernel.context import Identity
 from cloudseed.kernel.db import Tx
 from cloudseed.kernel.errors import Invalid
 from cloudseed.kernel.http.request import ClientGone
-from cloudseed.swift import access, metadata, quotas
+from cloudseed.swift import access, metadata, quotas, versions
 from cloudseed.swift.accounts import discard
 from cloudseed.swift.containers import find_container
 from cloudseed.swift.errors import (
@@ -62,7 +62,7 @@ def check_name(name: str) -> None:
 
 def read_properties(headers: Mapping[str, str], now: float) -> Properties:
     """A PUT's or POST's headers.  Raises BadRequest."""
-    meta = {name: value for name, value in metadata.collect(headers, "object").items() if value}
+    meta = metadata.collect(headers, "object")  # an object's metadata is replaced whole: an empty value stays
     for name in metadata.KEPT:
         if headers.get(name):
             meta[name] = metadata.text(headers[name])
@@ -183,6 +183,8 @@ async def commit(swift: Swift, identity: Identity, target: Target, content: Cont
             if only_new and old is not None:
                 raise Precondition()
             await quotas.check(tx, container, content.size, old.size if old else None)
+            if old is not None:
+                await versions.keep(tx, container, old)
             replaced = await discard(tx, sa.and_(objects.c.container_id == container.id,
                                                  objects.c.name == target.name))
             await tx.execute(sa.insert(objects).values(
@@ -220,13 +222,16 @@ async def delete_object(swift: Swift, identity: Identity, target: Target) -> Non
         row = await find_object(tx, container.id, target.name)
         if row is None:
             raise NoSuchThing()
-        await discard(tx, objects.c.id == row.id)
+        history = bool(container.metadata.get(versions.HISTORY))
+        if not (history and await versions.keep(tx, container, row)):
+            await discard(tx, objects.c.id == row.id)
+            await versions.restore(tx, container, target.name)
     swift.hint_cleanup()
 
 
 async def copy_object(swift: Swift, identity: Identity, source: Target, target: Target, headers: Mapping[str, str], *,
-                      manifest: bool, referer: str | None) -> tuple[Any, Stored]:
-    """Copy `source` to `target`: the source's row, and what was stored.
+                      manifest: bool, referer: str | None) -> tuple[Any, Stored, Properties]:
+    """Copy `source` to `target`: the source's row, what was stored, and the copy's properties.
 
     Metadata of the source stays unless `X-Fresh-Metadata` is true; headers given win.  A large object is copied
     as its bytes, or with `manifest` as its manifest.
@@ -248,10 +253,11 @@ async def copy_object(swift: Swift, identity: Identity, source: Target, target: 
     else:
         body = await large_objects.open_object(swift, identity, source, row, 0, row.size)
         async with contextlib.aclosing(body):
-            stored = await swift.files.receive(body)
-        content = Content(stored.size, stored.md5, stored.name, None)
-    return row, await commit(swift, identity, target, content, properties,
-                             only_new=headers.get("if-none-match") is not None)
+            file = await swift.files.receive(body)
+        content = Content(file.size, file.md5, file.name, None)
+    stored = await commit(swift, identity, target, content, properties,
+                          only_new=headers.get("if-none-match") is not None)
+    return row, stored, properties
 
 
 def parse_path(value: str, what: str) -> tuple[str, str]:

@@ -27,8 +27,13 @@ async def check(tx: Tx, container: Any, size: int, replaced: int | None) -> None
         if count_limit and used.objects + (replaced is None) > int(count_limit):
             raise TooLarge(f"Upload exceeds quota: the container may hold {count_limit} objects.")
     meta = await tx.scalar(sa.select(accounts.c.metadata).where(accounts.c.name == container.account))
-    account_limit = (meta or {}).get(account_functions.QUOTA)
-    if account_limit:
-        _, used_bytes = await account_functions.usage(tx, container.account)
-        if used_bytes - (replaced or 0) + size > int(account_limit):
-            raise TooLarge(f"Upload exceeds quota: the account may hold {account_limit} bytes.")
+    limits = {name: int(value) for name in account_functions.QUOTAS if (value := (meta or {}).get(name))}
+    if not limits:
+        return
+    used_objects, used_bytes = await account_functions.usage(tx, container.account)
+    for name, limit in limits.items():
+        if name == account_functions.QUOTA_COUNT:
+            if used_objects + (replaced is None) > limit:
+                raise TooLarge(f"Upload exceeds quota: the account may hold {limit} objects.")
+        elif used_bytes - (replaced or 0) + size > limit:
+            raise TooLarge(f"Upload exceeds quota: the account may hold {limit} bytes.")

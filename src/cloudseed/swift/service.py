@@ -30,7 +30,7 @@ def build(env: Environment) -> Service:
     swift = Swift(env.database("swift", metadata), FileStore(env.state / "swift"), time.time())
     session = env.session(PART, "swift")
     app = make_app(
-        {"/v1/{path:path}": PathRouter(AccountResource(swift), ContainerResource(swift), ObjectResource(swift)),
+        {"/v1/{path:path}": PathRouter(swift, AccountResource(swift), ContainerResource(swift), ObjectResource(swift)),
          "/info": InfoResource(), "/healthcheck": HealthResource()},
         fault=faults.swift, validator=env.validator(session), identity_url=env.identity_url)
     app.req_options.strip_url_path_trailing_slash = False  # "folder/" is an object's name like any other

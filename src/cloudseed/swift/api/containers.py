@@ -8,6 +8,7 @@ from cloudseed.kernel.http.app import Response
 from cloudseed.kernel.http.request import Request
 from cloudseed.swift import containers, metadata
 from cloudseed.swift.api import listings
+from cloudseed.swift.api.accounts import extract_archive
 from cloudseed.swift.api.router import headers_of, set_timestamp
 from cloudseed.swift.conditions import http_date
 from cloudseed.swift.listings import Subdir
@@ -46,6 +47,7 @@ class ContainerResource:
     async def on_head(self, req: Request, resp: Response, target: Target) -> None:
         await self._head(req, resp, target)
         resp.status = 204
+        resp.content_type = "text/plain; charset=utf-8"
 
     async def on_get(self, req: Request, resp: Response, target: Target) -> None:
         query = listings.read_query(req)
@@ -56,6 +58,9 @@ class ContainerResource:
         listings.render(resp, listings.wanted_format(req), page, "container", target.container, "object", view)
 
     async def on_put(self, req: Request, resp: Response, target: Target) -> None:
+        if "extract-archive" in req.params:
+            await extract_archive(self._swift, req, resp, target)
+            return
         created = await containers.put_container(self._swift, req.ctx.identity, target, headers_of(req))
         resp.status = 201 if created else 202
         resp.content_type = "text/html; charset=UTF-8"
@@ -63,7 +68,9 @@ class ContainerResource:
     async def on_post(self, req: Request, resp: Response, target: Target) -> None:
         await containers.update_container(self._swift, req.ctx.identity, target, headers_of(req))
         resp.status = 204
+        resp.content_type = "text/html; charset=UTF-8"
 
     async def on_delete(self, req: Request, resp: Response, target: Target) -> None:
         await containers.delete_container(self._swift, req.ctx.identity, target)
         resp.status = 204
+        resp.content_type = "text/html; charset=UTF-8"

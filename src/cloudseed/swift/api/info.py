@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from cloudseed.kernel.http.app import Response
 from cloudseed.kernel.http.request import Request
-from cloudseed.swift import bulk, large_objects, listings, metadata
+from cloudseed.swift import bulk, large_objects, listings, metadata, tempurl
+from cloudseed.swift.api.router import set_transaction
 from cloudseed.swift.store import MAX_CONTAINER_NAME, MAX_FILE_SIZE, MAX_OBJECT_NAME
 
 CAPABILITIES = {
@@ -21,6 +22,11 @@ CAPABILITIES = {
             "min_segment_size": 1, "yield_frequency": 10, "allow_async_delete": False},
     "dlo": {"max_segments": 10_000},
     "bulk_delete": {"max_deletes_per_request": bulk.MAX_DELETES, "max_failed_deletes": bulk.MAX_DELETES},
+    "tempurl": {"methods": list(tempurl.METHODS), "allowed_digests": ["sha1", "sha256", "sha512"],
+                "incoming_allow_headers": [], "incoming_remove_headers": ["x-timestamp"],
+                "outgoing_allow_headers": ["x-object-meta-public-*"], "outgoing_remove_headers": ["x-object-meta-*"]},
+    "versioned_writes": {"allowed_flags": ["x-versions-location", "x-history-location"]},
+    "bulk_upload": {"max_containers_per_extraction": 10_000, "max_failed_extractions": 10_000},
     "container_quotas": {}, "account_quotas": {},
 }
 
@@ -29,6 +35,7 @@ class InfoResource:
     public = True
 
     async def on_get(self, req: Request, resp: Response) -> None:
+        set_transaction(req, resp)
         resp.media = CAPABILITIES
 
 
@@ -36,5 +43,6 @@ class HealthResource:
     public = True
 
     async def on_get(self, req: Request, resp: Response) -> None:
+        set_transaction(req, resp)
         resp.content_type = "text/plain"
         resp.text = "OK"

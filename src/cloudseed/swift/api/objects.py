@@ -12,7 +12,7 @@ from cloudseed.kernel.http import json
 from cloudseed.kernel.http.app import Response
 from cloudseed.kernel.http.request import Request
 from cloudseed.swift import bulk, conditions, large_objects, metadata, objects
-from cloudseed.swift.api.accounts import render_report
+from cloudseed.swift.api.accounts import extract_archive, render_report
 from cloudseed.swift.api.listings import iso
 from cloudseed.swift.api.ranges import Part, multipart
 from cloudseed.swift.api.router import headers_of, set_timestamp
@@ -125,6 +125,9 @@ class ObjectResource:
 
     async def on_put(self, req: Request, resp: Response, target: Target) -> None:
         headers, identity = headers_of(req), req.ctx.identity
+        if "extract-archive" in req.params:
+            await extract_archive(self._swift, req, resp, target)
+            return
         source = headers.get("x-copy-from")
         if source is not None:
             path = Target(self._other_account(req, "x-copy-from-account", target),
@@ -167,10 +170,12 @@ class ObjectResource:
         headers = {name: value for name, value in headers_of(req).items() if name != "etag"}
         if req.method == "COPY" or not req.content_length:
             headers.pop("content-length", None)
-        row, stored = await objects.copy_object(
+        row, stored, properties = await objects.copy_object(
             self._swift, req.ctx.identity, source, target, headers,
             manifest=req.params.get("multipart-manifest") == "get", referer=req.get_header("Referer"))
         self._created(resp, stored, stored.etag)
+        for name, value in properties.metadata.items():
+            resp.set_header(metadata.wire(name), metadata.wire(value))
         resp.set_header("X-Copied-From", quote(f"{source.container}/{source.name}"))
         resp.set_header("X-Copied-From-Account", quote(source.account))
         resp.set_header("X-Copied-From-Last-Modified", conditions.http_date(row.created_at))
@@ -187,4 +192,5 @@ class ObjectResource:
             return
         await objects.delete_object(self._swift, req.ctx.identity, target)
         resp.status = 204
+        resp.content_type = "text/html; charset=UTF-8"
         set_timestamp(resp, time.time())

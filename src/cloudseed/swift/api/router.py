@@ -5,15 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import unquote_to_bytes
+from urllib.parse import quote, unquote_to_bytes
 
 from cloudseed.kernel import errors
 from cloudseed.kernel.http.app import Response
 from cloudseed.kernel.http.request import Request
-from cloudseed.swift.errors import Precondition
-from cloudseed.swift.store import Target
+from cloudseed.swift import tempurl
+from cloudseed.swift.errors import BadRequest, Precondition
+from cloudseed.swift.store import Swift, Target
 
-PREFIX = "/v1/"
+_LEADING_AWAY = ("x-copy-from", "x-object-manifest")
 
 
 def parse_target(path: str) -> Target:
@@ -46,6 +47,11 @@ def set_timestamp(resp: Response, timestamp: float) -> None:
     resp.set_header("X-Timestamp", f"{timestamp:.5f}")
 
 
+def set_transaction(req: Request, resp: Response) -> None:
+    """X-Trans-Id, in swift's form, from the request's id."""
+    resp.set_header("X-Trans-Id", f"tx{req.ctx.request_id[4:].replace('-', '')[:21]}-{int(time.time()):010x}")
+
+
 class PathRouter:
     """`/v1/{path}`: hands a request to the account's, the container's or the object's resource.
 
@@ -55,7 +61,8 @@ class PathRouter:
     public = True
     optional_token = True
 
-    def __init__(self, account: Any, container: Any, item: Any) -> None:
+    def __init__(self, swift: Swift, account: Any, container: Any, item: Any) -> None:
+        self._swift = swift
         self._resources = (account, container, item)
 
     async def _dispatch(self, method: str, req: Request, resp: Response, path: str) -> None:
@@ -65,7 +72,21 @@ class PathRouter:
         responder = getattr(resource, f"on_{method}", None)
         if responder is None:
             raise errors.MethodNotAllowed()
-        resp.set_header("X-Trans-Id", f"tx{req.ctx.request_id[4:].replace('-', '')[:21]}-{int(time.time()):010x}")
+        set_transaction(req, resp)
+        prefix = "/" + req.base_url.partition("://")[2].partition("/")[2]
+        signed = await tempurl.authorize(self._swift, req.method, prefix, target, req.params)
+        if signed is not None:
+            # the signature is for this object alone: nothing may lead from it to another
+            if "multipart-manifest" in req.params or not headers_of(req).keys().isdisjoint(_LEADING_AWAY):
+                raise BadRequest("A temporary URL cannot be used with manifests or copies.")
+            req.ctx.identity = signed
+            # by default not shown but saved, or a stranger's page would run in this site's name
+            given = req.params.get("filename")
+            filename = quote(str(given or target.name.rpartition("/")[2]), safe=" ()")
+            inline = "inline" in req.params
+            disposition = "inline" if inline else "attachment"
+            resp.set_header("Content-Disposition", disposition if inline and not given
+                            else f'{disposition}; filename="{filename}"')
         await responder(req, resp, target)
 
     async def on_get(self, req: Request, resp: Response, path: str) -> None:
