@@ -49,6 +49,7 @@ def build(env: Environment) -> Service:
          "/v2/info/import": info.ImportInfoResource(), "/v2/info/stores": info.StoresInfoResource(glance),
          "/v2/info/usage": info.UsageInfoResource(glance)},
         fault=faults.glance, validator=env.validator(session), identity_url=env.identity_url)
+    app.req_options.strip_url_path_trailing_slash = False  # "/v2/images/" is an image without an id: 404
 
     async def start() -> None:
         if env.sole:
