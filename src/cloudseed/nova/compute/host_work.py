@@ -23,6 +23,8 @@ from cloudseed.nova.compute.resources import MICROVERSION
 from cloudseed.nova.compute.spec import ServerSpec, decode_spec
 from cloudseed.nova.compute.worker import Work
 
+PROBLEMS_AFTER_S = 5.0  # a port is wired in much less: then the host is asked whether it can at all
+
 
 class HostWork:
     """The verbs.  `network_host` is the name under which neutron's agent of this machine is known."""
@@ -97,7 +99,14 @@ class HostWork:
                 ports = await self._networks.ports_of(work.ctx, spec.id)
                 return {port["id"] for port in ports if port.get("status") == "ACTIVE"}
 
-            late = await work.wait(self._plugs.wait(spec.id, [vif["id"] for vif in vifs], active))
+            ports = [vif["id"] for vif in vifs]
+            late = await work.wait(self._plugs.wait(spec.id, ports, active, PROBLEMS_AFTER_S))
+            if late:
+                problems = (await self._driver.facts()).problems
+                if problems:  # no use in waiting on: what wires ports here cannot
+                    raise HostFailed(host=self._host, doing=f"wire ports {', '.join(late)}",
+                                     reason="; ".join(problems))
+                late = await work.wait(self._plugs.wait(spec.id, late, active))
             if late:
                 raise HostFailed(host=self._host, doing=f"start server {spec.id}",
                                  reason=f"ports {', '.join(late)} were not wired within {PLUG_DEADLINE_S:.0f} s")

@@ -28,6 +28,7 @@ class DriverFacts(msgspec.Struct, frozen=True, kw_only=True):
     traits: list[str]
     reserved_memory_mib: int = 0
     details: dict[str, Any] = {}  # cpu_info, free disk, machine types, ...
+    problems: list[str] = []  # what the host lacks to run machines and networks, each with its remedy
 
 
 class CachedImage(msgspec.Struct, frozen=True, kw_only=True):

@@ -58,7 +58,7 @@ class QemuDriver:
         return DriverFacts(
             hypervisor_type="QEMU", hypervisor_version=version[0] * 1_000_000 + version[1] * 1000 + version[2],
             vcpus=found.cpus, memory_mib=found.memory_mib, disk_gib=int(found.disk_total_gib), boot_id=found.boot_id,
-            traits=traits, reserved_memory_mib=RESERVED_MEMORY_MIB,
+            traits=traits, reserved_memory_mib=RESERVED_MEMORY_MIB, problems=found.problems,
             details={"cpu_info": {"arch": found.architecture, "model": found.cpu_model, "vendor": "", "features": [],
                                   "topology": {"cores": found.cpus, "threads": 1, "sockets": 1}},
                      "accel": found.accel, "accel_reason": found.accel_reason, "kernel": found.kernel,
