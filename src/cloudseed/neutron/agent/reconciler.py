@@ -50,6 +50,7 @@ class Reconciler:
         self._heartbeat = 0.0
         self._flow: Context | None = None
         self._applied: tuple[float, list[NetworkWish], ApplyResult] | None = None
+        self._errors: dict[str, str] = {}  # by network, as logged last
         self.loop = Loop("neutron: wiring of this host", self.sync_host, INTERVAL_S)
 
     def serve(self) -> None:
@@ -89,6 +90,11 @@ class Reconciler:
             result = self._applied[2]
         if any(network.error for network in result.networks) or not all(port.up for port in result.ports):
             self._applied = None
+        errors = {network.network_id: network.error for network in result.networks if network.error}
+        for network_id, error in errors.items():
+            if self._errors.get(network_id) != error:
+                log.warning("network %s cannot be wired on this host, will try again: %s", network_id, error)
+        self._errors = errors
         up = [port.port_id for port in result.ports if port.up]
         down = {port.port_id: port.reason for port in result.ports if not port.up}
         if up or down:
