@@ -8,7 +8,7 @@ _MEMBER = "role:admin or (role:member and project_id:%(project_id)s)"
 _READER = "role:admin or (role:reader and project_id:%(project_id)s)"
 _SHARED = ("project_id:%(project_id)s or project_id:%(member_id)s or 'community':%(visibility)s or "
            "'public':%(visibility)s or 'shared':%(visibility)s")
-_READER_OR_SERVICE = f"role:service or {_READER}"
+_ANY = "role:admin or role:reader"  # what a namespace's visibility hides, the query hides
 
 RULES = [
     Rule("default", "role:admin"),
@@ -38,4 +38,13 @@ RULES = [
     Rule("get_tasks", "role:reader or role:admin"),
     Rule("add_task", "role:member or role:admin"),
     Rule("tasks_api_access", "role:admin"),
+    *(Rule(f"get_metadef_{name}", _ANY) for name in ("namespace", "namespaces", "object", "objects", "property",
+                                                     "properties", "tag", "tags", "resource_type")),
+    Rule("list_metadef_resource_types", _ANY),
+    *(Rule(f"{verb}_metadef_{name}", "rule:metadef_admin")
+      for verb in ("add", "modify", "delete") for name in ("namespace", "object", "property", "tag", "tags")),
+    Rule("remove_metadef_property", "rule:metadef_admin"),
+    Rule("add_metadef_resource_type_association", "rule:metadef_admin"),
+    Rule("remove_metadef_resource_type_association", "rule:metadef_admin"),
+    Rule("metadef_admin", "role:admin"),
 ]

@@ -6,7 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from cloudseed.glance.api import image_data, images, info, members, tasks, versions
+from cloudseed.glance.api import image_data, images, info, members, metadefs, tasks, versions
 from cloudseed.glance.images import Glance
 from cloudseed.glance.models import images as images_table
 from cloudseed.glance.models import metadata, operation_tables
@@ -47,7 +47,7 @@ def build(env: Environment) -> Service:
          "/v2/tasks": tasks.TasksResource(glance), "/v2/tasks/{task_id}": tasks.TaskResource(glance),
          "/v2/schemas/{name}": info.SchemaResource(),
          "/v2/info/import": info.ImportInfoResource(), "/v2/info/stores": info.StoresInfoResource(glance),
-         "/v2/info/usage": info.UsageInfoResource(glance)},
+         "/v2/info/usage": info.UsageInfoResource(glance), **metadefs.routes(glance)},
         fault=faults.glance, validator=env.validator(session), identity_url=env.identity_url)
     app.req_options.strip_url_path_trailing_slash = False  # "/v2/images/" is an image without an id: 404
 
