@@ -13,6 +13,7 @@ from cloudseed.kernel.context import Context
 from cloudseed.kernel.db import Tx
 from cloudseed.neutron import access, listing, models
 from cloudseed.neutron.attributes import Wish
+from cloudseed.neutron.converters import boolean
 from cloudseed.neutron.errors import AgentNotFound
 from cloudseed.neutron.server import Neutron
 
@@ -23,8 +24,6 @@ DHCP = "DHCP agent"
 
 
 def _alive(values: list[str], ctx: Context) -> sa.ColumnElement[bool]:
-    from cloudseed.neutron.converters import boolean
-
     lives = table.c.heartbeat_at > time.time() - DOWN_AFTER_S
     return sa.or_(*[lives if boolean(value) else sa.not_(lives) for value in values])
 

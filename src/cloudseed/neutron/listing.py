@@ -94,7 +94,7 @@ def parse(req: Request, spec: Spec) -> Query:
     limit = None
     if "limit" in given:
         text = given["limit"][-1]
-        if not text.isdecimal() or len(text) > 9:
+        if not (text.isascii() and text.isdecimal()) or len(text) > 9:
             raise BadRequest(resource="limit", reason=f"Limit must be an integer 0 or greater and not '{text[:64]}'")
         limit = int(text) or None
     return Query(filters, tuple(given.get("fields", ())), _sort(given, spec), limit,
@@ -168,10 +168,15 @@ def links(req: Request, query: Query, items: Sequence[Mapping[str, Any]]) -> lis
     full = len(items) >= query.limit
     found = []
     if full or query.reverse:
-        found.append({"rel": "next", "href": _href(req, items[-1]["id"], False)})
+        found.append({"rel": "next", "href": _href(req, _key(items[-1]), False)})
     if full or not query.reverse:
-        found.append({"rel": "previous", "href": _href(req, items[0]["id"], True)})
+        found.append({"rel": "previous", "href": _href(req, _key(items[0]), True)})
     return found
+
+
+def _key(item: Mapping[str, Any]) -> str:
+    key: str = item["id"] if "id" in item else item["network_id"]
+    return key
 
 
 def _href(req: Request, marker: str, reverse: bool) -> str:

@@ -15,6 +15,7 @@ from cloudseed.kernel.db import Tx
 from cloudseed.kernel.operations import declare_points, fault_point
 from cloudseed.neutron import access, listing, models, quotas, segments
 from cloudseed.neutron.attributes import Wish
+from cloudseed.neutron.converters import boolean
 from cloudseed.neutron.errors import InvalidInput, InvalidSharedSetting, NetworkInUse, NetworkNotFound
 from cloudseed.neutron.server import Neutron, now
 
@@ -28,8 +29,6 @@ for _operation in ("network_create", "network_delete"):
 
 
 def _shared_filter(values: list[str], ctx: Context) -> sa.ColumnElement[bool]:
-    from cloudseed.neutron.converters import boolean
-
     wanted = {boolean(value) for value in values}
     shared = table.c.id.in_(access.shared_ids(ctx, "network"))
     return sa.true() if len(wanted) == 2 else shared if True in wanted else sa.not_(shared)

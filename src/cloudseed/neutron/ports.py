@@ -109,10 +109,11 @@ def _authorize_create(neutron: Neutron, ctx: Context, wish: Wish, network: Any, 
 def _named(wish: Wish, names: list[str]) -> list[str]:
     """The attributes of a wish that need a right: `device_owner` only for the owners that neutron itself uses,
     and the parts of fixed_ips."""
-    named = [name for name in names if name != "device_owner" or wish.values[name].startswith("network:")]
+    named = [name for name in names if wish.values[name] is not UNSET
+             and (name != "device_owner" or wish.values[name].startswith("network:"))]
     if "fixed_ips" in named:
         for part in ("ip_address", "subnet_id"):
-            if any(part in ip for ip in wish.values["fixed_ips"] or ()):
+            if any(part in ip for ip in wish.values["fixed_ips"]):
                 named.append(f"fixed_ips:{part}")
     return named
 
@@ -210,14 +211,14 @@ async def _readdress(tx: Tx, row: Any, values: dict[str, Any], changes: dict[str
     if mac is not UNSET and mac != row.mac_address:
         if row.host and row.vif_type == "bridge":
             raise errors.PortBound(id=row.id, vif_type=row.vif_type, old_mac=row.mac_address,
-                                   new_mac=mac or "a new one")
+                                   new_mac=mac)
         changes["mac_address"] = (await macs.choose(tx, row.network_id, [mac]))[0]
         moved = True
-    if "fixed_ips" in values:
+    if values.get("fixed_ips", UNSET) is not UNSET:
         held = await port_records.held(tx, row.id)
         draw = await ipam.Draw.on(tx, row.network_id)
-        fixed = None if values["fixed_ips"] is UNSET else values["fixed_ips"]
-        wanted = await draw.addresses(tx, fixed, changes.get("mac_address", row.mac_address), row.device_owner, held)
+        mac = changes.get("mac_address", row.mac_address)
+        wanted = await draw.addresses(tx, values["fixed_ips"], mac, row.device_owner, held)
         if wanted != held:
             await ipam.reassign(tx, row.network_id, row.id, wanted)
             moved = True

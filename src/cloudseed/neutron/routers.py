@@ -14,7 +14,18 @@ import sqlalchemy as sa
 
 from cloudseed.kernel.context import Context
 from cloudseed.kernel.db import Tx
-from cloudseed.neutron import access, errors, listing, models, networks, ports, quotas, service_ports
+from cloudseed.neutron import (
+    access,
+    errors,
+    listing,
+    models,
+    networks,
+    port_records,
+    ports,
+    quotas,
+    service_ports,
+    subnets,
+)
 from cloudseed.neutron.attributes import Wish
 from cloudseed.neutron.networks import touch
 from cloudseed.neutron.server import Neutron, now
@@ -141,11 +152,11 @@ async def _remove_gateway(tx: Tx, row: Any, *, moving: bool = False) -> None:
 
 async def interfaces(tx: Tx, router_id: str) -> list[Any]:
     """The router's inner ports with their subnets: port_id, network_id, subnet_id, ip_address, cidr."""
-    table_, subnets = models.ports, models.subnets
+    table_, spaces = models.ports, models.subnets
     return list(await tx.all(
         sa.select(table_.c.id.label("port_id"), table_.c.network_id, allocations.c.subnet_id,
-                  allocations.c.ip_address, subnets.c.cidr)
-        .join(allocations, allocations.c.port_id == table_.c.id).join(subnets, subnets.c.id == allocations.c.subnet_id)
+                  allocations.c.ip_address, spaces.c.cidr)
+        .join(allocations, allocations.c.port_id == table_.c.id).join(spaces, spaces.c.id == allocations.c.subnet_id)
         .where(table_.c.id.in_(sa.select(inner.c.port_id).where(inner.c.router_id == router_id)))))
 
 
@@ -158,8 +169,6 @@ def _one_of(body: dict[str, Any]) -> None:
 
 async def add_interface(neutron: Neutron, ctx: Context, router_id: str, body: dict[str, Any]) -> dict[str, Any]:
     """Join a subnet (at its gateway's address) or plug a port."""
-    from cloudseed.neutron import port_records, subnets
-
     _one_of(body)
     async with neutron.db.write() as tx:
         row = await load(neutron, ctx, tx, router_id)
@@ -245,9 +254,9 @@ async def _check_unused(tx: Tx, row: Any, leaving: list[Any]) -> None:
 
 async def _check_routes(tx: Tx, router_id: str, routes: list[dict[str, str]]) -> None:
     """Every next hop is on a network that the router has a leg in, and is not the router itself."""
-    table_, subnets = models.ports, models.subnets
+    table_, spaces = models.ports, models.subnets
     legs = await tx.all(
-        sa.select(allocations.c.ip_address, subnets.c.cidr).join(subnets, subnets.c.id == allocations.c.subnet_id)
+        sa.select(allocations.c.ip_address, spaces.c.cidr).join(spaces, spaces.c.id == allocations.c.subnet_id)
         .join(table_, table_.c.id == allocations.c.port_id).where(
             table_.c.id.in_(sa.select(inner.c.port_id).where(inner.c.router_id == router_id))
             | table_.c.id.in_(sa.select(table.c.gateway_port_id).where(table.c.id == router_id))))

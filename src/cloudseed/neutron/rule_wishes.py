@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from cloudseed.kernel.db import Tx
 from cloudseed.neutron import listing, models
-from cloudseed.neutron.security_group_rules import normalized
+from cloudseed.neutron.rule_records import normalized
 
 rules = models.security_group_rules
 members = models.port_security_groups

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from cloudseed.kernel.context import Context
 from cloudseed.kernel.db import Tx
-from cloudseed.neutron import access, listing, models, quotas, security_group_rules
+from cloudseed.neutron import access, listing, models, quotas, rule_records
 from cloudseed.neutron.attributes import Wish
 from cloudseed.neutron.converters import boolean
 from cloudseed.neutron.errors import (
@@ -48,7 +48,7 @@ def _select(ctx: Context) -> sa.Select[Any]:
 
 async def _records(tx: Tx, rows: list[Any]) -> list[dict[str, Any]]:
     found: dict[str, list[dict[str, Any]]] = {row.id: [] for row in rows}
-    for rule in await security_group_rules.of_groups(tx, list(found)):
+    for rule in await rule_records.of_groups(tx, list(found)):
         found[rule["security_group_id"]].append(rule)
     return [{"id": row.id, "name": row.name, "stateful": row.stateful, "tenant_id": row.project_id,
              "project_id": row.project_id, "description": row.description or "", "shared": bool(row.shared),
@@ -66,7 +66,7 @@ async def ensure_default(tx: Tx, project_id: str) -> str:
     group_id = await _insert(tx, project_id, "default", "Default security group", True, [])
     await tx.execute(sa.insert(defaults).values(project_id=project_id, security_group_id=group_id))
     await tx.execute(sa.insert(rules), [
-        security_group_rules.row(group_id, project_id, "ingress", ethertype, remote_group_id=group_id)
+        rule_records.new_row(group_id, project_id, "ingress", ethertype, remote_group_id=group_id)
         for ethertype in ("IPv4", "IPv6")])
     return group_id
 
@@ -77,7 +77,7 @@ async def _insert(tx: Tx, project_id: str, name: str, description: str, stateful
     await tx.execute(sa.insert(table).values(
         id=group_id, project_id=project_id, name=name, description=description, stateful=stateful, tags=tags,
         created_at=moment, updated_at=moment, revision_number=1))
-    await tx.execute(sa.insert(rules), [security_group_rules.row(group_id, project_id, "egress", ethertype)
+    await tx.execute(sa.insert(rules), [rule_records.new_row(group_id, project_id, "egress", ethertype)
                                         for ethertype in ("IPv4", "IPv6")])
     return group_id
 

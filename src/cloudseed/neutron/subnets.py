@@ -12,6 +12,7 @@ from cloudseed.kernel.context import Context
 from cloudseed.kernel.db import Tx
 from cloudseed.neutron import access, addresses, ipam, listing, models, networks, quotas, subnetpools
 from cloudseed.neutron.attributes import Wish
+from cloudseed.neutron.converters import boolean
 from cloudseed.neutron.errors import BadRequest, GatewayIpInUse, InvalidInput, SubnetNotFound
 from cloudseed.neutron.server import Neutron, now
 
@@ -21,15 +22,11 @@ _ROUTER_INTERFACES = ("network:router_interface", "network:ha_router_replicated_
 
 
 def _external(values: list[str], ctx: Context) -> sa.ColumnElement[bool]:
-    from cloudseed.neutron.converters import boolean
-
     return table.c.network_id.in_(sa.select(models.networks.c.id).where(
         models.networks.c.external.in_([boolean(value) for value in values])))
 
 
 def _shared(values: list[str], ctx: Context) -> sa.ColumnElement[bool]:
-    from cloudseed.neutron.converters import boolean
-
     shared = table.c.network_id.in_(access.shared_ids(ctx, "network"))
     return sa.or_(*[shared if boolean(value) else sa.not_(shared) for value in values])
 

@@ -15,7 +15,7 @@ NETWORKS = Kind("network", "networks", {
     "shared": Attribute(to.boolean, False),
     "mtu": Attribute(to.integer(0, 65535, none=True), None),
     "router:external": Attribute(to.boolean, False),
-    "is_default": Attribute(to.optional_boolean, False),
+    "is_default": Attribute(lambda value: bool(to.optional_boolean(value)), False),
     "port_security_enabled": Attribute(to.boolean, True),
     "dns_domain": Attribute(to.dns_domain, ""),
     "availability_zone_hints": Attribute(to.list_of(to.string(255)), list, put=False),

@@ -46,12 +46,8 @@ def profile(value: Any) -> dict[str, Any]:
 
 
 def mac_address(value: Any) -> Any:
-    """A MAC; null on update draws a new one, on creation it is as if not named."""
+    """A MAC; null is as if not named."""
     return ports.UNSET if value is None else to.mac_address(value)
-
-
-def new_mac_address(value: Any) -> Any:
-    return None if value is ports.UNSET else value
 
 
 def _dhcp_option(value: Any) -> dict[str, Any]:
