@@ -14,7 +14,7 @@ import pytest
 from cloudseed.guest_images import build_tiny
 from cloudseed.host.paths import StatePaths
 from cloudseed.kernel.config import Config
-from cloudseed.kernel.errors import CloudseedError, NotFound
+from cloudseed.kernel.errors import CloudseedError, NotFound, Unavailable
 from cloudseed.nova.compute.drivers.base import CachedImage, Driver
 from cloudseed.nova.compute.drivers.fake import FakeDriver
 from cloudseed.nova.compute.drivers.qemu import QemuDriver, machine_spec
@@ -173,3 +173,14 @@ async def test_a_flavor_smaller_than_its_image_is_refused(rig: Rig) -> None:
     big = CachedImage(key=rig.image.key, format=rig.image.format, size_bytes=5 * 1024**3)
     with pytest.raises(BuildAborted, match="too small"):
         await rig.driver.prepare(spec(), big, {})
+
+
+async def test_a_port_that_is_not_wired_yet_is_no_failure(rig: Rig) -> None:
+    if not rig.driver.waits_for_plug:
+        pytest.skip("the fake driver has no ports")
+    server = await rig.prepare()
+    missing = {"id": str(uuid.uuid4()), "address": "fa:16:3e:00:00:01",
+               "network": {"id": str(uuid.uuid4()), "meta": {"mtu": 1450}}}
+    with pytest.raises(Unavailable, match="apply its network"):
+        await rig.driver.start(server, [missing])
+    assert not await rig.runs(server.id)

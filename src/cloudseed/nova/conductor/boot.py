@@ -70,7 +70,7 @@ class Boot:
         async with self._nova.db.write() as tx:
             row = await read_server(tx, run.resource_id)
             # two members of a group may have been scheduled side by side: the second one here tries again
-            if not _allowed(await _group(tx, run.resource_id), chosen["host"]):
+            if group is not None and not _allowed(await _group(tx, run.resource_id), chosen["host"]):
                 raise Backtrack("schedule", NoValidHost(reason=(
                     f"another member of the server group was just placed so that host {chosen['host']} no longer "
                     "fits the group's policy.")))

@@ -19,7 +19,7 @@ from cloudseed.host.client import HostClient
 from cloudseed.host.errors import HostError
 from cloudseed.host.paths import StatePaths
 from cloudseed.host.records import DiskSpec, MachineSpec, NicSpec
-from cloudseed.kernel.errors import NotFound, Timeout, Unavailable
+from cloudseed.kernel.errors import CloudseedError, NotFound, Timeout, Unavailable
 from cloudseed.nova.compute.drivers.base import CachedImage, DriverFacts, Machine, MachineExit
 from cloudseed.nova.compute.errors import BuildAborted, HostFailed
 from cloudseed.nova.compute.network_info import Vif
@@ -82,7 +82,21 @@ class QemuDriver:
         await self._ask(doing, self._host.write_config_drive(spec.id, config_drive))
 
     async def start(self, spec: ServerSpec, vifs: list[Vif]) -> None:
-        await self._ask(f"start server {spec.id}", self._host.ensure_machine(machine_spec(spec, vifs)))
+        doing = f"start server {spec.id}"
+        try:
+            await self._host.ensure_machine(machine_spec(spec, vifs))
+        except HostError as exc:
+            if exc.code == "not_found" and await self._has_disks(spec.id):
+                # the network agent makes taps anew after a reboot of the host: it may be about to
+                raise Unavailable(f"Host {self._name} could not {doing} yet: {exc.message}") from exc
+            raise self._in_our_terms(exc, doing) from exc
+
+    async def _has_disks(self, server_id: str) -> bool:
+        try:
+            await self._host.get_disk(server_id, "root")
+        except HostError:
+            return False
+        return True
 
     async def stop(self, server_id: str, *, hard: bool) -> None:
         await self._ask(f"stop server {server_id}", self._host.stop_machine(server_id, hard=hard))
@@ -116,15 +130,18 @@ class QemuDriver:
         try:
             return await command
         except HostError as exc:
-            match exc.code:
-                case "timeout":
-                    raise Timeout(f"Host {self._name} did not say in time whether it could {doing}.") from exc
-                case "unavailable":
-                    raise Unavailable(f"The host process of {self._name} does not answer: {exc.message}") from exc
-                case "invalid":
-                    raise BuildAborted(f"Host {self._name} refuses to {doing}: {exc.message}") from exc
-                case _:
-                    raise HostFailed(host=self._name, doing=doing, reason=exc.message) from exc
+            raise self._in_our_terms(exc, doing) from exc
+
+    def _in_our_terms(self, error: HostError, doing: str) -> CloudseedError:
+        match error.code:
+            case "timeout":
+                return Timeout(f"Host {self._name} did not say in time whether it could {doing}.")
+            case "unavailable":
+                return Unavailable(f"The host process of {self._name} does not answer: {error.message}")
+            case "invalid":
+                return BuildAborted(f"Host {self._name} refuses to {doing}: {error.message}")
+            case _:
+                return HostFailed(host=self._name, doing=doing, reason=error.message)
 
 
 def machine_spec(spec: ServerSpec, vifs: list[Vif]) -> MachineSpec:
