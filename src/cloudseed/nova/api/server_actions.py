@@ -11,7 +11,7 @@ from cloudseed.kernel.errors import Invalid
 from cloudseed.kernel.http.app import Response
 from cloudseed.kernel.http.microversion import require
 from cloudseed.kernel.http.request import Request
-from cloudseed.nova import servers
+from cloudseed.nova import security_groups, servers
 from cloudseed.nova.api.body import as_type, check_range, check_text, shown
 from cloudseed.nova.errors import NotSupportedYet
 
@@ -41,9 +41,17 @@ class ResetState(msgspec.Struct, forbid_unknown_fields=True):
     state: Literal["active", "error"]
 
 
+class SecurityGroup(msgspec.Struct):
+    name: str
+
+    def __post_init__(self) -> None:
+        check_text(self.name, "name")
+        if not self.name.strip():
+            raise ValueError("Invalid input for field/attribute name. It must not be empty")
+
+
 # actions that upstream has and this cloud not yet: refused by name, with the rule that they will have
 LATER: dict[str, str] = {
-    "addSecurityGroup": "os-security-groups:add", "removeSecurityGroup": "os-security-groups:remove",
     "changePassword": "os-admin-password", "confirmResize": "servers:confirm_resize",
     "createBackup": "os-create-backup", "createImage": "servers:create_image", "evacuate": "os-evacuate",
     "injectNetworkInfo": "os-admin-actions:inject_network_info", "migrate": "os-migrate-server:migrate",
@@ -114,6 +122,14 @@ class ServerAction:
         order = as_type(value, ResetState, "os-resetState")
         await servers.reset_state(self.nova, req.ctx, server_id, order.state)
 
+    async def add_security_group(self, req: Request, resp: Response, server_id: str, value: Any) -> None:
+        order = as_type(value, SecurityGroup, "addSecurityGroup")
+        await security_groups.add_to_server(self.nova, req.ctx, server_id, order.name)
+
+    async def remove_security_group(self, req: Request, resp: Response, server_id: str, value: Any) -> None:
+        order = as_type(value, SecurityGroup, "removeSecurityGroup")
+        await security_groups.remove_from_server(self.nova, req.ctx, server_id, order.name)
+
     async def console_output(self, req: Request, resp: Response, server_id: str, value: Any) -> None:
         order = as_type(value, ConsoleOutput, "os-getConsoleOutput") if value is not None else ConsoleOutput()
         length = None if order.length in (None, -1) else order.length
@@ -126,4 +142,5 @@ class ServerAction:
 _HANDLERS: dict[str, Handler] = {
     "os-start": ServerAction.start, "os-stop": ServerAction.stop, "reboot": ServerAction.reboot,
     "forceDelete": ServerAction.force_delete, "lock": ServerAction.lock, "unlock": ServerAction.unlock,
+    "addSecurityGroup": ServerAction.add_security_group, "removeSecurityGroup": ServerAction.remove_security_group,
     "os-resetState": ServerAction.reset_state, "os-getConsoleOutput": ServerAction.console_output}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from cloudseed.kernel.errors import NotFound
 from cloudseed.kernel.http.app import Response
 from cloudseed.kernel.http.request import Request
-from cloudseed.nova import servers
+from cloudseed.nova import security_groups, servers
 from cloudseed.nova.api.server_views import addresses
 from cloudseed.nova.errors import NotSupportedYet
 from cloudseed.nova.server_security_groups import list_security_groups
@@ -111,24 +111,4 @@ class ServerSecurityGroups:
     async def on_get(self, req: Request, resp: Response, server_id: str) -> None:
         row = await servers.get_server(self.nova, req.ctx, server_id, "os_compute_api:os-security-groups:list")
         groups = await list_security_groups(self.nova, req.ctx, row)
-        names = {group["id"]: group["name"] for group in groups}
-        resp.media = {"security_groups": [{
-            "id": group["id"], "name": group["name"], "description": group.get("description", ""),
-            "tenant_id": group.get("tenant_id") or group.get("project_id"),
-            "rules": [_rule(group, rule, names) for rule in group.get("security_group_rules", ())
-                      if rule.get("direction") == "ingress"]} for group in groups]}
-
-
-def _rule(group: dict[str, Any], rule: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
-    """Neutron's rule in the words of nova's old API; `names` of the groups at hand, a remote one keeps its id."""
-    protocol = rule.get("protocol")
-    any_port = -1 if protocol else None
-    prefix = rule.get("remote_ip_prefix")
-    if not prefix and not rule.get("remote_group_id"):
-        prefix = "::/0" if rule.get("ethertype") == "IPv6" else "0.0.0.0/0"
-    remote, owner = rule.get("remote_group_id"), group.get("tenant_id") or group.get("project_id")
-    return {"id": rule["id"], "parent_group_id": group["id"], "ip_protocol": protocol,
-            "from_port": rule["port_range_min"] if rule.get("port_range_min") is not None else any_port,
-            "to_port": rule["port_range_max"] if rule.get("port_range_max") is not None else any_port,
-            "ip_range": {"cidr": prefix} if prefix else {},
-            "group": {"name": names.get(remote, remote), "tenant_id": owner} if remote else {}}
+        resp.media = {"security_groups": await security_groups.views(self.nova, req.ctx, groups)}
