@@ -262,3 +262,19 @@ async def test_old_urls(cloud: NovaCloud) -> None:
     assert (await cloud.anonymous().get("/compute/v2.1/")).json()["version"]["status"] == "CURRENT"
     assert (await nova(cloud.admin, "GET", "/os-cells")).status == 410
     assert (await nova(cloud.admin, "GET", "/servers", version="2.105")).status == 406
+
+
+async def test_access_addresses_are_shown_in_canonical_form(cloud: NovaCloud) -> None:
+    admin = cloud.admin
+    server = await cloud.boot(admin, accessIPv4="1.1.1.1", accessIPv6="0000:0000:0000:0000:0000:babe:220.12.22.2")
+    assert (server["accessIPv4"], server["accessIPv6"]) == ("1.1.1.1", "::babe:dc0c:1602")
+    changed = await nova(admin, "PUT", f"/servers/{server['id']}", {"server": {"accessIPv6": "2001:DB8:0::1"}})
+    assert changed.json()["server"]["accessIPv6"] == "2001:db8::1"
+
+
+async def test_each_version_links_to_its_own_document(cloud: NovaCloud) -> None:
+    for version in (await cloud.anonymous().get("/compute/")).json()["versions"]:
+        (link,) = version["links"]
+        shown = await cloud.anonymous().get("/compute" + link["href"].partition("/compute")[2])
+        assert shown.json()["version"]["id"] == version["id"]
+        assert link in shown.json()["version"]["links"]

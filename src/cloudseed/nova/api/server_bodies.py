@@ -219,6 +219,11 @@ def check_address(value: str, what: str, version: int | None = None) -> None:
                          f"'{kind}'")
 
 
+def canonical_address(value: str | None) -> str | None:
+    """A checked address as RFC 5952 writes it; an empty one is none."""
+    return str(ipaddress.ip_address(value)) if value else None
+
+
 def check_hostname(value: str, version: tuple[int, int]) -> None:
     """One label before 2.94, from then on a whole name is allowed."""
     labels = value.split(".") if version >= (2, 94) else [value]
@@ -260,9 +265,9 @@ async def read_order(req: Request) -> tuple[ServerOrder, bool]:
         min_count=new.min_count, max_count=maximum, security_groups=[group.name for group in new.security_groups],
         availability_zone=new.availability_zone, description=new.description if version >= (2, 19) else None,
         tags=new.tags, hostname=new.hostname, host=new.host, hypervisor_hostname=new.hypervisor_hostname,
-        scheduler_hints=_check_hints(hints), access_ip_v4=new.access_ip_v4 or None,
-        access_ip_v6=new.access_ip_v6 or None, admin_password=new.admin_password, disk_config=new.disk_config,
-        trusted_image_certificates=new.trusted_image_certificates)
+        scheduler_hints=_check_hints(hints), access_ip_v4=canonical_address(new.access_ip_v4),
+        access_ip_v6=canonical_address(new.access_ip_v6), admin_password=new.admin_password,
+        disk_config=new.disk_config, trusted_image_certificates=new.trusted_image_certificates)
     return order, new.return_reservation_id
 
 

@@ -12,7 +12,13 @@ from cloudseed.kernel.http.request import Request
 from cloudseed.nova import servers
 from cloudseed.nova.api.body import check_query, read
 from cloudseed.nova.api.links import add_next, links_of
-from cloudseed.nova.api.server_bodies import CHANGE_ADDED, ServerChange, check_hostname, read_order
+from cloudseed.nova.api.server_bodies import (
+    CHANGE_ADDED,
+    ServerChange,
+    canonical_address,
+    check_hostname,
+    read_order,
+)
 from cloudseed.nova.api.server_query import filters_of, sort_of
 from cloudseed.nova.api.server_views import View, summary
 from cloudseed.nova.server_create import create_servers
@@ -107,7 +113,7 @@ class Server(_Base):
         for field in ("access_ip_v4", "access_ip_v6"):
             value = getattr(change, field)
             if isinstance(value, str):
-                values[field] = value or None
+                values[field] = canonical_address(value)
         if isinstance(change.disk_config, str):
             values["system_metadata"] = {**current.system_metadata, "disk_config": change.disk_config}
         zone = change.pinned_availability_zone

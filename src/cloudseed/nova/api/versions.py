@@ -15,6 +15,18 @@ def _summary(req: Request) -> dict[str, Any]:
             "updated": "2013-07-23T11:33:21Z", "links": [{"rel": "self", "href": f"{req.base_url}/v2.1/"}]}
 
 
+def _old_summary(req: Request) -> dict[str, Any]:
+    return {"id": "v2.0", "status": "DEPRECATED", "version": "", "min_version": "",
+            "updated": "2025-07-04T12:00:00Z", "links": [{"rel": "self", "href": f"{req.base_url}/v2/"}]}
+
+
+def _whole(summary: dict[str, Any], media: str) -> dict[str, Any]:
+    """A version's own document: what the list says of it, and how to speak with it."""
+    links = [*summary["links"], {"rel": "describedby", "type": "text/html", "href": "http://docs.openstack.org/"}]
+    kind = f"application/vnd.openstack.compute+json;version={media}"
+    return {"version": {**summary, "links": links, "media-types": [{"base": "application/json", "type": kind}]}}
+
+
 class Versions:
     """GET /"""
 
@@ -22,19 +34,23 @@ class Versions:
     unversioned = True
 
     async def on_get(self, req: Request, resp: Response) -> None:
-        old = {"id": "v2.0", "status": "DEPRECATED", "version": "", "min_version": "",
-               "updated": "2025-07-04T12:00:00Z", "links": [{"rel": "self", "href": f"{req.base_url}/v2/"}]}
-        resp.media = {"versions": [old, _summary(req)]}
+        resp.media = {"versions": [_old_summary(req), _summary(req)]}
 
 
 class Version:
-    """GET /v2.1 (and /v2, whose clients this serves as well)"""
+    """GET /v2.1"""
 
     public = True
 
     async def on_get(self, req: Request, resp: Response) -> None:
-        version = _summary(req)
-        version["links"].append({"rel": "describedby", "type": "text/html", "href": "http://docs.openstack.org/"})
-        version["media-types"] = [{"base": "application/json",
-                                   "type": "application/vnd.openstack.compute+json;version=2.1"}]
-        resp.media = {"version": version}
+        resp.media = _whole(_summary(req), "2.1")
+
+
+class OldVersion:
+    """GET /v2: the old name, under which everything of v2.1 is served too"""
+
+    public = True
+    unversioned = True
+
+    async def on_get(self, req: Request, resp: Response) -> None:
+        resp.media = _whole(_old_summary(req), "2")
