@@ -100,6 +100,20 @@ def test_an_address_that_goes_to_another_port_is_leased_to_it(cloud: str, state:
     assert answer.address == "10.0.0.10"
 
 
+def test_a_port_that_goes_after_its_lease_leaves_dhcp_to_the_others(cloud: str, state: StatePaths) -> None:
+    old, other = port(10, ANY_EGRESS), port(11, ANY_EGRESS)
+    wish = network(old, other)
+    networks.apply(cloud, state, [wish], full=True)
+    before = dhcp.running(state.network(wish.network_id))
+    with TapGuest(cloud, wish.network_id, old) as guest:
+        assert guest.dhcp(1) is not None
+        assert guest.dhcp(3, requested="10.0.0.10") is not None
+    networks.apply(cloud, state, [msgspec.structs.replace(wish, ports=[other])], full=True)
+    with TapGuest(cloud, wish.network_id, other) as guest:
+        assert guest.dhcp(1) is not None
+    assert dhcp.running(state.network(wish.network_id)) == before
+
+
 def test_a_dead_dnsmasq_is_started_again(cloud: str, state: StatePaths) -> None:
     wish = network(port(10, ANY_EGRESS))
     networks.apply(cloud, state, [wish], full=True)
@@ -235,7 +249,7 @@ def test_a_network_without_dhcp_has_none(cloud: str, state: StatePaths) -> None:
 
 def test_names_that_are_no_host_names_do_not_reach_dnsmasq() -> None:
     strange: PortWish = port(10, hostname="a,b\n10.0.0.66,evil")
-    assert dhcp.hosts_file(network(strange)) == "fa:16:3e:00:00:0a,set:known,host-10-0-0-10,10.0.0.10\n"
+    assert dhcp.hosts_file(network(strange)) == "fa:16:3e:00:00:0a,host-10-0-0-10,10.0.0.10\n"
 
 
 def in_namespace(cloud: str, wish: NetworkWish, *command: str) -> str:

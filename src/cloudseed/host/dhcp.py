@@ -60,7 +60,11 @@ def addresses(wish: NetworkWish) -> set[str]:
 
 
 def hosts_file(wish: NetworkWish) -> str:
-    """dnsmasq's --dhcp-hostsfile: a line for each port and IPv4 subnet with DHCP."""
+    """dnsmasq's --dhcp-hostsfile: a line for each port and IPv4 subnet with DHCP.
+
+    No line sets a tag: dnsmasq 2.90 would die at the first SIGHUP after such a host's lease.  It tags hosts that
+    are listed as `known` by itself.
+    """
     served = {s.subnet_id for s in _served(wish)}
     lines = []
     for port in wish.ports:
@@ -68,7 +72,7 @@ def hosts_file(wish: NetworkWish) -> str:
         for fixed in port.fixed_ips:
             if fixed.subnet_id in served and ":" not in fixed.ip_address:
                 ip = check_ip(fixed.ip_address, f"an address of port {port.port_id}")
-                lines.append(f"{mac},set:known,{_hostname(port.hostname, ip)},{ip}")
+                lines.append(f"{mac},{_hostname(port.hostname, ip)},{ip}")
     return "".join(f"{line}\n" for line in sorted(lines))
 
 
@@ -244,7 +248,7 @@ def _leases(hosts: str) -> dict[str, str]:
     """The MAC of each address in a hosts file."""
     found = {}
     for line in hosts.splitlines():
-        mac, _, _, ip = line.split(",")
+        mac, _, ip = line.split(",")
         found[ip] = mac
     return found
 
