@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -143,11 +144,25 @@ async def delete_namespace(glance: Glance, ctx: Context, name: str) -> None:
         await tx.execute(sa.delete(namespaces).where(namespaces.c.id == row.id))
 
 
-async def all_resource_types(glance: Glance, ctx: Context) -> list[Any]:
-    """Every resource type that some namespace names, once."""
+class ResourceType(NamedTuple):
+    name: str
+    created_at: datetime.datetime
+    updated_at: datetime.datetime
+
+
+# Resource types of this cloud's own services, which definitions may be bound to from the start.  (Upstream has
+# them once its operator loaded the standard definitions.)  They were never created: their time is the epoch.
+_EPOCH = datetime.datetime.fromtimestamp(0, datetime.UTC)
+OWN_TYPES = tuple(ResourceType(name, _EPOCH, _EPOCH) for name in (
+    "OS::Cinder::Volume", "OS::Glance::Image", "OS::Nova::Aggregate", "OS::Nova::Flavor", "OS::Nova::Server"))
+
+
+async def all_resource_types(glance: Glance, ctx: Context) -> list[ResourceType]:
+    """This cloud's own resource types, and every other that some namespace names, once, by name."""
     require_admin(glance, ctx, "list_metadef_resource_types")
     async with glance.db.read() as tx:
-        return list(await tx.all(
-            sa.select(parts.c.name, sa.func.min(parts.c.created_at).label("created_at"),
-                      sa.func.max(parts.c.updated_at).label("updated_at"))
-            .where(parts.c.kind == "resource_type").group_by(parts.c.name).order_by(parts.c.name)))
+        rows = await tx.all(
+            sa.select(parts.c.name, sa.func.min(parts.c.created_at), sa.func.max(parts.c.updated_at))
+            .where(parts.c.kind == "resource_type").group_by(parts.c.name))
+    found = {known.name: known for known in OWN_TYPES} | {row[0]: ResourceType._make(row) for row in rows}
+    return [found[name] for name in sorted(found)]
