@@ -10,9 +10,9 @@ from bench.cloud import BenchCloud
 from bench.measure import Program, median
 from bench.sections.networks import BASE
 
-DESCRIPTION = """The same requests, in turns, to a cloud that records flows and to one that does not: the ratio of the CPU seconds of
-their control processes (the writing of the records included), for one cheap request (a token validated), one that
-crosses services (a port made and removed), and one that lists."""
+DESCRIPTION = """The same requests, in turns, to a cloud that records flows and to one that does not: the ratio of the CPU
+seconds of their control processes (the writing of the records included), for one cheap request (a token validated),
+one that crosses services (a port made and removed), and one that lists."""
 
 # how many of each in a round, in units of --repeat: cheap ones need more to be more than noise
 CALLS = {"token validation": 4, "port create and delete": 1, "list of servers": 2}
@@ -22,7 +22,13 @@ def main(argv: list[str]) -> int:
     program = Program("flows", DESCRIPTION)
     add = program.parser.add_argument
     add("--rounds", type=int, default=30, metavar="N", help="rounds of both clouds (default %(default)s)")
-    add("--repeat", type=int, default=25, metavar="N", help="the least requests of a kind in a round (default %(default)s)")
+    add(
+        "--repeat",
+        type=int,
+        default=25,
+        metavar="N",
+        help="the least requests of a kind in a round (default %(default)s)",
+    )
     chosen = program.parse(argv)
     with BenchCloud("fake", record_flows=True) as recording, BenchCloud("fake", record_flows=False) as silent:
         recording.up()
