@@ -120,3 +120,18 @@ def test_after_a_reboot_of_the_host_active_machines_are_back(guests: Guests) -> 
     guests.wait_status(guests.off, "SHUTOFF")  # what its user stopped stays stopped
     picture = cloud.settle()
     assert set(picture["host"]["machine_pids"]) == {guests.running}
+
+
+def test_the_audit_command_names_what_is_left_over(guests: Guests) -> None:
+    cloud = guests.cloud
+    assert "clean" in cloud.cloudseed("audit").stdout
+    left = cloud.state / "images" / "forgotten"
+    left.write_bytes(b"a download that nobody wants")
+    try:
+        told = cloud.cloudseed("audit", "--json", check=False)
+        assert told.returncode == 1
+        (violation,) = msgspec.json.decode(told.stdout)["violations"]
+        assert (violation["rule"], violation["subject"]) == ("file-without-owner", "images/forgotten")
+    finally:
+        left.unlink()
+    assert cloud.cloudseed("audit", check=False).returncode == 0
