@@ -50,12 +50,13 @@ class Resources:
             await self._put(ctx, *wanted)  # somebody wrote in between: once more with the new generation
         self._reported = wanted
 
-    async def check(self, ctx: Context) -> None:
-        """Report again at the next `report` if the provider is gone (placement lost its data)."""
+    async def lost(self, ctx: Context) -> bool:
+        """Whether placement no longer has what was reported (its data was lost); the next report then brings it."""
         answer = await self._session.request(ctx, "placement", "GET", self._path(), microversion=MICROVERSION,
                                              expect=(404,))
         if answer.status == 404:
             self._reported = None
+        return answer.status == 404
 
     def _path(self, more: str = "") -> str:
         return f"/resource_providers/{self._node_id}{more}"

@@ -184,6 +184,8 @@ class ComputeService:
             self._node.looked_after(facts.boot_id)
         else:
             asyncio.get_running_loop().call_later(RECONCILE_AGAIN_S, self._reconcile_loop.hint)
+        if await self._resources.lost(ctx):
+            self._report_loop.hint()
 
     async def _mend(self, ctx: Context, action: Action) -> bool:
         server_id = action.server_id
