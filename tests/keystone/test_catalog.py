@@ -55,6 +55,8 @@ async def test_a_service_with_endpoints_enters_the_catalogue(cloud: Cloud, admin
     path = f"{V3}/endpoints/{endpoint['id']}"
     assert (await admin.patch(path, {"endpoint": {"enabled": False}})).json()["endpoint"]["enabled"] is False
     assert (await seen())[0]["endpoints"] == []
+    assert (await admin.patch(path, {"endpoint": {"region": "Farther"}})).json()["endpoint"]["region_id"] == "Farther"
+    assert (await admin.patch(path, {"endpoint": {"region_id": "Nowhere"}})).status == 400
     assert (await admin.patch(f"{V3}/services/{service['id']}", {"service": {"enabled": False}})).status == 200
     assert await seen() == []
     assert (await admin.delete(f"{V3}/services/{service['id']}")).status == 204

@@ -44,6 +44,7 @@ async def test_a_trustee_acts(cloud: Cloud, admin: Client, impersonation: bool) 
     )
     assert again.status == 403
     assert (await me.delete(f"{V3}/OS-TRUST/trusts/{trust['id']}")).status == 204
+    assert (await me.get(f"{V3}/OS-TRUST/trusts/{trust['id']}")).status == 404
     assert (await validate(admin, token.token)).status == 404
     assert (await login(cloud, other.info["user"], "secret", scope)).status == 401
 

@@ -127,6 +127,13 @@ async def _references(tx: Tx, values: dict[str, Any]) -> None:
             raise Invalid(f"Invalid input for field/attribute {key}. Could not find {noun}: {wanted}.")
 
 
+async def _ensure_region(tx: Tx, region_id: str) -> None:
+    """A region that is named by the attribute's old name is made when it is not there."""
+    checks.check_text("region", region_id, minimum=1, maximum=255)
+    if not await tx.scalar(sa.select(sa.func.count()).where(regions.c.id == region_id)):
+        await tx.execute(sa.insert(regions).values(id=region_id, description="", parent_region_id=None, extra={}))
+
+
 async def create_endpoint(ks: Keystone, ctx: Context, *, interface: str, service_id: str, url: str,
                           region_id: str | None, legacy_region: str | None, enabled: bool,
                           extra: dict[str, Any]) -> Record:
@@ -138,10 +145,7 @@ async def create_endpoint(ks: Keystone, ctx: Context, *, interface: str, service
               "region_id": region_id or legacy_region, "enabled": enabled, "extra": extra}
     async with ks.changing(ctx) as tx:
         if legacy_region and not region_id:
-            checks.check_text("region", legacy_region, minimum=1, maximum=255)
-            if not await tx.scalar(sa.select(sa.func.count()).where(regions.c.id == legacy_region)):
-                await tx.execute(sa.insert(regions).values(id=legacy_region, description="", parent_region_id=None,
-                                                           extra={}))
+            await _ensure_region(tx, legacy_region)
         await _references(tx, values)
         await tx.execute(sa.insert(endpoints).values(**values))
         row = await tx.first(sa.select(endpoints).where(endpoints.c.id == values["id"]))
@@ -156,11 +160,14 @@ async def update_endpoint(ks: Keystone, ctx: Context, endpoint_id: str, patch: d
         check_interface(patch["interface"])
     if "url" in patch:
         check_url(patch["url"])
+    legacy_region = patch.get("region")
     if "region" in patch:
         patch.setdefault("region_id", patch.pop("region"))
     if extra:
         patch["extra"] = merge_extra(row.extra, extra)
     async with ks.changing(ctx) as tx:
+        if legacy_region and patch["region_id"] == legacy_region:
+            await _ensure_region(tx, legacy_region)
         await _references(tx, patch)
         return await _change(tx, endpoints, "endpoint", endpoint_id, patch)
 

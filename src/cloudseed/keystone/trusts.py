@@ -35,10 +35,9 @@ def is_alive(row: Record) -> bool:
 async def get_trust(ks: Keystone, ctx: Context, trust_id: str, rule: str = "get_trust") -> Record:
     async with ks.db.read() as tx:
         row = await tx.first(sa.select(trusts).where(trusts.c.id == trust_id))
-    row = row if row is not None and is_alive(row) else None
+    if row is None or not is_alive(row):
+        raise NotFound("trust", trust_id)  # before the policy, as upstream: the trustor of a trust that was ends so
     ks.enforce(ctx, rule, target("trust", row))
-    if row is None:
-        raise NotFound("trust", trust_id)
     return row
 
 
