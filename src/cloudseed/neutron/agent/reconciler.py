@@ -10,6 +10,7 @@ Where no host process exists (the fake driver), wiring is simulated: every bound
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Sequence
@@ -26,6 +27,7 @@ from cloudseed.kernel.periodic import Loop
 log = logging.getLogger(__name__)
 SERVER_TOPIC, AGENT_TOPIC = "neutron-server", "neutron-agent"
 INTERVAL_S = 10.0
+AGAIN_S = 1.0  # after a host process that did not answer: it is back as soon as it is started
 HEARTBEAT_S = 20.0
 L2_PART, DHCP_PART = "neutron-l2-agent", "neutron-dhcp-agent"
 
@@ -50,6 +52,7 @@ class Reconciler:
         self._heartbeat = 0.0
         self._flow: Context | None = None
         self._applied: tuple[float, list[NetworkWish], ApplyResult] | None = None
+        self._lost = False  # the host process did not answer the last time
         self._errors: dict[str, str] = {}  # by network, as logged last
         self.loop = Loop("neutron: wiring of this host", self.sync_host, INTERVAL_S)
 
@@ -71,8 +74,12 @@ class Reconciler:
             if self._wires is not None:
                 await self._wire(ctx, self._wires)
         except HostError as exc:
-            log.warning("networks of this host cannot be wired, will try again: %s", exc)
+            if not self._lost:
+                log.warning("networks of this host cannot be wired, will try again: %s", exc)
+            self._lost = True
+            asyncio.get_running_loop().call_later(AGAIN_S, self.loop.hint)
             return
+        self._lost = False
         if self._simulate:
             await self._simulate_wiring(ctx)
         await self.report_state(ctx)
