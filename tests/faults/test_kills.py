@@ -32,14 +32,22 @@ NOVA: dict[str, OperationType] = {kind.kind: kind for kind in Conductor(_nobody)
 UPLOAD = Operations(_nobody).upload
 NEUTRON = [point for point in faults.declared() if point.partition(":")[0].startswith(("network_", "port_"))]
 
+
+
+def distinct_points(kind: OperationType) -> list[str]:
+    """The points that leave different things behind: before a step is the same as the one before it recorded."""
+    first = f"{kind.kind}:{kind.steps[0].name}:before"
+    return [point for point in forward_points(kind) if not point.endswith(":before") or point == first]
+
+
 CHAPTERS: dict[str, list[str]] = {
-    "boot": forward_points(NOVA["nova.boot"]),
-    "upload": forward_points(UPLOAD),
-    "stop": forward_points(NOVA["nova.stop"]),
+    "boot": distinct_points(NOVA["nova.boot"]),
+    "upload": distinct_points(UPLOAD),
+    "stop": distinct_points(NOVA["nova.stop"]),
     "neutron": NEUTRON,
-    "start": forward_points(NOVA["nova.start"]),
+    "start": distinct_points(NOVA["nova.start"]),
     "refused_upload": undo_points(UPLOAD, "store"),
-    "delete": forward_points(NOVA["nova.delete"]),
+    "delete": distinct_points(NOVA["nova.delete"]),
     "boot_in_vain": undo_points(NOVA["nova.boot"], "networks"),
 }
 LIVES = [[(chapter, point) for chapter, point in zip(CHAPTERS, points, strict=True) if point]
