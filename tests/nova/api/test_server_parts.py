@@ -54,6 +54,8 @@ async def test_tags(user: Client, server: Json) -> None:
     assert (await nova(user, "DELETE", path + "/b")).status == 204
     assert (await nova(user, "DELETE", path + "/b")).status == 404
     assert (await nova(user, "GET", path)).json() == {"tags": ["x"]}
+    assert (await nova(user, "DELETE", path + "/")).status == 404  # an empty tag is not all tags
+    assert (await nova(user, "GET", path)).json() == {"tags": ["x"]}
     assert (await nova(user, "DELETE", path)).status == 204
     assert (await nova(user, "GET", path)).json() == {"tags": []}
     assert (await nova(user, "GET", path, version="2.25")).status == 404

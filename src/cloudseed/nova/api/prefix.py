@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+from cloudseed.kernel.errors import NotFound
 from cloudseed.kernel.http.app import Response
 from cloudseed.kernel.http.request import Request
 
@@ -15,9 +16,15 @@ _OLD = re.compile(r"^/v2(?:\.1)?(?:/(?:AUTH_)?(?:[0-9a-f]{32}|[0-9a-f]{8}-(?:[0-
 
 
 class OldUrls:
-    """Falcon middleware that takes the project and the old version's name out of the path before it is routed."""
+    """Falcon middleware that takes the project and the old version's name out of the path before it is routed.
+
+    An empty id at the end of a DELETE or PUT names nothing: without the check its slash would be stripped, and
+    `DELETE /servers/{id}/tags/` would mean every tag.
+    """
 
     async def process_request(self, req: Request, resp: Response) -> None:
+        if req.method in ("DELETE", "PUT") and req.scope["path"].endswith("/"):
+            raise NotFound()
         match = _OLD.match(req.path)
         if match is not None:
             req.path = "/v2.1" + match[1]
