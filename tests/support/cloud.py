@@ -10,6 +10,7 @@ Requests enter through the edge as a client's from outside do: headers are scrub
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 from collections.abc import AsyncIterator, Iterable, Mapping
 from pathlib import Path
@@ -97,7 +98,10 @@ class Client:
         answer = Answer(0, {}, b"")
 
         async def receive() -> dict[str, Any]:
-            return await anext(messages, {"type": "http.disconnect"})
+            message = await anext(messages, None)
+            if message is None and not truncate:
+                await asyncio.Event().wait()  # a client that waits for its answer stays connected
+            return message or {"type": "http.disconnect"}
 
         async def send(message: dict[str, Any]) -> None:
             if message["type"] == "http.response.start":

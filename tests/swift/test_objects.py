@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import hashlib
 import os
@@ -265,3 +266,35 @@ async def test_bytes_survive_their_object_being_replaced_while_they_are_read(clo
 @pytest.mark.parametrize("path", ["/box/%00", "/bo\x00x/o"])
 async def test_nul_is_412(box: Account, path: str) -> None:
     await box("PUT", path.replace("%00", "\x00"), 412, body=b"x")
+
+
+async def test_a_download_ends_when_its_client_leaves(cloud: Cloud, box: Account) -> None:
+    """What is sent to a client that left costs nothing: the file is let go at once, not read to its end."""
+    await box("PUT", "/box/o", 201, body=os.urandom(30 << 20))
+    left, sent = asyncio.Event(), 0
+    path = f"/object-store/v1/{box.name}/box/o"
+
+    async def receive() -> dict[str, Any]:
+        if not left.is_set() and not asked.is_set():
+            asked.set()
+            return {"type": "http.request", "body": b"", "more_body": False}
+        await left.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: dict[str, Any]) -> None:
+        nonlocal sent
+        sent += len(message.get("body", b""))
+        if sent > 3 << 20:
+            left.set()
+        await asyncio.sleep(0)
+
+    asked = asyncio.Event()
+    headers = [(b"host", b"x"), (b"x-auth-token", (box.client.token or "").encode())]
+    await cloud.env.edge({"type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET",
+                          "scheme": "http", "path": path, "raw_path": path.encode(), "query_string": b"",
+                          "root_path": "", "headers": headers, "client": ("127.0.0.1", 1), "server": ("x", 1)},
+                         receive, send)
+    assert 3 << 20 < sent < 10 << 20
+    files = [os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")
+             if os.path.exists(f"/proc/self/fd/{fd}")]
+    assert not [name for name in files if str(cloud.env.state) in name and "/objects/" in name]

@@ -13,7 +13,7 @@ import errno
 import hashlib
 import os
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -180,3 +180,20 @@ class FileReader:
     def __del__(self) -> None:
         if self._fd >= 0:  # an answer whose body nobody read
             os.close(self._fd)
+
+
+class ClosingStream:
+    """A generator as an answer's stream: falcon closes it at once when the client leaves, not when the garbage
+    collector comes, so its files and connections are let go."""
+
+    def __init__(self, source: AsyncGenerator[bytes, None]) -> None:
+        self._source = source
+
+    def __aiter__(self) -> ClosingStream:
+        return self
+
+    async def __anext__(self) -> bytes:
+        return await anext(self._source)
+
+    async def close(self) -> None:
+        await self._source.aclose()

@@ -7,6 +7,7 @@ from cloudseed.glance.images import Glance, get_image
 from cloudseed.glance.stores import Part
 from cloudseed.glance.uploads import Operations
 from cloudseed.kernel.errors import Forbidden, RangeNotSatisfiable, UnsupportedMediaType
+from cloudseed.kernel.files import ClosingStream
 from cloudseed.kernel.http.app import Response
 from cloudseed.kernel.http.request import Request
 
@@ -63,7 +64,7 @@ class ImageFileResource:
         if part is not None:
             resp.status = 206
             resp.set_header("Content-Range", f"bytes {start}-{end - 1}/{image.size}")
-        resp.stream = stream
+        resp.stream = ClosingStream(stream)
 
 
 class ImageStageResource:

@@ -7,6 +7,7 @@ the exchange.  Calls between co-hosted services come through `serve` without a s
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 from collections.abc import Awaitable, Callable
@@ -112,15 +113,30 @@ class Edge:
         state = RequestState(context, None, base)
         exchange = self._recorder.begin(trace, "openstack", mount.name, "http", scope["method"], path)
 
+        leaving: asyncio.Future[dict[str, Any]] | None = None
+
         async def sending(message: dict[str, Any]) -> None:
+            nonlocal leaving
             if message["type"] == "http.response.start":
                 exchange.changed = state.wrote and scope["method"] not in _READS and not path.endswith("/auth/tokens")
                 self._recorder.end(exchange, message["status"])
                 if given is None:
                     self._group(connection, exchange, state)
+            elif message.get("more_body"):
+                # the server swallows what is sent to a client that left: without a look, a stream would run to its end
+                if leaving is None:
+                    leaving = asyncio.ensure_future(receive())
+                elif leaving.done() and leaving.result()["type"] == "http.disconnect":
+                    raise _ClientLeft
             await send(message)
 
-        await self.serve(mount, scope, receive, sending, state)
+        try:
+            await self.serve(mount, scope, receive, sending, state)
+        except _ClientLeft:
+            log.debug("%s %s: the client left before the end of its answer", context.request_id, path)
+        finally:
+            if leaving is not None:
+                leaving.cancel()
 
     def _group(self, connection: Any, exchange: Exchange, state: RequestState) -> None:
         """Join what this connection asked before it had a token with the flow of that token."""
@@ -160,6 +176,10 @@ class Edge:
                 await send(message)
 
             await mount.app(inner, receiving, sending)
+
+
+class _ClientLeft(Exception):
+    """Nobody reads this answer any more."""
 
 
 def _sane_host(host: str) -> bool:

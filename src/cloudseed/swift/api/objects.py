@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from cloudseed.kernel import errors
+from cloudseed.kernel.files import ClosingStream
 from cloudseed.kernel.http import json
 from cloudseed.kernel.http.app import Response
 from cloudseed.kernel.http.request import Request
@@ -97,19 +98,19 @@ class ObjectResource:
         if ranges is None:
             resp.content_length = size
             if size:
-                resp.stream = read(0, size)
+                resp.stream = ClosingStream(read(0, size))
         elif len(ranges) == 1:
             (start, end), = ranges
             resp.status = 206
             resp.content_length = end - start
             resp.set_header("Content-Range", f"bytes {start}-{end - 1}/{size}")
-            resp.stream = read(start, end)
+            resp.stream = ClosingStream(read(start, end))
         else:
             length, boundary, stream = multipart([Part(s, e) for s, e in ranges], size, content_type, read)
             resp.status = 206
             resp.content_length = length
             resp.content_type = f"multipart/byteranges; boundary={boundary}"
-            resp.stream = stream
+            resp.stream = ClosingStream(stream)
 
     def _describe(self, resp: Response, row: Any, etag: str) -> None:
         for name, value in row.metadata.items():

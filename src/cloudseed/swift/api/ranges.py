@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from collections.abc import AsyncGenerator, Callable
 from typing import NamedTuple
@@ -26,8 +27,9 @@ def multipart(parts: list[Part], size: int, content_type: str,
     async def stream() -> AsyncGenerator[bytes, None]:
         for head, part in zip(heads, parts, strict=True):
             yield head
-            async for data in read(part.start, part.end):
-                yield data
+            async with contextlib.aclosing(read(part.start, part.end)) as source:
+                async for data in source:
+                    yield data
             yield b"\r\n"
         yield tail
 
