@@ -18,9 +18,9 @@ from cloudseed.cli.api import Api
 from cloudseed.guest_images.tiny import build_tiny
 from cloudseed.host.paths import StatePaths, namespace_name, tap_name
 
-DESCRIPTION = """Seconds from `POST /servers` until the guest answers on its network, beside the same tiny image under bare
-QEMU (our command line, a fresh overlay of the same image, a port of the same bridge that DHCP knows already), in
-turns.  Needs root."""
+DESCRIPTION = """Seconds from `POST /servers` until the guest answers on its network, beside the same tiny image
+under bare QEMU (our command line, a fresh overlay of the same image, a port of the same bridge that DHCP knows
+already), in turns.  Needs root."""
 
 _NETWORKING, _COMPUTE = "/networking/v2.0", "/compute/v2.1"
 
@@ -33,7 +33,7 @@ def main(argv: list[str]) -> int:
     if os.geteuid() != 0:
         return program.impossible("real machines and network namespaces need root")
     image = build_tiny(openstack.cache(), program.tell)
-    with BenchCloud("auto") as cloud, tempfile.TemporaryDirectory(prefix="csb-bare-", dir="/tmp") as scratch:
+    with BenchCloud("auto") as cloud, tempfile.TemporaryDirectory(prefix="csb-bare-") as scratch:
         cloud.up()
         bench = _Boots(cloud, image, Path(scratch))
         program.tell("a first boot, for the caches of both")

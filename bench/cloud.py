@@ -39,7 +39,7 @@ class BenchCloud:
     """
 
     def __init__(self, driver: str = "fake", **settings: object) -> None:
-        self._directory = Path(tempfile.mkdtemp(prefix="csb-", dir="/tmp"))
+        self._directory = Path(tempfile.mkdtemp(prefix="csb-"))
         if os.geteuid() == 0:
             self._directory.chmod(0o711)  # the control process, of another user, must pass
         self.state = self._directory / "s"

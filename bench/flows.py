@@ -10,9 +10,9 @@ from bench.cloud import BenchCloud
 from bench.measure import Program, median
 from bench.sections.networks import BASE
 
-DESCRIPTION = """The same requests, in turns, to a cloud that records flows and to one that does not: the ratio of the CPU
-seconds of their control processes (the writing of the records included), for one cheap request (a token validated),
-one that crosses services (a port made and removed), and one that lists."""
+DESCRIPTION = """The same requests, in turns, to a cloud that records flows and to one that does not: the ratio of
+the CPU seconds of their control processes (the writing of the records included), for one cheap request (a token
+validated), one that crosses services (a port made and removed), and one that lists."""
 
 # how many of each in a round, in units of --repeat: cheap ones need more to be more than noise
 CALLS = {"token validation": 4, "port create and delete": 1, "list of servers": 2}

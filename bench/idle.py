@@ -11,8 +11,8 @@ from bench.cloud import BenchCloud
 from bench.measure import Program, median
 from cloudseed.cli.status import memory_mib
 
-DESCRIPTION = """PSS of all our processes some seconds after `up`, and seconds from typing `cloudseed up` to the first token
-on a machine where everything is installed: with an empty state directory (first), and with the one that it left."""
+DESCRIPTION = """PSS of all our processes some seconds after `up`, and seconds from typing `cloudseed up` to the
+first token on a machine where everything is installed: with an empty state directory, and with the one it left."""
 
 
 def main(argv: list[str]) -> int:
