@@ -99,7 +99,7 @@ async def test_tokens(toy: Toy, token: str | None, status: int) -> None:
     answer = await client(toy, token).get("/compute/things")
     assert answer.status == status
     if status == 401:
-        assert answer.json()["unauthorized"]["code"] == 401
+        assert answer.json()["error"]["code"] == 401
         assert answer.headers["www-authenticate"].startswith("Keystone uri=")
 
 

@@ -26,7 +26,7 @@ import falcon.media
 
 from cloudseed.kernel import errors
 from cloudseed.kernel.context import Context, Identity, Trace, trace_for_audit_id
-from cloudseed.kernel.http import json
+from cloudseed.kernel.http import faults, json
 from cloudseed.kernel.http.faults import FaultFormat
 from cloudseed.kernel.http.microversion import Microversions
 from cloudseed.kernel.http.request import ClientGone, Request
@@ -123,6 +123,8 @@ def make_app(
         resp.status = f"{error.status} {error.title}"
         resp.stream = None
         body = fault(error, req.ctx)
+        if isinstance(error, errors.Unauthenticated) and not isinstance(body, str):
+            body = faults.keystone(error, req.ctx)  # upstream, keystonemiddleware answers before the service
         if isinstance(body, str):
             resp.content_type = "text/html; charset=UTF-8"
             resp.text = body
