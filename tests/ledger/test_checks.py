@@ -58,7 +58,7 @@ def clean() -> Picture:
                         "since": NOW - 400}],
             "files": {}, "staged": {}, "operations": []},
         "neutron": {
-            "networks": [{"id": NETWORK, "project_id": "p", "name": "net"}],
+            "networks": [{"id": NETWORK, "project_id": "p", "name": "net", "admin_state_up": True}],
             "subnets": [{"id": "s", "network_id": NETWORK, "cidr": "10.0.0.0/24", "enable_dhcp": True}],
             "ports": [_port(PORT, SERVER), _port(PORT2, STOPPED)],
             "wishes": [{"host": "here", "ports": [PORT, PORT2], "networks": [NETWORK]}], "operations": []},
@@ -127,6 +127,7 @@ BROKEN: list[tuple[str, str, Change]] = [
     ("port-missing", SERVER, set_port(device_id="", device_owner="")),
     ("port-unknown", SERVER, set_server(ports=[])),
     ("port-not-wired", PORT, set_port(status="BUILD")),
+    ("port-not-wired", PORT, set_port(status="DOWN")),
     ("event-owed", PORT, set_port(plug_event="network-vif-plugged")),
     ("namespace-missing", NETWORK, lambda p: p["host"]["namespaces"].clear()),
     ("tap-missing", PORT, lambda p: p["host"]["taps"].update({SPACE: []})),
@@ -205,6 +206,15 @@ def test_only_what_two_pictures_agree_on_stands() -> None:
 def test_a_fake_hypervisor_has_no_machines_on_the_host() -> None:
     picture = clean()
     picture["host"].update(runs_servers=False, machine_pids={}, machines=[], images=[], files=[])
+    assert checks.check(picture) == []
+
+
+def test_what_its_owner_took_down_is_not_missed() -> None:
+    picture = clean()
+    set_port(status="DOWN", admin_state_up=False)(picture)
+    assert checks.check(picture) == []
+    set_port(admin_state_up=True)(picture)
+    picture["neutron"]["networks"][0]["admin_state_up"] = False
     assert checks.check(picture) == []
 
 

@@ -106,7 +106,8 @@ async def ledger(neutron: Neutron) -> dict[str, Any]:
     """What neutron holds, for the audit: networks, subnets, ports with their addresses, the wish of each host."""
     table, allocations = models.ports, models.ip_allocations
     async with neutron.db.read() as tx:
-        networks = await tx.all(sa.select(models.networks.c.id, models.networks.c.project_id, models.networks.c.name))
+        networks = await tx.all(sa.select(models.networks.c.id, models.networks.c.project_id, models.networks.c.name,
+                                          models.networks.c.admin_state_up))
         subnets = await tx.all(sa.select(models.subnets.c.id, models.subnets.c.network_id, models.subnets.c.cidr,
                                          models.subnets.c.enable_dhcp))
         ports = await tx.all(sa.select(table.c.id, table.c.network_id, table.c.project_id, table.c.device_id,

@@ -59,15 +59,17 @@ def servers_know_their_ports(picture: Picture) -> Iterator[Violation]:
 @rule
 def ports_come_up(picture: Picture) -> Iterator[Violation]:
     """A port that is bound to a host and not taken down becomes ACTIVE, and its server is told."""
+    networks = held(picture, "neutron", "networks") or []
+    down = {network["id"] for network in networks if not network["admin_state_up"]}
     for port in held(picture, "neutron", "ports") or []:
         waits = moment(picture) - port["status_since"]
         if waits < PLUG_DEADLINE_S or port["vif_type"] != "bridge" or not port["device_owner"].startswith("compute:"):
             continue
-        if port["admin_state_up"] and port["status"] not in ("ACTIVE", "DOWN"):
+        if port["admin_state_up"] and port["network_id"] not in down and port["status"] != "ACTIVE":
             yield Violation(
                 "port-not-wired", port["id"],
                 f"port is {port['status']} on host {port['host']} for {waits:.0f} s",
-                "see the neutron agent of that host: openstack network agent list",
+                "see what the neutron agent of that host logs, and whether it lives: openstack network agent list",
             )  # fmt: skip
         if port["plug_event"]:
             yield Violation(
