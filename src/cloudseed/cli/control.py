@@ -17,8 +17,7 @@ import msgspec
 
 import cloudseed
 from cloudseed.cli import processes
-from cloudseed.cli.daemon import host_socket
-from cloudseed.cli.processes import CONTROL_UID, Process, Processes
+from cloudseed.cli.processes import CONTROL_UID, Process, Processes, host_socket
 from cloudseed.kernel import control
 from cloudseed.kernel.config import Config, data_directory
 

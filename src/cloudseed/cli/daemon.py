@@ -18,6 +18,7 @@ from pathlib import Path
 import msgspec
 import uvloop
 
+from cloudseed.cli.processes import host_socket
 from cloudseed.host.client import HostClient
 from cloudseed.host.fake import FakeHost
 from cloudseed.kernel.config import Config
@@ -53,11 +54,6 @@ async def serve(config: Config) -> None:
     log.info("stopping")
     await runtime.stop()
     await host.close()
-
-
-def host_socket(state: Path) -> Path:
-    """Where the host process of a cloud listens."""
-    return state / "run" / "host.sock"
 
 
 def run(argv: list[str]) -> int:

@@ -12,7 +12,7 @@ import msgspec
 from rich.console import Console
 
 from cloudseed.cli import clouds_yaml, control, options, processes
-from cloudseed.cli.daemon import host_socket
+from cloudseed.cli.processes import host_socket
 from cloudseed.host.client import HostClient
 from cloudseed.kernel.config import Config
 

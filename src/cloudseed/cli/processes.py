@@ -50,6 +50,11 @@ def record_path(state: Path) -> Path:
     return state / "run" / "processes.json"
 
 
+def host_socket(state: Path) -> Path:
+    """Where the host process of a cloud listens."""
+    return state / "run" / "host.sock"
+
+
 def load(state: Path) -> Processes:
     """The record, empty when there is none."""
     try:
