@@ -12,7 +12,7 @@ from rich.console import Console
 
 from cloudseed.cli import clouds_yaml, control, options
 from cloudseed.kernel.config import Config, load_secrets
-from cloudseed.kernel.runtime import SERVICE_TYPES
+from cloudseed.kernel.service_types import SERVICE_TYPES
 
 DESCRIPTION = """Start the cloud on this machine and return when every endpoint answers.  Run it again at any time:
 what runs already is left alone.  As root, servers are real virtual machines; without root everything but real

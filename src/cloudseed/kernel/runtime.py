@@ -10,7 +10,7 @@ import asyncio
 import logging
 import socket
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,20 +35,9 @@ from cloudseed.kernel.operations import Engine
 from cloudseed.kernel.operations.tables import OperationTables
 from cloudseed.kernel.periodic import Loop
 from cloudseed.kernel.policy import Policy, Rule
+from cloudseed.kernel.service_types import SERVICE_TYPES
 
 log = logging.getLogger(__name__)
-
-# service type -> (prefix, name in flows)
-SERVICE_TYPES: Mapping[str, tuple[str, str]] = {
-    "identity": ("/identity", "keystone"),
-    "image": ("/image", "glance-api"),
-    "compute": ("/compute", "nova-api"),
-    "placement": ("/placement", "placement-api"),
-    "network": ("/networking", "neutron-server"),
-    "volume": ("/volume", "cinder-api"),
-    "object-store": ("/object-store", "swift-proxy-server"),
-}
-
 
 @dataclass
 class Service:
