@@ -172,6 +172,8 @@ async def test_an_external_network_is_visible_but_not_to_plug_into(cloud: Neutro
         "router:external": True, "provider:network_type": "flat", "provider:physical_network": "public"})
     assert public["mtu"] == 1500 and public["provider:segmentation_id"] is None
     assert [n["id"] for n in ok(await member.get(f"{N}/networks?router:external=True"), 200)] == [public["id"]]
+    (subnet,) = ok(await member.get(f"{N}/subnets?network_id={public['id']}"), 200)
+    assert subnet["cidr"] == "203.0.113.0/24"
     fails(await member.post(f"{N}/ports", {"port": {"network_id": public["id"]}}), 403, "PolicyNotAuthorized")
 
 

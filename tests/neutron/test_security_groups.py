@@ -51,6 +51,8 @@ BAD_RULES: list[Any] = [
     ({"protocol": "tcp", "port_range_min": 22}, 400, "SecurityGroupInvalidPortRange"),
     ({"protocol": "tcp", "port_range_min": 0, "port_range_max": 22}, 400, "SecurityGroupInvalidPortValue"),
     ({"protocol": "tcp", "port_range_min": 1, "port_range_max": 99999}, 400, "SecurityGroupInvalidPortValue"),
+    ({"protocol": "tcp", "port_range_min": -16, "port_range_max": 80}, 400, "SecurityGroupInvalidPortValue"),
+    ({"remote_group_id": "bad_group_id"}, 404, "SecurityGroupNotFound"),
     ({"port_range_min": 1, "port_range_max": 2}, 400, "SecurityGroupProtocolRequiredWithPorts"),
     ({"protocol": "icmp", "port_range_min": 300}, 400, "SecurityGroupInvalidIcmpValue"),
     ({"protocol": "icmp", "port_range_max": 3}, 400, "SecurityGroupMissingIcmpType"),

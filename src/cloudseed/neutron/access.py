@@ -85,7 +85,8 @@ def visible(neutron: Neutron, ctx: Context, table: sa.Table,
     if table is models.networks:
         return [mine | networks.c.id.in_(shared_ids(ctx, "network", SHARED, EXTERNAL))]
     if table is models.subnets:
-        return [mine | table.c.network_id.in_(shared_ids(ctx, "network"))
+        # those of external networks too: the extension subnet-external-network
+        return [mine | table.c.network_id.in_(shared_ids(ctx, "network", SHARED, EXTERNAL))
                 | table.c.network_id.in_(sa.select(networks.c.id).where(own(ctx, networks)))]
     if table is models.ports:
         return [mine | table.c.network_id.in_(sa.select(networks.c.id).where(own(ctx, networks)))]

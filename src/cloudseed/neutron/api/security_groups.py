@@ -41,14 +41,14 @@ SECURITY_GROUPS = Kind("security_group", "security_groups", {
     security_groups.delete_security_group)
 
 _FIXED = {
-    "security_group_id": Attribute(to.identifier(), REQUIRED, put=False),
+    "security_group_id": Attribute(to.string(), REQUIRED, put=False),
     "direction": Attribute(to.one_of(("ingress", "egress")), REQUIRED, put=False),
     "ethertype": Attribute(ethertype, "IPv4", put=False),
     "protocol": Attribute(protocol, None, put=False),
-    "port_range_min": Attribute(to.integer(-1, 2**31 - 1, none=True), None, put=False),
-    "port_range_max": Attribute(to.integer(-1, 2**31 - 1, none=True), None, put=False),
+    "port_range_min": Attribute(to.integer(-(2**31), 2**31 - 1, none=True), None, put=False),
+    "port_range_max": Attribute(to.integer(-(2**31), 2**31 - 1, none=True), None, put=False),
     "remote_ip_prefix": Attribute(prefix, None, put=False),
-    "remote_group_id": Attribute(to.identifier(none=True), None, put=False),
+    "remote_group_id": Attribute(to.string(none=True), None, put=False),
     "remote_address_group_id": Attribute(to.identifier(none=True), None, put=False),
 }
 
