@@ -34,8 +34,8 @@ DESCRIPTION = """Run the pinned Tempest, unmodified, against a cloud that is mad
   cloudseed conformance --list FILE       test ids, one a line (tags in [] may be absent); may repeat
   cloudseed conformance --regex RE        the tests whose id matches; both may be given
 
-Prints what passed, failed and was skipped, by area; in the output directory: results.tsv (status, seconds, id,
-reason), failures.txt (traces and requests of what failed), tempest.conf, the cloud's logs.
+Prints what passed, failed, was skipped or gave no result, by area, and each failure's reason; in the output
+directory: results.tsv (status, seconds, id, reason), failures.txt (traces and requests of what failed), tempest.conf, the cloud's logs.
 
 exit codes: 0 every test passed, 1 some failed, were skipped or gave no result, 2 nothing could be run"""
 
@@ -92,8 +92,8 @@ def _print(table: dict[str, dict[str, int]], outcomes: dict[str, Outcome], outpu
         rows.add_row(name, *(str(counts[outcome]) for outcome in OUTCOMES))
     out.print(rows)
     for test, outcome in outcomes.items():
-        if outcome.status in ("failed", "missing"):
-            out.print(f"{outcome.status} {test}\n  {outcome.reason}", markup=False)
+        if outcome.status == "failed":
+            out.print(f"failed {test}\n  {outcome.reason}", markup=False)
     out.print(f"results: {output}", markup=False)
 
 

@@ -97,7 +97,12 @@ def write(path: Path, api: Api, url: str, password: str, made: dict[str, str], r
             "max_microversion": compute["version"],
         },
         "placement": {"min_microversion": placement["min_version"], "max_microversion": placement["max_version"]},
-        "network": {"public_network_id": made["network"], "project_networks_reachable": False},
+        # seconds: what is not wired within a minute never will be, and some tests wait for each of their ports
+        "network": {
+            "public_network_id": made["network"],
+            "project_networks_reachable": False,
+            "build_timeout": 60,
+        },
         # guests are looked at through floating IPs, which need a way into the cloud's networks
         "validation": {"run_validation": False, "image_ssh_user": "cirros", "image_alt_ssh_user": "cirros"},
         "object-storage": {"operator_role": "member", "reseller_admin_role": "ResellerAdmin"},
