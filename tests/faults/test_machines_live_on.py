@@ -15,7 +15,7 @@ from cloudseed.cli import openstack
 from cloudseed.guest_images.tiny import build_tiny
 from tests.faults import machines
 from tests.faults.scene import Scene
-from tests.support.daemon import Daemon, needs_root
+from tests.support.daemon import Daemon, needs_root, wait_for
 
 pytestmark = [pytest.mark.real, needs_root]
 
@@ -35,6 +35,7 @@ class Guests(Scene):
         self.space = machines.namespace(cloud, self.network_id)
         machines.wait_answer(self.space, self.address)
         machines.wait_answer(self.space, other)
+        wait_for(lambda: "login:" in self.console(self.off), 60, "a guest that obeys its power button")
         self.act(self.off, "os-stop")
         self.wait_status(self.off, "SHUTOFF", 120)
 
@@ -42,6 +43,10 @@ class Guests(Scene):
     def address_of(server: dict[str, Any]) -> str:
         (network,) = server["addresses"].values()
         return str(network[0]["addr"])
+
+    def console(self, server_id: str) -> str:
+        path = f"/compute/v2.1/servers/{server_id}/action"
+        return str(self.send("POST", path, {"os-getConsoleOutput": {}})["output"])
 
     def pid(self) -> int:
         """The running guest's QEMU."""
@@ -87,8 +92,7 @@ def test_the_host_process_alone_is_replaced_under_a_running_cloud(guests: Guests
     cloud.start()  # the services run on and find the new one by themselves
     cloud.settle()
     assert guests.pid() == pid and machines.answers(guests.space, guests.address)
-    console = guests.api.send("POST", f"/compute/v2.1/servers/{guests.running}/action", {"os-getConsoleOutput": {}})
-    assert "login:" in console["output"]
+    assert "login:" in guests.console(guests.running)
 
 
 def test_a_machine_that_crashed_is_told_and_starts_again(guests: Guests) -> None:
