@@ -24,10 +24,11 @@ def main(argv: list[str]) -> int:
     with BenchCloud("auto") as cloud:
         first, _ = _start(cloud)
         program.tell(f"first start to first token {first:.2f} s")
-        starts = []
+        starts, spent = [], list[float]()
         for _ in range(chosen.starts):
             cloud.down()
             starts.append(_start(cloud))
+            spent.append(cloud.cpu_seconds())
             program.tell(f"start to first token {starts[-1][0]:.2f} s (the command {starts[-1][1]:.2f} s)")
         time.sleep(chosen.settle)  # what is measured is a cloud that nobody asks anything
         memory = {name: memory_mib(pid) for name, pid in cloud.pids().items()}
@@ -38,6 +39,7 @@ def main(argv: list[str]) -> int:
         **{f"idle_pss_{name}_mib": mib for name, mib in memory.items()},
         "first_start_to_token_s": first,
         "start_to_token_s": median([total for total, _ in starts]),
+        "start_control_cpu_s": median(spent),
         "up_command_s": median([command for _, command in starts]),
     }
     return program.finish({name: round(value, 2) for name, value in figures.items()})
