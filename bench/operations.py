@@ -21,7 +21,7 @@ def main(argv: list[str]) -> int:
     program = Program("operations", DESCRIPTION)
     add = program.parser.add_argument
     add("--only", default=",".join(SECTIONS), metavar="LIST", help="sections by comma (default: %(default)s)")
-    add("--repeat", type=int, default=200, metavar="N", help="repetitions of a cheap request (default %(default)s)")
+    add("--repeat", type=int, default=100, metavar="N", help="repetitions of a cheap request (default %(default)s)")
     add("--images", type=int, default=200, metavar="N", help="images in the list (default %(default)s)")
     add("--image-mib", type=int, default=32, metavar="N", help="size of an upload (default %(default)s)")
     add("--ports", type=int, default=200, metavar="N", help="ports in the list (default %(default)s)")
