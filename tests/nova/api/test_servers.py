@@ -278,3 +278,13 @@ async def test_each_version_links_to_its_own_document(cloud: NovaCloud) -> None:
         shown = await cloud.anonymous().get("/compute" + link["href"].partition("/compute")[2])
         assert shown.json()["version"]["id"] == version["id"]
         assert link in shown.json()["version"]["links"]
+
+
+async def test_what_upstream_took_away_says_so(cloud: NovaCloud) -> None:
+    admin = cloud.admin
+    for method, path in (("POST", "/os-tenant-networks"), ("DELETE", "/os-tenant-networks/x"), ("POST", "/os-networks"),
+                         ("GET", "/os-fping"), ("GET", "/os-floating-ip-dns/a/entries/b")):
+        assert (await nova(admin, method, path, {} if method == "POST" else None)).status == 410, path
+    assert (await nova(admin, "POST", "/servers/x/action", {"resetNetwork": None})).status == 410
+    assert (await admin.get("/compute/v2.1/versions/v2.1")).json() == (await admin.get("/compute/v2.1")).json()
+    assert (await admin.get("/compute/v2.1/versions/v3")).status == 404

@@ -22,11 +22,22 @@ class Gone:
     on_post = on_put = on_delete = on_get
 
 
+class GoneWrites:
+    """What could be changed there no longer can."""
+
+    async def on_post(self, req: Request, resp: Response, **ids: str) -> None:
+        raise MovedAway()
+
+    on_delete = on_post
+
+
 PATHS = ("/os-agents", "/os-agents/{id}", "/os-cells", "/os-cells/{id}", "/os-cells/{id}/capacities",
          "/os-certificates", "/os-certificates/{id}", "/os-cloudpipe", "/os-cloudpipe/{id}", "/os-fping",
-         "/os-fping/{id}", "/os-floating-ip-dns", "/os-floating-ip-dns/{id}", "/os-floating-ips-bulk",
-         "/os-floating-ips-bulk/{id}", "/os-security-group-default-rules", "/os-security-group-default-rules/{id}",
+         "/os-fping/{id}", "/os-floating-ip-dns", "/os-floating-ip-dns/{id}",
+         "/os-floating-ip-dns/{id}/entries/{entry}", "/os-floating-ips-bulk", "/os-floating-ips-bulk/{id}",
+         "/os-security-group-default-rules", "/os-security-group-default-rules/{id}",
          "/os-fixed-ips/{id}", "/servers/{server_id}/consoles", "/servers/{server_id}/consoles/{id}")
+WRITES = ("/os-networks", "/os-networks/{id}", "/os-tenant-networks", "/os-tenant-networks/{id}")
 
 # the extensions whose behaviour is here, by alias
 _EXTENSIONS = {

@@ -39,6 +39,7 @@ def routes(nova: Nova) -> dict[str, Any]:
         "/": versions.Versions(),
         "/v2.1": versions.Version(),
         "/v2": versions.OldVersion(),
+        "/v2.1/versions/{name}": versions.NamedVersion(),
         "/v2.1/flavors": flavors.Flavors(nova),
         "/v2.1/flavors/detail": flavors.FlavorsDetail(nova),
         "/v2.1/flavors/{flavor_id}": flavors.Flavor(nova),
@@ -108,5 +109,6 @@ def routes(nova: Nova) -> dict[str, Any]:
         "/v2.1/extensions": gone.Extensions(nova),
         "/v2.1/extensions/{alias}": gone.Extension(nova),
         **{f"/v2.1{path}": gone.Gone() for path in gone.PATHS},
+        **{f"/v2.1{path}": gone.GoneWrites() for path in gone.WRITES},
         "/v2.1/os-server-external-events": server_external_events.ServerExternalEvents(nova),
     }

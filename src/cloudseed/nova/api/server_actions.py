@@ -13,7 +13,7 @@ from cloudseed.kernel.http.microversion import require
 from cloudseed.kernel.http.request import Request
 from cloudseed.nova import security_groups, servers
 from cloudseed.nova.api.body import as_type, check_range, check_text, shown
-from cloudseed.nova.errors import NotSupportedYet
+from cloudseed.nova.errors import MovedAway, NotSupportedYet
 
 if TYPE_CHECKING:
     from cloudseed.nova.service import Nova
@@ -60,8 +60,7 @@ LATER: dict[str, str] = {
     "unrescue": "os-unrescue", "resize": "servers:resize", "restore": "os-deferred-delete:restore",
     "resume": "os-suspend-server:resume", "suspend": "os-suspend-server:suspend",
     "revertResize": "servers:revert_resize", "shelve": "os-shelve:shelve", "shelveOffload": "os-shelve:shelve_offload",
-    "unshelve": "os-shelve:unshelve", "trigger_crash_dump": "servers:trigger_crash_dump",
-    "resetNetwork": "os-admin-actions:reset_state"}
+    "unshelve": "os-shelve:unshelve", "trigger_crash_dump": "servers:trigger_crash_dump"}
 # actions that proxied neutron or gave consoles: gone from some microversion on
 GONE_SINCE: dict[str, tuple[int, int]] = {
     "addFixedIp": (2, 44), "removeFixedIp": (2, 44), "addFloatingIp": (2, 44), "removeFloatingIp": (2, 44),
@@ -92,6 +91,8 @@ class ServerAction:
     async def _refuse(self, req: Request, server_id: str, name: str) -> None:
         if name in GONE_SINCE:
             require(req.microversion, maximum=(2, GONE_SINCE[name][1] - 1))
+        if name == "resetNetwork":
+            raise MovedAway()
         rule = LATER.get(name)
         if rule is None and name not in GONE_SINCE:
             raise Invalid(f"There is no such action: {shown(name)}")

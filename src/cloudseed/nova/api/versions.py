@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from cloudseed.kernel.errors import NotFound
 from cloudseed.kernel.http.app import Response
 from cloudseed.kernel.http.microversion import render
 from cloudseed.kernel.http.request import Request
@@ -54,3 +55,18 @@ class OldVersion:
 
     async def on_get(self, req: Request, resp: Response) -> None:
         resp.media = _whole(_old_summary(req), "2")
+
+
+class NamedVersion:
+    """GET /v2.1/versions/{name}: an old way to the same documents"""
+
+    public = True
+    unversioned = True
+
+    async def on_get(self, req: Request, resp: Response, name: str) -> None:
+        if name == "v2.0":
+            resp.media = _whole(_old_summary(req), "2")
+        elif name == "v2.1":
+            resp.media = _whole(_summary(req), "2.1")
+        else:
+            raise NotFound("The resource could not be found.")
