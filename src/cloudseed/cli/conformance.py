@@ -34,8 +34,9 @@ DESCRIPTION = """Run the pinned Tempest, unmodified, against a cloud that is mad
   cloudseed conformance --list FILE       test ids, one a line (tags in [] may be absent); may repeat
   cloudseed conformance --regex RE        the tests whose id matches; both may be given
 
-Prints what passed, failed, was skipped or gave no result, by area, and each failure's reason; in the output
-directory: results.tsv (status, seconds, id, reason), failures.txt (traces and requests of what failed), tempest.conf, the cloud's logs.
+Prints what passed, failed, was skipped or gave no result, by area, and each failure's reason.  The output directory
+has results.tsv (status, seconds, id, reason), failures.txt (traces and requests of what failed), tempest.conf and the
+cloud's logs.
 
 exit codes: 0 every test passed, 1 some failed, were skipped or gave no result, 2 nothing could be run"""
 
@@ -53,6 +54,9 @@ def run(argv: list[str]) -> int:
     made.add_argument("--list", action="append", type=Path, default=[], metavar="FILE", help="a file of test ids")
     made.add_argument("--regex", metavar="RE", help="tests whose full id this matches")
     made.add_argument("--driver", choices=("auto", "qemu", "fake"), default="auto", help="the hypervisor driver")
+    made.add_argument(
+        "--set", action="append", default=[], metavar="SECTION.OPTION=VALUE", help="an option of tempest.conf"
+    )
     made.add_argument("--concurrency", type=int, default=2, metavar="N", help="tests at once (default %(default)s)")
     made.add_argument("--timeout", type=int, default=600, metavar="S", help="seconds for one test")
     made.add_argument(
@@ -66,6 +70,9 @@ def run(argv: list[str]) -> int:
     chosen = made.parse_args(argv)
     if not chosen.list and not chosen.regex:
         made.error("say which tests: --list or --regex")
+    for item in chosen.set:
+        if not re.fullmatch(r"[\w-]+\.\w+=.*", item):
+            made.error(f"--set {item}: it must be SECTION.OPTION=VALUE")
     progress = Console(stderr=True, highlight=False)
     try:
         outcomes = _Run(chosen, progress).run()
@@ -152,9 +159,8 @@ class _Run:
         api.send("POST", "/networking/v2.0/subnets", {"subnet": subnet})
         if not api.get("/identity/v3/roles?name=ResellerAdmin")["roles"]:
             api.send("POST", "/identity/v3/roles", {"role": {"name": "ResellerAdmin"}})
-        tempest_config.write(
-            self.output / "etc" / "tempest.conf", api, config.public_url, password, made, config.region
-        )
+        file = self.output / "etc" / "tempest.conf"
+        tempest_config.write(file, api, config.public_url, password, made, self.chosen.set)
 
     def _choose(self) -> list[str]:
         """The full ids, with tags, of the tests that were asked for."""

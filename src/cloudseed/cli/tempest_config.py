@@ -61,11 +61,12 @@ FEATURES = {
 }
 
 
-def write(path: Path, api: Api, url: str, password: str, made: dict[str, str], region: str = "RegionOne") -> None:
+def write(path: Path, api: Api, url: str, password: str, made: dict[str, str], extra: list[str]) -> None:
     """Write the file (mode 0600: it holds the admin's password).
 
     `made`: ids of what the run needs in the cloud: image, image_alt, flavor, flavor_alt, network.
-    Microversions, extensions and the object store's features are asked of the cloud.
+    `extra`: SECTION.OPTION=VALUE, which win.  Microversions, extensions and the object store's features are asked of
+    the cloud.
     """
     compute = api.get("/compute/v2.1/")["version"]
     placement = api.get("/placement/")["versions"][0]
@@ -86,7 +87,7 @@ def write(path: Path, api: Api, url: str, password: str, made: dict[str, str], r
             "admin_domain_name": "Default",
             "tempest_roles": "member",
         },
-        "identity": {"uri_v3": f"{url}/identity/v3", "auth_version": "v3", "region": region},
+        "identity": {"uri_v3": f"{url}/identity/v3", "auth_version": "v3", "region": "RegionOne"},
         "compute": {
             "image_ref": made["image"],
             "image_ref_alt": made["image_alt"],
@@ -114,6 +115,12 @@ def write(path: Path, api: Api, url: str, password: str, made: dict[str, str], r
         features["tempurl_digest_hashlib"] = info["tempurl"]["allowed_digests"][-1]
     file = configparser.RawConfigParser()
     file.read_dict({name: {key: _text(value) for key, value in values.items()} for name, values in sections.items()})
+    for item in extra:
+        name, _, value = item.partition("=")
+        section, _, option = name.partition(".")
+        if section != "DEFAULT" and not file.has_section(section):
+            file.add_section(section)
+        file.set(section, option, value)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch(mode=0o600)
     with path.open("w") as stream:
