@@ -9,8 +9,9 @@ A service is a `falcon.asgi.App` made by `make_app`; handlers are falcon resourc
             resp.media = {"server": view(server)}
 
 Order, and why: the edge (`edge.py`) drops identity headers, names the request and records it; then here the
-token is validated (unless the resource says `public = True`, or names the methods that are public), then the microversion is negotiated, so that a
-stranger learns nothing; then the handler; then errors are rendered in the service's format.
+token is validated (unless the resource says `public = True`, or names the methods that are public), then the
+microversion is negotiated, so that a stranger learns nothing; then the handler; then errors are rendered in the
+service's format.
 Raise from `errors`; never build an error body in a handler.
 """
 

@@ -135,7 +135,8 @@ class ServiceSession:
     ) -> Response:
         """Send one request.  Answers below 400, and those in `expect`, are returned; others raise.
 
-        `as_user` sends the token of the user whose work this is; otherwise the part's own goes.  `stream`: the body is read by the caller, through `chunks()`.
+        `as_user` sends the token of the user whose work this is; otherwise the part's own goes.  `stream`: the
+        body is read by the caller, through `chunks()`.
         Raises the error class that fits the status (errors.NotFound, errors.Conflict, ...), with the other
         service's reason; Unavailable when it cannot be reached, Timeout when it does not answer.
         """
