@@ -12,6 +12,14 @@ MAX_NAME, MAX_VALUE, MAX_COUNT, MAX_OVERALL = 128, 256, 90, 4096
 KEPT = ("content-encoding", "content-disposition", "content-language", "cache-control", "expires", "x-robots-tag",
         "x-object-manifest")
 
+# who has one of these can sign URLs for everything in the account or container
+_SECRETS = ("-meta-temp-url-key", "-meta-temp-url-key-2")
+
+
+def visible(metadata: Mapping[str, str], owner: bool) -> Mapping[str, str]:
+    """What the owner sees of an account's or container's metadata, or everybody else who may read it."""
+    return metadata if owner else {name: value for name, value in metadata.items() if not name.endswith(_SECRETS)}
+
 
 def text(value: str) -> str:
     """A header's value as text: UTF-8 on the wire.  Raises BadRequest when it is not."""

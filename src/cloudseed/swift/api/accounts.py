@@ -26,8 +26,8 @@ class AccountResource:
         self._swift = swift
 
     async def _head(self, req: Request, resp: Response, target: Target) -> None:
-        account, _ = await accounts.get_account(self._swift, req.ctx.identity, target)
-        for name, value in account.metadata.items():
+        account, owner = await accounts.get_account(self._swift, req.ctx.identity, target)
+        for name, value in metadata.visible(account.metadata, owner).items():
             resp.set_header(metadata.wire(name), metadata.wire(value))
         if accounts.META_QUOTA_BYTES in account.metadata:
             resp.set_header("X-Account-Quota-Bytes", account.metadata[accounts.META_QUOTA_BYTES])

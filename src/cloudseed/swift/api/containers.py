@@ -30,7 +30,7 @@ class ContainerResource:
     async def _head(self, req: Request, resp: Response, target: Target) -> Any:
         row, usage, owner = await containers.get_container(self._swift, req.ctx.identity, target,
                                                            req.get_header("Referer"))
-        for name, value in row.metadata.items():
+        for name, value in metadata.visible(row.metadata, owner).items():
             resp.set_header(metadata.wire(name), metadata.wire(value))
         if owner:
             for kind, acl in (("Read", row.read_acl), ("Write", row.write_acl)):
