@@ -77,8 +77,9 @@ class PathRouter:
         signed = await tempurl.authorize(self._swift, req.method, prefix, target, req.params)
         if signed is not None:
             # the signature is for this object alone: nothing may lead from it to another
-            if "multipart-manifest" in req.params or not headers_of(req).keys().isdisjoint(_LEADING_AWAY):
-                raise BadRequest("A temporary URL cannot be used with manifests or copies.")
+            if not {"multipart-manifest", "extract-archive"}.isdisjoint(req.params) \
+                    or not headers_of(req).keys().isdisjoint(_LEADING_AWAY):
+                raise BadRequest("A temporary URL cannot be used with manifests, archives or copies.")
             req.ctx.identity = signed
             # by default not shown but saved, or a stranger's page would run in this site's name
             given = req.params.get("filename")
