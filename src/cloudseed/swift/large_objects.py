@@ -27,6 +27,8 @@ from cloudseed.swift.store import Swift, Target
 MAX_SEGMENTS = 1000
 MAX_MANIFEST = 8 << 20  # bytes
 MAX_DEPTH = 10
+MAX_PIECES = 100_000  # of one download: nested manifests multiply
+MAX_SIZE = 2**63 - 1  # what a database's integer holds
 
 
 class Segment(msgspec.Struct):
@@ -96,6 +98,8 @@ async def put_manifest(swift: Swift, identity: Identity, target: Target, headers
             entry["sub_slo"] = True
         total += length
         manifest.append(entry)
+    if total > MAX_SIZE:
+        raise BadRequest(f"The segments add up to {total} bytes: a large object may have {MAX_SIZE}.")
     if problems:
         raise BadRequest("Errors:\n" + "\n".join(problems))
     wanted = headers.get("etag", "").strip('"')
@@ -122,8 +126,23 @@ def _problem(segment: Segment, row: Any) -> str:
     return ""
 
 
-async def _pieces(tx: Tx, identity: Identity, account: str, row: Any, depth: int = 0) -> list[Piece]:
-    """All of an object's bytes, as parts of files.  Raises ThereIsConflict when a segment changed or is gone."""
+class _Walk:
+    """One walk through nested manifests: each is read once, and their parts are counted before they are cut."""
+
+    def __init__(self) -> None:
+        self.known: dict[int, list[Piece]] = {}  # by the row's id
+        self._left = MAX_PIECES
+
+    def spend(self, count: int) -> None:
+        self._left -= count
+        if self._left < 0:
+            raise ThereIsConflict(f"The large object's manifests, nested ones included, name more than {MAX_PIECES} "
+                                  "segments: use fewer, larger ones.")
+
+
+async def _pieces(tx: Tx, identity: Identity, account: str, row: Any, walk: _Walk, depth: int = 0) -> list[Piece]:
+    """All of an object's bytes, as parts of files.  Raises ThereIsConflict when a segment changed or is gone, or
+    when there are too many."""
     if row.manifest is None:
         return [Piece(row.file, 0, row.size)]
     if depth >= MAX_DEPTH:
@@ -137,7 +156,10 @@ async def _pieces(tx: Tx, identity: Identity, account: str, row: Any, depth: int
         segment = found.get(name)
         if segment is None or segment.etag != entry["hash"] or segment.size != entry["bytes"]:
             raise ThereIsConflict(f"Segment {entry['name']} of the large object is gone or was changed.")
-        part = await _pieces(tx, identity, account, segment, depth + 1)
+        part = walk.known.get(segment.id)
+        if part is None:
+            part = walk.known[segment.id] = await _pieces(tx, identity, account, segment, walk, depth + 1)
+        walk.spend(len(part))
         if "range" in entry:
             start, _, last = entry["range"].partition("-")
             part = cut(part, int(start), int(last) + 1)
@@ -161,7 +183,7 @@ async def object_pieces(swift: Swift, identity: Identity, target: Target, row: A
     if row.manifest is None:
         return [Piece(row.file, 0, row.size)]
     async with swift.db.read() as tx:
-        return await _pieces(tx, identity, target.account, row)
+        return await _pieces(tx, identity, target.account, row, _Walk())
 
 
 async def dynamic_object(swift: Swift, identity: Identity, target: Target, row: Any) -> tuple[list[Piece], str]:
