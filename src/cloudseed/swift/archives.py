@@ -20,6 +20,7 @@ from cloudseed.swift.errors import BadRequest
 from cloudseed.swift.store import Swift, Target
 
 MAX_MEMBERS = 10_000
+MAX_HEADER = 16 * 1024  # bytes of a long name or of extended attributes; a name may have 1024
 FORMATS = {"tar": "r:", "tar.gz": "r:gz", "tar.bz2": "r:bz2"}
 
 
@@ -57,8 +58,33 @@ async def extract(swift: Swift, identity: Identity, base: Target, form: str,
     return _report(created, failed, "201 Created", "")
 
 
+class _Member(tarfile.TarInfo):
+    """A member whose headers fit into memory.
+
+    tarfile reads a member's extended header whole, whatever size it announces, and a compressed archive announces
+    gigabytes in a few bytes.  A sparse file's size and map are such announcements too: it is refused.
+    """
+
+    def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
+        if self.type == tarfile.GNUTYPE_SPARSE:
+            raise tarfile.ReadError(f"{self.name[:80]} is a sparse file")
+        if self.type in _EXTENDED and not 0 <= self.size <= MAX_HEADER:
+            raise tarfile.ReadError(f"a header of {self.size} bytes is over the limit of {MAX_HEADER}")
+        member: tarfile.TarInfo = super()._proc_member(archive)  # type: ignore[misc]
+        if any(name.startswith("GNU.sparse.") for name in member.pax_headers):
+            raise tarfile.ReadError(f"{member.name[:80]} is a sparse file")
+        return member
+
+    def _proc_gnusparse_10(self, *args: object) -> None:
+        raise tarfile.ReadError("a sparse file")  # before its map is read
+
+
+_EXTENDED = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE,
+             tarfile.SOLARIS_XHDTYPE)
+
+
 def _open(spool: IO[bytes], form: str) -> tarfile.TarFile:
-    return tarfile.TarFile.open(fileobj=spool, mode=FORMATS[form])  # type: ignore[call-overload, no-any-return]
+    return tarfile.TarFile.open(fileobj=spool, mode=FORMATS[form], tarinfo=_Member)  # type: ignore[call-overload, no-any-return]
 
 
 def _report(created: int, failed: list[list[str]], status: str, body: str) -> dict[str, Any]:
