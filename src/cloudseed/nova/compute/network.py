@@ -42,7 +42,7 @@ class Networks:
         """
         if spec.requested_networks == "none":
             return []
-        existing = await self.ports_of(ctx, spec.id) if again else []
+        existing = await self._own_ports(ctx, spec) if again else []
         try:
             wanted, bound = await self._wanted(ctx, spec), []
             groups = await self._security_groups(ctx, spec)
@@ -119,9 +119,15 @@ class Networks:
     async def ports_of(self, ctx: Context, server_id: str) -> list[Port]:
         return await self._list(ctx, "ports", {"device_id": server_id})
 
+    async def _own_ports(self, ctx: Context, spec: ServerSpec) -> list[Port]:
+        """The ports that are the server's: of its project, or given.  Whoever has a port may write any server's id
+        into its `device_id`, which must not plug it into a stranger's server."""
+        return [port for port in await self.ports_of(ctx, spec.id)
+                if port.get("tenant_id") == spec.project_id or port["id"] in spec.given_ports]
+
     async def picture(self, ctx: Context, spec: ServerSpec, order: list[str] | None = None) -> list[Vif]:
         """The server's interfaces as neutron has them now."""
-        ports = await self.ports_of(ctx, spec.id)
+        ports = await self._own_ports(ctx, spec)
         if not ports:
             return []
         subnet_ids = sorted({ip["subnet_id"] for port in ports for ip in port.get("fixed_ips", ())})
