@@ -133,6 +133,8 @@ def _in_zone(zone: str) -> sa.ColumnElement[bool]:
 
 _PLAIN = re.compile(r"^[^\\.^$*+?{}\[\]|()]*$")
 _QUANTIFIER = re.compile(r"(?<!\\)[*+{]")
+_CHOICE = re.compile(r"(?<!\\)[?|]")
+_MAX_BITS = 18  # of steps for each place of a value: a repeat may take 255 = 2**8 lengths, each choice doubles
 _AFTER_GROUP = re.compile(r"(?<!\\)\)[*+{?]|(?<!\\)\\[1-9]")
 
 
@@ -144,8 +146,11 @@ def matches(column: sa.Column[Any], text: str) -> sa.ColumnElement[bool]:
     """
     if _PLAIN.match(text):
         return column.icontains(text, autoescape=True)
-    if len(text) > 255 or len(_QUANTIFIER.findall(text)) > 2 or _AFTER_GROUP.search(text):
-        raise Invalid("The filter's regular expression is too complex: at most two repeats, none of them of a group.")
+    # without a group, alternatives are tried one after the other and do not multiply
+    choices = len(_CHOICE.findall(text)) if "(" in text else text.count("?")
+    if len(text) > 255 or 8 * len(_QUANTIFIER.findall(text)) + choices > _MAX_BITS or _AFTER_GROUP.search(text):
+        raise Invalid("The filter's regular expression is too complex: at most two repeats, none of them of a group, "
+                      "and few choices.")
     try:
         re.compile(text)
     except (re.error, OverflowError, RecursionError) as exc:
