@@ -96,3 +96,40 @@ async def test_who_sees_and_makes_them(cloud: Cloud, admin: Client) -> None:
     ):
         answer = await me.post(f"{V3}/OS-TRUST/trusts", {"trust": {**good, **change}})
         assert answer.status == status, (change, answer.body)
+
+
+@pytest.mark.parametrize("impersonation", [False, True])
+async def test_a_trust_hands_on_no_more_than_itself(cloud: Cloud, admin: Client, impersonation: bool) -> None:
+    """The trustee is the trustor for a while: he must not give himself more, or for longer, in the trustor's name."""
+    me, other = await cloud.new_project("demo", roles=["member", "reader"]), await cloud.new_project("other")
+    trust = await _make(me, other, impersonation=impersonation)
+    scope = {"OS-TRUST:trust": {"id": trust["id"]}}
+    token = client_of(cloud, await login(cloud, other.info["user"], "secret", scope))
+    more = {"trustor_user_id": token.user_id, "trustee_user_id": other.user_id, "project_id": me.project_id,
+            "impersonation": True, "roles": [{"name": "member"}]}
+    assert (await token.post(f"{V3}/OS-TRUST/trusts", {"trust": more})).status == 403
+    credential = {"application_credential": {"name": "for ever", "unrestricted": True}}
+    answer = await token.post(f"{V3}/users/{token.user_id}/application_credentials", credential)
+    assert answer.status == 403
+    keys = await token.post(f"{V3}/users/{token.user_id}/credentials/OS-EC2", {"tenant_id": me.project_id})
+    assert keys.status in (201, 403)
+    if keys.status == 201:  # an EC2 key of a trust is that trust's
+        assert keys.json()["credential"]["trust_id"] == trust["id"]
+    blob = '{"access": "a-key", "secret": "s"}'
+    wish = {"type": "ec2", "blob": blob, "project_id": me.project_id, "user_id": token.user_id}
+    made = await token.post(f"{V3}/credentials", {"credential": wish})
+    assert made.status == 403 or trust["id"] in made.json()["credential"]["blob"]
+
+
+async def test_a_trustee_cannot_take_over_the_trustors_ec2_key(cloud: Cloud, admin: Client) -> None:
+    me, other = await cloud.new_project("demo"), await cloud.new_project("other")
+    key = (await me.post(f"{V3}/users/{me.user_id}/credentials/OS-EC2", {"tenant_id": me.project_id})).json()
+    found = (await me.get(f"{V3}/credentials")).json()["credentials"][0]
+    trust = await _make(me, other, impersonation=True)
+    scope = {"OS-TRUST:trust": {"id": trust["id"]}}
+    token = client_of(cloud, await login(cloud, other.info["user"], "secret", scope))
+    blob = f'{{"access": "{key["credential"]["access"]}", "secret": "mine", "trust_id": null}}'
+    answer = await token.request("PATCH", f"{V3}/credentials/{found['id']}", json={"credential": {"blob": blob}})
+    assert answer.status == 403
+    mine = await me.request("PATCH", f"{V3}/credentials/{found['id']}", json={"credential": {"blob": blob}})
+    assert mine.status == 200

@@ -33,6 +33,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     expires_at: float = 0.0  # Unix time
     auth_methods: tuple[str, ...] = ()
     application_credential_id: str | None = None
+    trust_id: str | None = None
 
     @property
     def is_anonymous(self) -> bool:

@@ -68,6 +68,13 @@ async def check_unrestricted(ks: Keystone, ctx: Context) -> None:
                         "and trusts: this one was not made unrestricted.")
 
 
+def check_no_trust(ctx: Context) -> None:
+    """A trust's token may name the trustor as its user, and must not make in that name what gives more roles than
+    the trust, or lives longer.  Raises Forbidden."""
+    if ctx.identity.trust_id is not None:
+        raise Forbidden("A token from a trust cannot make application credentials or other trusts.")
+
+
 async def _shown(ks: Keystone, tx: Tx, rows: Sequence[Record]) -> list[Shown]:
     """With roles and rules, in two statements however many there are."""
     ids = [row.id for row in rows]
@@ -110,6 +117,7 @@ async def create_credential(ks: Keystone, ctx: Context, user_id: str, *, name: s
                             unrestricted: bool, rules: list[RuleRef] | None) -> tuple[Shown, str]:
     """The credential and its secret, which cannot be had again."""
     ks.enforce(ctx, "create_application_credential", {"user_id": user_id})
+    check_no_trust(ctx)
     await check_unrestricted(ks, ctx)
     project_id = ctx.identity.project_id
     if project_id is None:

@@ -116,11 +116,15 @@ def _ec2_blob(blob: str) -> dict[str, Any]:
 
 
 def _marked(ctx: Context, blob: str) -> str:
-    """An EC2 key that was made with an application credential gives no more than that credential."""
-    if ctx.identity.application_credential_id is None:
-        return blob
-    value = {**_ec2_blob(blob), "app_cred_id": ctx.identity.application_credential_id}
-    return msgspec.json.encode(value).decode()
+    """An EC2 key that was made with an application credential or a trust gives no more than that."""
+    marks = _marks(ctx)
+    return msgspec.json.encode({**_ec2_blob(blob), **marks}).decode() if marks else blob
+
+
+def _marks(ctx: Context) -> dict[str, str]:
+    """What an EC2 key that the caller makes must say, so that it is as limited as the caller's token."""
+    limits = {"app_cred_id": ctx.identity.application_credential_id, "trust_id": ctx.identity.trust_id}
+    return {name: value for name, value in limits.items() if value is not None}
 
 
 async def update_credential(ks: Keystone, ctx: Context, credential_id: str, patch: dict[str, Any],
@@ -145,6 +149,9 @@ async def update_credential(ks: Keystone, ctx: Context, credential_id: str, patc
         for key in ("app_cred_id", "trust_id", "access_token_id", "access_id"):
             if after.get(key) != before.get(key):
                 raise Invalid(f"Invalid input for field/attribute blob. {key} cannot be changed.")
+        if any(before.get(key) != value for key, value in _marks(ctx).items()):
+            raise Forbidden("A token from an application credential or a trust cannot change an EC2 key that was not "
+                            "made with it.")
     if "blob" in patch:
         patch["blob"] = _seal(ks, patch["blob"])
     if extra:

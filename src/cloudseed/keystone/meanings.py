@@ -144,7 +144,7 @@ async def _static(ks: Keystone, claims: Claims) -> _Static | str:
         project_domain_id=(project.domain_id or project.id) if project is not None else None,
         domain_id=domain.id if domain is not None else None, system=scope.kind == SYSTEM,
         roles=frozenset(role.name.lower() for role in roles) if scope.kind != UNSCOPED else frozenset(),
-        application_credential_id=claims.application_credential_id)
+        application_credential_id=claims.application_credential_id, trust_id=claims.trust_id)
     listed = None if scope.kind == UNSCOPED else _encode(
         await catalog.catalog_for(ks, identity.project_id, user.id))
     return _Static(identity, {role.id for role in roles}, identity.project_id, identity.domain_id, fields, listed,

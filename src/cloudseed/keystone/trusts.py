@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from cloudseed.kernel.context import Context
 from cloudseed.kernel.db import utcnow
 from cloudseed.keystone import directory, revocations, scopes
-from cloudseed.keystone.application_credentials import RoleRef, check_unrestricted, parse_time
+from cloudseed.keystone.application_credentials import RoleRef, check_no_trust, check_unrestricted, parse_time
 from cloudseed.keystone.directory import Record
 from cloudseed.keystone.errors import Forbidden, Invalid, NotFound
 from cloudseed.keystone.lists import Filters, fetch
@@ -59,6 +59,7 @@ async def create_trust(ks: Keystone, ctx: Context, *, trustor_user_id: str, trus
                        remaining_uses: int | None, allow_redelegation: bool, redelegation_count: int | None,
                        extra: dict[str, Any]) -> Record:
     ks.enforce(ctx, "create_trust", {"target.trust.trustor_user_id": trustor_user_id})
+    check_no_trust(ctx)
     await check_unrestricted(ks, ctx)
     if remaining_uses is not None and not 1 <= remaining_uses < 2**31:
         raise Invalid("Invalid input for field/attribute remaining_uses. It must be a positive number.")
