@@ -65,6 +65,8 @@ async def test_implied_roles(cloud: Cloud, admin: Client) -> None:
     assert (await admin.put(f"{V3}/roles/{b}/implies/{a}")).status == 400  # no circles
     assert (await admin.put(f"{V3}/roles/{a}/implies/{await role_id(admin, 'admin')}")).status == 403
     assert (await admin.put(f"{V3}/roles/{a}/implies/unknown")).status == 404
+    own = (await create(admin, "role", name="own", domain_id="default"))["id"]
+    assert (await admin.put(f"{V3}/roles/{a}/implies/{own}")).status == 403  # a domain's own
     rules = (await admin.get(f"{V3}/role_inferences")).json()["role_inferences"]
     assert {r["prior_role"]["name"] for r in rules} == {"admin", "manager", "member", "a"}
     assert (await admin.delete(path)).status == 204 and (await admin.delete(path)).status == 404
@@ -138,6 +140,11 @@ async def test_the_list_of_assignments(cloud: Cloud, admin: Client) -> None:
         ("leaf", "member"),
         ("leaf", "reader"),
     }
+    own = await create(admin, "role", name="own", domain_id="default")
+    on = f"{V3}/projects/{top['id']}/users/{user['id']}/roles/{own['id']}"
+    assert (await admin.put(on)).status == 204
+    again = await _assignments(admin, **{"user.id": user["id"], "effective": "", "include_names": ""})
+    assert again == effective  # a domain's own role is in no token
     through = [a for a in effective if a["scope"]["project"]["name"] == "leaf"]
     assert all(a["links"]["membership"].endswith(f"/groups/{group['id']}/users/{user['id']}") for a in through)
     assert len(await _assignments(admin, **{"role.id": member})) == 1

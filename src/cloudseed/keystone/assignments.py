@@ -157,7 +157,9 @@ async def _effective(ks: Keystone, tx: Tx, found: list[Assignment]) -> list[Assi
                 out.append(placed)
                 out.extend(placed._replace(role_id=role_id, implied_by=one.role_id)
                            for role_id in sorted(directory.with_implied({one.role_id}, implied) - {one.role_id}))
-    return out
+    # a domain's own roles matter by what they imply alone: no token names them
+    known = await directory.all_roles(ks)
+    return [item for item in out if item.role_id in known and known[item.role_id].domain_id is None]
 
 
 def _below(children: dict[str, list[str]], root: str) -> list[str]:

@@ -126,6 +126,8 @@ async def add_implied(ks: Keystone, ctx: Context, prior_id: str, implied_id: str
     assert implied is not None
     if implied.name == "admin" and implied.domain_id is None:
         raise Forbidden(f"The role {implied_id} (admin) cannot be implied by another.")
+    if implied.domain_id is not None and prior.domain_id is None:
+        raise Forbidden(f"The role {implied_id} is a domain's own and cannot be implied by a global one.")
     links = await directory.implications(ks)
     if prior_id == implied_id or prior_id in directory.with_implied({implied_id}, links):
         raise Invalid(f"Role {prior_id} cannot imply {implied_id}: that one already implies it.")
