@@ -73,3 +73,13 @@ async def test_no_id_breaks_a_url(admin: Client) -> None:
             for method in ("GET", "PUT", "DELETE"):
                 answer = await admin.request(method, f"{N}/{path}/{id}", json={} if method == "PUT" else None)
                 assert answer.status in (400, 404, 405), (method, path, id, answer.status, answer.body)
+
+
+async def test_names_and_addresses_end_where_their_line_ends(cloud: NeutronCloud, admin: Client) -> None:
+    """They become lines of the host's files: a network with one that is none could not be wired, for all its users."""
+    network = await make_network(admin)
+    for name, value in (("mac_address", "fa:16:3e:00:00:01\n"), ("dns_name", "web\n"), ("dns_name", "a\n.b")):
+        answer = await admin.post(f"{N}/ports", {"port": {"network_id": network["id"], name: value}})
+        assert answer.status == 400, (name, value)
+    answer = await admin.post(f"{N}/networks", {"network": {"dns_domain": "x\n."}})
+    assert answer.status == 400
