@@ -18,23 +18,25 @@ import asyncio
 import contextvars
 import datetime
 import os
-from collections.abc import Mapping, Sequence
+import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeAlias
+from typing import Any
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, CursorResult, Row
+from sqlalchemy.engine import Connection, Row
 from sqlalchemy.sql import Executable
 
+from cloudseed.kernel import statements
 from cloudseed.kernel.errors import NoSpace
+from cloudseed.kernel.statements import Columns, Parameters, Rows
 
 # Databases that the request at hand has written to and that nobody has waited for yet.
 _dirty: contextvars.ContextVar[set[Database] | None] = contextvars.ContextVar("dirty_databases", default=None)
 
 Statement = Executable
-Columns: TypeAlias = tuple[Any, ...]  # of a row: any number, of any type
 
 
 class Json(sa.TypeDecorator[Any]):
@@ -68,35 +70,34 @@ def utcnow() -> datetime.datetime:
 
 
 class Tx:
-    """Statements of one transaction."""
+    """Statements of one transaction.  `parameters` are a statement's `bindparam`s, or the columns of an INSERT."""
 
-    __slots__ = ("_connection",)
+    __slots__ = ("_connection", "_raw")
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, raw: sqlite3.Connection) -> None:
         self._connection = connection
+        self._raw = raw
 
-    async def execute(
-        self, statement: Statement, parameters: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None
-    ) -> CursorResult[*Columns]:
-        return self._connection.execute(statement, parameters)
+    async def execute(self, statement: Statement, parameters: Parameters = None) -> Rows:
+        return statements.run(self._connection, self._raw, statement, parameters)
 
-    async def all(self, statement: Statement) -> Sequence[Row[*Columns]]:
-        return self._connection.execute(statement).all()
+    async def all(self, statement: Statement, parameters: Parameters = None) -> Sequence[Row[*Columns]]:
+        return statements.run(self._connection, self._raw, statement, parameters).all()
 
-    async def first(self, statement: Statement) -> Row[*Columns] | None:
-        return self._connection.execute(statement).first()
+    async def first(self, statement: Statement, parameters: Parameters = None) -> Row[*Columns] | None:
+        return statements.run(self._connection, self._raw, statement, parameters).first()
 
-    async def scalar(self, statement: Statement) -> Any:
-        return self._connection.execute(statement).scalar()
+    async def scalar(self, statement: Statement, parameters: Parameters = None) -> Any:
+        return statements.run(self._connection, self._raw, statement, parameters).scalar()
 
-    async def scalars(self, statement: Statement) -> Sequence[Any]:
-        return self._connection.execute(statement).scalars().all()
+    async def scalars(self, statement: Statement, parameters: Parameters = None) -> Sequence[Any]:
+        return statements.run(self._connection, self._raw, statement, parameters).scalars()
 
 
 class _Transaction:
     """`async with` around one transaction.  A class, since asynccontextmanager costs more than a statement."""
 
-    __slots__ = ("_connection", "_db", "_write")
+    __slots__ = ("_connection", "_db", "_raw", "_write")
 
     def __init__(self, db: Database, write: bool) -> None:
         self._db = db
@@ -107,14 +108,18 @@ class _Transaction:
             await self._db._write_lock.acquire()
             try:
                 self._connection = self._db._writer()
-                self._connection.exec_driver_sql("BEGIN IMMEDIATE")
-            except BaseException:
+                self._raw = _raw(self._connection)
+                self._raw.execute("BEGIN IMMEDIATE")
+            except BaseException as exc:
                 self._db._write_lock.release()
+                if isinstance(exc, sqlite3.OperationalError):
+                    raise _explain(exc) from exc
                 raise
         else:
             self._connection = self._db._reader()
-            self._connection.exec_driver_sql("BEGIN")
-        return Tx(self._connection)
+            self._raw = _raw(self._connection)
+            self._raw.execute("BEGIN")
+        return Tx(self._connection, self._raw)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -122,10 +127,10 @@ class _Transaction:
         connection, db = self._connection, self._db
         try:
             try:
-                connection.exec_driver_sql("COMMIT" if kind is None and self._write else "ROLLBACK")
-                # SQLAlchemy tracks its own (autobegun) transaction object; end it too, it costs no statement
-                connection.commit()
-            except sa.exc.OperationalError as exc:
+                self._raw.execute("COMMIT" if kind is None and self._write else "ROLLBACK")
+                if connection.in_transaction():
+                    connection.commit()  # SQLAlchemy's own (autobegun) transaction object; it costs no statement
+            except sqlite3.OperationalError as exc:
                 connection.rollback()
                 raise _explain(exc) from exc
             if kind is None and self._write:
@@ -139,8 +144,13 @@ class _Transaction:
             raise _explain(error) from error
 
 
-def _explain(error: sa.exc.OperationalError) -> Exception:
-    text = str(error.orig)
+def _raw(connection: Connection) -> sqlite3.Connection:
+    raw: Any = connection.connection.dbapi_connection
+    return raw  # type: ignore[no-any-return]
+
+
+def _explain(error: sa.exc.OperationalError | sqlite3.OperationalError) -> Exception:
+    text = str(error.orig if isinstance(error, sa.exc.OperationalError) else error)
     if "disk is full" in text or "disk I/O error" in text:
         return NoSpace("The database cannot grow: the disk is full. Free some space and try again.", detail=text)
     return error
@@ -158,7 +168,11 @@ class Database:
             if self._memory
             else f"sqlite:///{self.path}"
         )
-        self.engine = sa.create_engine(url, poolclass=sa.pool.NullPool, connect_args={"check_same_thread": False})
+        self.engine = sa.create_engine(
+            url,
+            poolclass=sa.pool.NullPool,
+            connect_args={"check_same_thread": False, "cached_statements": 512},
+        )
         sa.event.listen(self.engine, "connect", self._configure)
         self._write_lock = asyncio.Lock()
         self._write_connection: Connection | None = None

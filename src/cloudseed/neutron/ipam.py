@@ -168,7 +168,7 @@ class Draw:
 
     async def _used(self, tx: Tx, subnet_id: str, texts: list[str]) -> set[str]:
         found = await tx.execute(_USED, {"subnet_id": subnet_id, "texts": texts})
-        return set(found.scalars().all())
+        return set(found.scalars())
 
 
 def _nth(pools: list[tuple[int, int]], index: int) -> int:

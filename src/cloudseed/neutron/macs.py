@@ -25,7 +25,7 @@ async def choose(tx: Tx, network_id: str, wanted: list[str | None]) -> list[str]
     """A free MAC for each port of a request: the wanted one, or one drawn.  Raises MacAddressInUse."""
     drawn = [[mac] if mac is not None else [draw() for _ in range(4)] for mac in wanted]
     found = await tx.execute(_USED, {"network_id": network_id, "macs": [mac for macs in drawn for mac in macs]})
-    used = set(found.scalars().all())
+    used = set(found.scalars())
     chosen: list[str] = []
     for mac, candidates in zip(wanted, drawn, strict=True):
         free = next((c for c in candidates if c not in used), None)

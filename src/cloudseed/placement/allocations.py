@@ -236,7 +236,7 @@ async def _write_consumers(tx: Tx, claims: Iterable[Claim], known: Mapping[str, 
             result = await tx.execute(_NEW_CONSUMER, {
                 "uuid": claim.consumer, "generation": 1, "project_id": claim.project_id, "user_id": claim.user_id,
                 "consumer_type": claim.consumer_type, "created_at": now})
-            ids[claim.consumer] = result.inserted_primary_key[0]  # type: ignore[index]
+            ids[claim.consumer] = result.inserted_primary_key[0]
             continue
         values: dict[str, Any] = {"generation": consumer.generation + 1, "project_id": claim.project_id,
                                   "user_id": claim.user_id, "updated_at": now}
