@@ -89,9 +89,6 @@ async def create_flavor(nova: Nova, ctx: Context, values: dict[str, Any]) -> Fla
             raise Conflict(f"Flavor with name {values['name']} already exists." if taken.name == values["name"]
                            else f"Flavor with ID {values['id']} already exists.")
         await tx.execute(sa.insert(flavors).values(**values))
-        if not values["is_public"]:
-            # its maker's project may use it at once, as upstream does
-            await tx.execute(sa.insert(flavor_access).values(flavor_id=values["id"], project_id=ctx.project_id))
         return await _get(nova, tx, ctx, values["id"])
 
 

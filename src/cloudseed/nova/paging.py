@@ -40,7 +40,7 @@ async def page_of(tx: Tx, query: sa.Select[Any], id_column: Column, page: Page, 
     for column, descending in keys:
         query = query.order_by(column.desc() if descending else column.asc())
     rows = list(await tx.all(query.limit(page.limit + 1)))
-    return rows[:page.limit], len(rows) > page.limit
+    return rows[:page.limit], len(rows) > page.limit > 0
 
 
 def _after(keys: list[tuple[Column, bool]], values: list[Any]) -> sa.ColumnElement[bool]:

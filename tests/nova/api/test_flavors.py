@@ -112,6 +112,8 @@ async def test_private_flavors_are_for_those_who_were_let_in(cloud: NovaCloud) -
         "name": "private", "id": "private", "ram": 64, "vcpus": 1, "disk": 0, "os-flavor-access:is_public": False}})
     assert made.json()["flavor"]["os-flavor-access:is_public"] is False
     assert (await nova(user, "GET", "/flavors/private")).status == 404
+    assert (await nova(admin, "GET", "/flavors/private/os-flavor-access")).json() == {"flavor_access": []}
+    assert (await nova(admin, "GET", "/flavors?limit=0")).json() == {"flavors": []}
     allow = {"addTenantAccess": {"tenant": user.project_id}}
     allowed = await nova(admin, "POST", "/flavors/private/action", allow)
     assert {"flavor_id": "private", "tenant_id": user.project_id} in allowed.json()["flavor_access"]

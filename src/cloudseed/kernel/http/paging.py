@@ -21,7 +21,7 @@ class Page(NamedTuple):
 
 
 def parse(req: Request, maximum: int = 1000) -> Page:
-    """`limit` and `marker` of a request.  A limit of 0 or above `maximum` means `maximum`; raises Invalid."""
+    """`limit` and `marker` of a request.  Above `maximum` means `maximum`, 0 asks for nothing; raises Invalid."""
     raw = req.text_param("limit")
     if raw is None:
         return Page(maximum, req.text_param("marker"), False)
@@ -31,7 +31,7 @@ def parse(req: Request, maximum: int = 1000) -> Page:
         raise Invalid(f"Invalid input for field/attribute limit. Value: {raw}. It must be an integer.") from None
     if limit < 0:
         raise Invalid(f"Invalid input for field/attribute limit. Value: {raw}. It must not be negative.")
-    return Page(min(limit or maximum, maximum), req.text_param("marker"), True)
+    return Page(min(limit, maximum), req.text_param("marker"), True)
 
 
 def cut(items: Sequence[T], page: Page, id_of: Callable[[T], str], missing: Exception) -> tuple[list[T], bool]:
@@ -42,7 +42,7 @@ def cut(items: Sequence[T], page: Page, id_of: Callable[[T], str], missing: Exce
         if start < 0:
             raise missing
     window = list(items[start : start + page.limit])
-    return window, start + page.limit < len(items)
+    return window, bool(window) and start + page.limit < len(items)
 
 
 def next_url(req: Request, marker: str, limit: int | None = None) -> str:
