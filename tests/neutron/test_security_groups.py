@@ -34,6 +34,12 @@ async def test_every_project_has_one_default_group(cloud: NeutronCloud, admin: C
     fails(await member.delete(f"{N}/security-groups/{group['id']}"), 409, "SecurityGroupCannotRemoveDefault")
 
 
+async def test_no_other_group_is_renamed_default(admin: Client) -> None:
+    group = await new_group(admin)
+    fails(await admin.put(f"{N}/security-groups/{group['id']}", {"security_group": {"name": "default"}}), 409,
+          "SecurityGroupDefaultAlreadyExists")
+
+
 async def test_a_new_group_lets_everything_out(admin: Client) -> None:
     group = await new_group(admin)
     assert sorted((r["direction"], r["ethertype"]) for r in group["security_group_rules"]) == [

@@ -151,6 +151,8 @@ async def update_security_group(neutron: Neutron, ctx: Context, group_id: str, w
         access.authorize(neutron, ctx, "update_security_group", dict(row._mapping), values)
         if "name" in values and values["name"] != row.name and await _is_default(tx, group_id):
             raise SecurityGroupCannotUpdateDefault()
+        if values.get("name") == "default" != row.name:
+            raise SecurityGroupDefaultAlreadyExists()
         if values.get("stateful", row.stateful) != row.stateful and await _used(tx, group_id):
             raise SecurityGroupInUse(id=group_id, reason="in use")
         await touch(tx, table, group_id, **values)

@@ -67,7 +67,7 @@ async def create_rule(nova: Nova, ctx: Context, group_id: str, *, protocol: str 
     if remote_group_id:
         rule["remote_group_id"] = remote_group_id
     else:
-        rule["remote_ip_prefix"] = str(network) if network is not None else None
+        rule["remote_ip_prefix"] = cidr or None
     try:
         made = await _send(nova, ctx, "POST", RULES, {"security_group_rule": rule})
     except Conflict as exc:

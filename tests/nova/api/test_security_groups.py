@@ -57,10 +57,10 @@ async def test_groups(user: Client) -> None:
 
 async def test_rules(user: Client) -> None:
     group = await new_group(user, "rules")
-    made = await old(user, "POST", "/os-security-group-rules", rule(group, cidr="10.0.0.0/8"))
+    made = await old(user, "POST", "/os-security-group-rules", rule(group, cidr="10.0.0.1/8"))
     ssh = made.json()["security_group_rule"]
     assert ssh == {"id": ssh["id"], "parent_group_id": group["id"], "ip_protocol": "tcp", "from_port": 22,
-                   "to_port": 22, "group": {}, "ip_range": {"cidr": "10.0.0.0/8"}}
+                   "to_port": 22, "group": {}, "ip_range": {"cidr": "10.0.0.1/8"}}
     again = await old(user, "POST", "/os-security-group-rules", rule(group, cidr="10.0.0.0/8"))
     assert (again.status, message(again)) == (400, f"This rule already exists in group {group['id']}")
     ping = rule(group, ip_protocol="icmp", from_port=-1, to_port=-1)
