@@ -118,6 +118,7 @@ async def test_zones_come_from_aggregates(cloud: NovaCloud) -> None:
     assert (await nova(admin, "DELETE", path)).status == 200
     assert (await nova(admin, "GET", path)).status == 404
     assert (await nova(admin, "GET", "/os-aggregates/x")).status == 400
+    assert (await nova(admin, "GET", "/os-aggregates/-1")).status == 404
     assert (await nova(user, "GET", "/os-aggregates")).status == 403
 
 

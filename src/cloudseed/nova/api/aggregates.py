@@ -89,7 +89,8 @@ class _Base:
         self.nova.policy.enforce(f"os_compute_api:os-aggregates:{action}", req.ctx.identity)
 
     def number(self, aggregate_id: str) -> int:
-        if not aggregate_id.isascii() or not aggregate_id.isdigit() or len(aggregate_id) > 9:
+        digits = aggregate_id.removeprefix("-")
+        if not digits.isascii() or not digits.isdigit() or len(digits) > 9:
             raise Invalid("Invalid input received: id must be an integer")
         return int(aggregate_id)
 

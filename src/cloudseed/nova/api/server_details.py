@@ -61,9 +61,10 @@ class Diagnostics(_Base):
         if req.microversion < (2, 48):
             resp.media = {"state": "running" if found.get("running") else "shutdown", "memory": row.memory_mb * 1024}
             return
-        # what our drivers do not measure is null, as upstream's format has it
+        # what our drivers do not measure is null, as upstream's format has it; the driver is one of those that the
+        # format names, and libvirt is the one that drives QEMU (upstream's fake driver says so as well)
         resp.media = {
-            "state": "running" if found.get("running") else "shutdown", "driver": None, "hypervisor": None,
+            "state": "running" if found.get("running") else "shutdown", "driver": "libvirt", "hypervisor": "qemu",
             "hypervisor_os": None, "uptime": found.get("uptime"), "config_drive": row.config_drive,
             "num_cpus": row.vcpus, "num_nics": len(row.network_info), "num_disks": 1,
             "cpu_details": [{"id": number, "time": None, "utilisation": None} for number in range(row.vcpus)],
@@ -72,7 +73,7 @@ class Diagnostics(_Base):
                              "tx_drop": None, "tx_packets": None, "tx_rate": None} for vif in row.network_info],
             "disk_details": [{"read_bytes": None, "read_requests": None, "write_bytes": None,
                               "write_requests": None, "errors_count": None}],
-            "memory_details": {"maximum": row.memory_mb // 1024, "used": None}}
+            "memory_details": {"maximum": row.memory_mb, "used": None}}
 
 
 class Topology(_Base):
