@@ -30,6 +30,7 @@ async def service(host: Host) -> AsyncIterator[list[dict[str, str]]]:
         writer.close()
         await writer.wait_closed()
 
+    host.paths.metadata_socket.parent.mkdir(mode=0o700, exist_ok=True)  # the control process's own part
     with short_address(host.paths.metadata_socket) as address:
         server = await asyncio.start_unix_server(answer, address)
     yield asked
