@@ -30,6 +30,7 @@ from cloudseed.kernel.flow.recorder import FlowRecorder
 from cloudseed.kernel.flow.store import FlowStore
 from cloudseed.kernel.http.client import Credentials, ServiceSession
 from cloudseed.kernel.http.edge import Edge, Mount
+from cloudseed.kernel.http.reading import BulkReader
 from cloudseed.kernel.http.transport import HttpTransport, LocalTransport
 from cloudseed.kernel.operations import Engine
 from cloudseed.kernel.operations.tables import OperationTables
@@ -179,7 +180,7 @@ class Runtime:
         listener.setblocking(False)
         settings = uvicorn.Config(
             self.env.edge,
-            http="httptools",
+            http=BulkReader,  # type: ignore[arg-type]  # a class made and used like uvicorn's own
             ws="none",
             lifespan="off",
             log_config=None,
