@@ -27,6 +27,7 @@ from cloudseed.glance.stores import Part
 from cloudseed.kernel.context import Context
 from cloudseed.kernel.db import Tx
 from cloudseed.kernel.errors import CloudseedError, Conflict, Forbidden, Invalid
+from cloudseed.kernel.lanes import Lane
 from cloudseed.kernel.operations import OperationType, Run, Step
 
 PIECE = 1 << 20
@@ -48,7 +49,7 @@ class Source:
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
         """The bytes in pieces of about a MiB.  What goes wrong here is kept in `error`: stores may not pass it on."""
-        working: asyncio.Future[None] | None = None
+        hashing = Lane(self._look)
         held_back = b""
         try:
             batch: list[bytes] = []
@@ -58,13 +59,13 @@ class Source:
                 held += len(chunk)
                 if held >= PIECE:
                     piece = b"".join(batch)
-                    working = await self._pass(piece, working)
+                    await self._pass(piece, hashing)
                     if held_back:
                         yield held_back
                     held_back, batch, held = piece, [], 0
             last = b"".join(batch)
-            working = await self._pass(last, working)
-            await working
+            await self._pass(last, hashing)
+            await hashing.finish()
             self.virtual_size = await asyncio.to_thread(self._inspection.finish)
             # a store that knows the size stops reading after the last byte: so that comes only when all is well,
             # and what is refused is never stored
@@ -73,17 +74,14 @@ class Source:
             self.error = exc
             raise
         finally:
-            if working is not None and not working.done():
-                await asyncio.wait({working})
+            await hashing.close()
 
-    async def _pass(self, piece: bytes, working: asyncio.Future[None] | None) -> asyncio.Future[None]:
-        if working is not None:
-            await working  # and raise what the inspection of the piece before found
+    async def _pass(self, piece: bytes, hashing: Lane[bytes]) -> None:
         self.total += len(piece)
         if self.total > self._limit:
             raise TooLarge(f"The image is larger than the {self._limit} bytes that it may have. Free some quota or "
                            "ask for more.")
-        return asyncio.ensure_future(asyncio.to_thread(self._look, piece))
+        await hashing.put(piece)  # and raise what the inspection of a piece before found
 
     def _look(self, piece: bytes) -> None:
         self._sha512.update(piece)  # without the interpreter's lock, so as few and as large as can be

@@ -2,8 +2,8 @@
 
 `write_file` returns when the bytes are on disk for good: written to a temporary file on the target's file
 system, fsynced, renamed, the directory fsynced.  When it raises, nothing is left but what a killed process had
-in its temporary file.  Hashing and disk work run in worker threads on pieces of about a MiB, one piece ahead of
-the source, so memory is flat and the loop is free.
+in its temporary file.  Hashing and disk work run in worker threads on pieces of about a MiB, of which a few
+may wait, so memory is flat and the loop is free.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cloudseed.kernel.errors import NoSpace
+from cloudseed.kernel.lanes import Lane
 
 PIECE = 1 << 20
 WRITEBACK = 16 << 20
@@ -34,7 +35,7 @@ class Written(NamedTuple):
 async def write_file(chunks: AsyncIterator[bytes], temporary: Path, target: Path) -> Written:
     """Write what `chunks` yields to `target`.  Raises NoSpace, and whatever `chunks` raises."""
     writer = _Writer(temporary, target)
-    working: asyncio.Future[None] | None = None
+    writing = Lane(writer.write)
     try:
         batch: list[bytes] = []
         held = 0
@@ -42,12 +43,9 @@ async def write_file(chunks: AsyncIterator[bytes], temporary: Path, target: Path
             batch.append(chunk)
             held += len(chunk)
             if held >= PIECE:
-                if working is not None:
-                    await working
-                working = asyncio.ensure_future(asyncio.to_thread(writer.write, batch))
+                await writing.put(batch)
                 batch, held = [], 0
-        if working is not None:
-            await working
+        await writing.finish()
         return await asyncio.to_thread(writer.finish, batch)
     except BaseException as exc:
         await asyncio.shield(asyncio.to_thread(writer.abort))
@@ -58,8 +56,7 @@ async def write_file(chunks: AsyncIterator[bytes], temporary: Path, target: Path
             ) from exc
         raise
     finally:
-        if working is not None and working.done() and not working.cancelled():
-            working.exception()  # seen: the first error is the one that is raised
+        await writing.close()
 
 
 class _Writer:
@@ -145,7 +142,7 @@ class FileReader:
     def _read_on(self) -> None:
         size = self._expected = min(PIECE, self._left)
         if size:
-            self._ahead = asyncio.ensure_future(asyncio.to_thread(os.pread, self._fd, size, self._at))
+            self._ahead = asyncio.get_running_loop().run_in_executor(None, os.pread, self._fd, size, self._at)
             self._at += size
             self._left -= size
 
