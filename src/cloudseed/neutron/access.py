@@ -6,6 +6,7 @@ Visible are one's own, what is shared through an RBAC policy, and, for administr
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from typing import Any
 
@@ -97,6 +98,11 @@ def visible(neutron: Neutron, ctx: Context, table: sa.Table,
 
 def shared_column(ctx: Context, table: sa.Table, object_type: str) -> sa.ColumnElement[bool]:
     """`shared` as the caller sees it: an RBAC policy opens the row to everybody or to his project."""
+    return _shared_column(ctx.project_id or "*", table, object_type)
+
+
+@functools.lru_cache(256)  # it is in nearly every statement, and building it costs more than running it
+def _shared_column(project_id: str, table: sa.Table, object_type: str) -> sa.ColumnElement[bool]:
     rbac = models.rbac_policies.c
     return sa.exists().where(rbac.object_id == table.c.id, rbac.object_type == object_type, rbac.action == SHARED,
-                             rbac.target_project.in_(("*", ctx.project_id or "*"))).label("shared")
+                             rbac.target_project.in_(("*", project_id))).label("shared")

@@ -20,6 +20,11 @@ from cloudseed.neutron.errors import InvalidInput, InvalidSharedSetting, Network
 from cloudseed.neutron.server import Neutron, now
 
 table = models.networks
+_CHILDREN = sa.select(
+    models.subnets.c.network_id, models.subnets.c.id, models.subnets.c.ip_version, models.subnets.c.enable_dhcp,
+    models.subnetpools.c.address_scope_id).select_from(models.subnets.outerjoin(
+        models.subnetpools, models.subnets.c.subnetpool_id == models.subnetpools.c.id)).where(
+            listing.among(models.subnets.c.network_id)).order_by(models.subnets.c.created_at)
 AUTO_DELETED = ("network:dhcp", "network:distributed")
 _NAMES = {"external": "router:external", "network_type": "provider:network_type",
           "physical_network": "provider:physical_network", "segmentation_id": "provider:segmentation_id"}
@@ -47,12 +52,7 @@ def _select(ctx: Context) -> sa.Select[Any]:
 
 async def _records(tx: Tx, rows: list[Any]) -> list[dict[str, Any]]:
     """Rows as API records, with their subnets and address scopes: one more statement, however many rows."""
-    subnets, pools = models.subnets, models.subnetpools
-    children = await listing.by_ids(
-        tx, sa.select(subnets.c.network_id, subnets.c.id, subnets.c.ip_version, subnets.c.enable_dhcp,
-                      pools.c.address_scope_id)
-        .select_from(subnets.outerjoin(pools, subnets.c.subnetpool_id == pools.c.id)).order_by(subnets.c.created_at),
-        subnets.c.network_id, [row.id for row in rows]) if rows else []
+    children = await listing.cached(tx, _CHILDREN, [row.id for row in rows]) if rows else []
     found: dict[str, list[Any]] = {}
     for child in children:
         found.setdefault(child.network_id, []).append(child)

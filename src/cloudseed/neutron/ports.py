@@ -36,6 +36,8 @@ from cloudseed.neutron.server import Neutron, now
 table = models.ports
 _INSERT = sa.insert(table)
 _INSERT_MEMBERS = sa.insert(models.port_security_groups)
+_GROUPS_OF = sa.select(models.port_security_groups.c.security_group_id).where(
+    models.port_security_groups.c.port_id == sa.bindparam("port"))
 UNSET: Any = object()  # fixed_ips, security_groups, port_security_enabled, mac_address: not named
 SPEC = port_records.SPEC
 _PLAIN = ("name", "description", "admin_state_up", "device_id", "device_owner", "dns_name")
@@ -247,7 +249,7 @@ async def _resecure(neutron: Neutron, ctx: Context, tx: Tx, row: Any, values: di
                     changes: dict[str, Any]) -> None:
     """New groups, address pairs, or port security on or off."""
     members = models.port_security_groups
-    had = list(await tx.scalars(sa.select(members.c.security_group_id).where(members.c.port_id == row.id)))
+    had = list(await tx.scalars(_GROUPS_OF, {"port": row.id}))
     asked = values.get("port_security_enabled", UNSET)
     secure = row.port_security_enabled if asked is UNSET else asked
     groups: list[str] = had

@@ -55,9 +55,12 @@ def normalized(prefix: str | None) -> str | None:
     return None if prefix is None else str(ipaddress.ip_network(prefix, strict=False))
 
 
+_OF_GROUPS = select().where(listing.among(table.c.security_group_id)).order_by(table.c.id)
+
+
 async def of_groups(tx: Tx, group_ids: Sequence[str]) -> list[dict[str, Any]]:
     """The rules of these groups: one statement."""
-    rows = await listing.by_ids(tx, select().order_by(table.c.id), table.c.security_group_id, group_ids)
+    rows = await listing.cached(tx, _OF_GROUPS, group_ids)
     return [record(rule) for rule in rows]
 
 

@@ -29,6 +29,7 @@ from cloudseed.nova.servers import record_action
 if TYPE_CHECKING:
     from cloudseed.nova.service import Nova
 
+_NEW = sa.insert(servers)
 _ALPHABET = "".join(sorted(set(string.ascii_letters + string.digits) - set("0O1lIo")))
 
 
@@ -179,7 +180,7 @@ async def _write(nova: Nova, tx: Tx, ctx: Context, order: ServerOrder, checked: 
         tags += [{"server_id": server_id, "tag": tag} for tag in order.tags]
         if checked.group_id is not None:
             members.append({"group_id": checked.group_id, "server_id": server_id})
-    await tx.execute(sa.insert(servers), rows)
+    await tx.execute(_NEW, rows)
     if tags:
         await tx.execute(sa.insert(server_tags), tags)
     if members:

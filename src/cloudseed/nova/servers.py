@@ -30,6 +30,15 @@ if TYPE_CHECKING:
     from cloudseed.nova.service import Nova
 
 Server = sa.Row[Any]
+# built once: building a statement costs more than running it
+_ANY = sa.select(servers).where(servers.c.id == sa.bindparam("this"))
+_LIVING = _ANY.where(servers.c.deleted_at.is_(None))
+_TAGS = sa.select(server_tags).where(server_tags.c.server_id.in_(sa.bindparam("ids", expanding=True))).order_by(
+    server_tags.c.tag)
+_MEMBERS = sa.select(server_group_members).where(
+    server_group_members.c.server_id.in_(sa.bindparam("ids", expanding=True)))
+_COMPUTES = sa.select(services).where(services.c.binary == "nova-compute")
+_NEW_ACTION = sa.insert(server_actions)
 DEFAULT_ZONE = "nova"
 INTERNAL_ZONE = "internal"
 
@@ -63,10 +72,7 @@ async def find_server(nova: Nova, tx: Tx, ctx: Context, server_id: str, rule: st
 
     Raises ServerNotFound for unknown, deleted (unless `deleted`) and foreign servers alike, Forbidden by rule.
     """
-    query = sa.select(servers).where(servers.c.id == server_id)
-    if not deleted:
-        query = query.where(servers.c.deleted_at.is_(None))
-    row = await tx.first(query)
+    row = await tx.first(_ANY if deleted else _LIVING, {"this": server_id})
     if row is None or (row.project_id != ctx.project_id
                        and not nova.policy.check("context_is_admin", ctx.identity)):
         raise ServerNotFound(server_id=server_id)
@@ -87,8 +93,7 @@ async def load_extras(tx: Tx, rows: Iterable[Server], *, groups: bool = False) -
     ids = [row.id for row in rows]
     if not ids:
         return extras
-    for tag in await tx.all(sa.select(server_tags).where(server_tags.c.server_id.in_(ids))
-                            .order_by(server_tags.c.tag)):
+    for tag in await tx.all(_TAGS, {"ids": ids}):
         extras.tags.setdefault(tag.server_id, []).append(tag.tag)
     failed = [row.id for row in rows if row.vm_state in ("error", "deleted")]
     if failed:
@@ -96,13 +101,12 @@ async def load_extras(tx: Tx, rows: Iterable[Server], *, groups: bool = False) -
                                   .order_by(server_faults.c.id)):
             extras.faults[fault.server_id] = fault  # the latest wins
     if groups:
-        for member in await tx.all(sa.select(server_group_members)
-                                   .where(server_group_members.c.server_id.in_(ids))):
+        for member in await tx.all(_MEMBERS, {"ids": ids}):
             extras.groups.setdefault(member.server_id, []).append(member.group_id)
     if any(row.host for row in rows):
         extras.zones = await zones_by_host(tx)
         now = utcnow()
-        for record in await tx.all(sa.select(services).where(services.c.binary == "nova-compute")):
+        for record in await tx.all(_COMPUTES):
             up = "UP" if is_up(record, now) else "DOWN" if record.forced_down else "UNKNOWN"
             extras.host_status[record.host] = "MAINTENANCE" if record.disabled else up
     return extras
@@ -111,9 +115,9 @@ async def load_extras(tx: Tx, rows: Iterable[Server], *, groups: bool = False) -
 async def record_action(tx: Tx, ctx: Context, server_id: str, action: str, message: str | None = None) -> None:
     """Note what a user does to a server; shown by os-instance-actions."""
     now = utcnow()
-    await tx.execute(sa.insert(server_actions).values(
-        server_id=server_id, action=action, request_id=ctx.request_id, user_id=ctx.user_id,
-        project_id=ctx.project_id, message=message, start_time=now, updated_at=now))
+    await tx.execute(_NEW_ACTION, {
+        "server_id": server_id, "action": action, "request_id": ctx.request_id, "user_id": ctx.user_id,
+        "project_id": ctx.project_id, "message": message, "start_time": now, "updated_at": now})
 
 
 def check_lock(nova: Nova, ctx: Context, server: Server) -> None:

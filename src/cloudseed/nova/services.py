@@ -61,10 +61,13 @@ async def list_services(nova: Nova, *, host: str | None = None,
         return list(await tx.all(query)), await zones_by_host(tx)
 
 
+_ZONES = sa.select(aggregate_hosts.c.host, aggregates.c.metadata).select_from(
+    aggregate_hosts.join(aggregates, aggregates.c.id == aggregate_hosts.c.aggregate_id))
+
+
 async def zones_by_host(tx: Tx) -> dict[str, str]:
     """host -> the availability zone that an aggregate gives it (hosts without one are in DEFAULT_ZONE)."""
-    rows = await tx.all(sa.select(aggregate_hosts.c.host, aggregates.c.metadata).select_from(
-        aggregate_hosts.join(aggregates, aggregates.c.id == aggregate_hosts.c.aggregate_id)))
+    rows = await tx.all(_ZONES)
     return {row.host: row.metadata["availability_zone"] for row in rows if row.metadata.get("availability_zone")}
 
 

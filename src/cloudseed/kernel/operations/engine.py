@@ -89,7 +89,19 @@ class Engine:
     ) -> None:
         self._db = db
         self._tables = tables
-        self._table = tables.operations
+        self._table = table = tables.operations
+        # built once: building a statement costs more than running it
+        self._new = sa.insert(table)
+        self._new_note = sa.insert(tables.steps)
+        self._change = sa.update(table).where(
+            table.c.id == sa.bindparam("this"), table.c.lease_owner == sa.bindparam("holder")
+        )
+        self._one = sa.select(table).where(table.c.id == sa.bindparam("this"))
+        self._open = (
+            sa.select(table.c.id, table.c.resource_id, table.c.lease_until, table.c.not_before)
+            .where(table.c.status.in_(OPEN))
+            .order_by(table.c.created_at, table.c.id)
+        )
         self._types: dict[str, OperationType] = dict(types or {})
         self._owner = str(uuid.uuid4())
         self._lease_s = lease_s
@@ -117,21 +129,22 @@ class Engine:
     ) -> str:
         operation_id, now = str(uuid.uuid4()), time.time()
         await tx.execute(
-            sa.insert(self._table).values(
-                id=operation_id,
-                kind=type.kind,
-                resource_id=resource_id,
-                status="pending",
-                position=0,
-                data=data,
-                context=ctx.to_wire(),
-                cancel_requested=False,
-                lease_owner=owner,
-                lease_until=now + self._lease_s if owner else 0.0,
-                not_before=0.0,
-                created_at=now,
-                updated_at=now,
-            )
+            self._new,
+            {
+                "id": operation_id,
+                "kind": type.kind,
+                "resource_id": resource_id,
+                "status": "pending",
+                "position": 0,
+                "data": data,
+                "context": ctx.to_wire(),
+                "cancel_requested": False,
+                "lease_owner": owner,
+                "lease_until": now + self._lease_s if owner else 0.0,
+                "not_before": 0.0,
+                "created_at": now,
+                "updated_at": now,
+            },
         )
         return operation_id
 
@@ -214,13 +227,9 @@ class Engine:
                 await asyncio.wait(self._tasks.values())
 
     async def _claim_all(self) -> None:
-        table, now = self._table, time.time()
+        now = time.time()
         async with self._db.read() as tx:
-            rows = await tx.all(
-                sa.select(table.c.id, table.c.resource_id, table.c.lease_until, table.c.not_before)
-                .where(table.c.status.in_(OPEN))
-                .order_by(table.c.created_at, table.c.id)
-            )
+            rows = await tx.all(self._open)
         taken: set[str] = set()
         for row in rows:
             free = row.resource_id not in taken
@@ -239,7 +248,7 @@ class Engine:
                 .where(sa.or_(table.c.lease_until <= now, table.c.lease_owner == self._owner))
                 .values(lease_owner=self._owner, lease_until=now + self._lease_s)
             )
-            row = await tx.first(sa.select(table).where(table.c.id == operation_id)) if claimed.rowcount else None
+            row = await tx.first(self._one, {"this": operation_id}) if claimed.rowcount else None
         if row is None:
             return
         kind = self._types.get(row.kind)
@@ -385,9 +394,8 @@ class Engine:
         await flush()  # what the step did must be on disk before the record says so
         async with self._db.write() as tx:
             saved = await tx.execute(
-                sa.update(self._table)
-                .where(self._table.c.id == run.id, self._table.c.lease_owner == self._owner)
-                .values(data=run.data, updated_at=time.time(), **values)
+                self._change,
+                {"this": run.id, "holder": self._owner, "data": run.data, "updated_at": time.time(), **values},
             )
             if saved.rowcount == 0:
                 raise LeaseLost
@@ -401,15 +409,16 @@ class Engine:
     async def _insert_note(self, tx: Tx, run: Run, note: tuple[str, str, float, str, str]) -> None:
         step, action, started, outcome, message = note
         await tx.execute(
-            sa.insert(self._tables.steps).values(
-                operation_id=run.id,
-                step=step,
-                action=action,
-                started_at=started,
-                ended_at=time.time(),
-                outcome=outcome,
-                message=message,
-            )
+            self._new_note,
+            {
+                "operation_id": run.id,
+                "step": step,
+                "action": action,
+                "started_at": started,
+                "ended_at": time.time(),
+                "outcome": outcome,
+                "message": message,
+            },
         )
 
     async def _renew(self, operation_id: str) -> None:

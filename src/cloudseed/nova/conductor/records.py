@@ -22,6 +22,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 Server = sa.Row[Any]
+# built once: building a statement costs more than running it
+_SERVER = sa.select(servers).where(servers.c.id == sa.bindparam("this"))
+_CHANGE = sa.update(servers).where(servers.c.id == sa.bindparam("this"))
+_EVENT = sa.update(server_action_events).where(
+    server_action_events.c.server_id == sa.bindparam("server"), server_action_events.c.event == sa.bindparam("part"),
+    server_action_events.c.request_id == sa.bindparam("request"))
+_OPEN_EVENT = _EVENT.where(server_action_events.c.finish_time.is_(None))
+_NEW_EVENT = sa.insert(server_action_events)
+_ACTION = sa.update(server_actions).where(
+    server_actions.c.server_id == sa.bindparam("server"), server_actions.c.request_id == sa.bindparam("request"))
 
 
 async def load_server(nova: Nova, server_id: str) -> Server:
@@ -31,7 +41,7 @@ async def load_server(nova: Nova, server_id: str) -> Server:
 
 
 async def read_server(tx: Tx, server_id: str) -> Server:
-    row = await tx.first(sa.select(servers).where(servers.c.id == server_id))
+    row = await tx.first(_SERVER, {"this": server_id})
     if row is None:
         raise NotFound(f"Instance {server_id} could not be found.")
     return row
@@ -50,8 +60,7 @@ async def change(tx: Tx, row: Server, **values: Any) -> None:
         if not can_move(row.vm_state, new):
             log.error("server %s: %s -> %s is no move that we know", row.id, row.vm_state, new)
         log.info("server %s: %s -> %s", row.id, row.vm_state, new)
-    await tx.execute(sa.update(servers).where(servers.c.id == row.id)
-                     .values(updated_at=utcnow(), generation=row.generation + 1, **values))
+    await tx.execute(_CHANGE, {"this": row.id, "updated_at": utcnow(), "generation": row.generation + 1, **values})
 
 
 async def add_fault(tx: Tx, server_id: str, error: CloudseedError) -> None:
@@ -63,24 +72,24 @@ async def add_fault(tx: Tx, server_id: str, error: CloudseedError) -> None:
 
 async def begin_event(tx: Tx, run: Run, event: str, host: str | None) -> None:
     """Record that a part of the user's action has begun; again for the same request only moves its host."""
-    again = await tx.execute(sa.update(server_action_events).where(
-        server_action_events.c.server_id == run.resource_id, server_action_events.c.event == event,
-        server_action_events.c.request_id == run.ctx.request_id).values(host=host))
+    again = await tx.execute(_EVENT, {**_of(run), "part": event, "host": host})
     if again.rowcount == 0:
-        await tx.execute(sa.insert(server_action_events).values(
-            server_id=run.resource_id, request_id=run.ctx.request_id, event=event, start_time=utcnow(), host=host))
+        await tx.execute(_NEW_EVENT, {"server_id": run.resource_id, "request_id": run.ctx.request_id, "event": event,
+                                      "start_time": utcnow(), "host": host})
+
+
+def _of(run: Run) -> dict[str, Any]:
+    """The user's action that an operation belongs to."""
+    return {"server": run.resource_id, "request": run.ctx.request_id}
 
 
 async def end_event(tx: Tx, run: Run, event: str, error: CloudseedError | None = None) -> None:
     """Record how it ended; an error shows in the action too, as upstream does."""
     now = utcnow()
-    await tx.execute(sa.update(server_action_events).where(
-        server_action_events.c.server_id == run.resource_id, server_action_events.c.event == event,
-        server_action_events.c.request_id == run.ctx.request_id, server_action_events.c.finish_time.is_(None))
-        .values(finish_time=now, result="Error" if error else "Success", details=error.message if error else None))
+    await tx.execute(_OPEN_EVENT, {**_of(run), "part": event, "finish_time": now,
+                                   "result": "Error" if error else "Success",
+                                   "details": error.message if error else None})
     values: dict[str, Any] = {"updated_at": now}
     if error is not None:
         values["message"] = "Error"
-    await tx.execute(sa.update(server_actions).where(
-        server_actions.c.server_id == run.resource_id, server_actions.c.request_id == run.ctx.request_id)
-        .values(**values))
+    await tx.execute(_ACTION, {**_of(run), **values})
