@@ -63,7 +63,7 @@ def check_mac(value: str, what: str) -> str:
 def check_ip(value: str, what: str) -> str:
     """An IPv4 or IPv6 address, normalized."""
     try:
-        return str(ipaddress.ip_address(value))
+        return str(ipaddress.ip_address(_without_zone(value)))
     except ValueError:
         raise HostError("invalid", f"{what} must be an IP address, not {value[:64]!r}") from None
 
@@ -71,9 +71,16 @@ def check_ip(value: str, what: str) -> str:
 def check_cidr(value: str, what: str) -> str:
     """A network in CIDR notation, normalized; a plain address becomes its /32 or /128."""
     try:
-        return str(ipaddress.ip_network(value, strict=False))
+        return str(ipaddress.ip_network(_without_zone(value), strict=False))
     except ValueError:
         raise HostError("invalid", f"{what} must be a CIDR such as 10.0.0.0/24, not {value[:64]!r}") from None
+
+
+def _without_zone(value: str) -> str:
+    """Python takes any text as an IPv6 address's zone, even lines, which would end in nft's and dnsmasq's files."""
+    if "%" in value:
+        raise ValueError("an address with a zone")
+    return value
 
 
 def namespace_name(cloud: str, network_id: str) -> str:

@@ -1,0 +1,133 @@
+"""What a control process that somebody else steers must not get out of root, nor a QEMU that its guest broke."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cloudseed.host import disks, images
+from cloudseed.host.launch import Launcher
+from cloudseed.host.paths import StatePaths, check_cidr, check_ip
+from cloudseed.host.records import DiskSpec
+from cloudseed.host.wire import connect
+from tests.host.conftest import new_id
+from tests.host.test_disks import MIB, create, image, paths, refused, server
+
+__all__ = ["paths"]
+
+
+@pytest.mark.parametrize("text", ["fe80::1%x\n1.2.3.4 evil", "fe80::%eth0", "fd00::%x } ; include \"x\"/64"])
+def test_an_addresss_zone_reaches_no_file(text: str) -> None:
+    """Python takes any text after a per cent sign, lines and braces too, and gives it back."""
+    for check in (check_ip, check_cidr):
+        with refused("invalid"):
+            check(text, "an address")
+
+
+@pytest.mark.real
+def test_an_image_that_is_swapped_after_its_inspection(paths: StatePaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its directory is the control process's: what is moved into the cache must be what was looked at."""
+    create(paths.incoming / "source", MIB)
+    (paths.root / "secret").write_bytes(b"x" * 512)
+    create(paths.incoming / "other", MIB, "-b", str(paths.root / "secret"), "-F", "raw")
+    inspect = disks.inspect
+
+    def swap(*args: Any, **options: Any) -> disks.ImageFacts:
+        facts = inspect(*args, **options)
+        os.replace(paths.incoming / "other", paths.incoming / "source")
+        return facts
+
+    monkeypatch.setattr(disks, "inspect", swap)
+    with refused("invalid"):
+        images.import_image(paths, "base", "source", "qcow2")
+    assert images.list_images(paths) == [] and not paths.image("base").exists()
+
+
+@pytest.mark.real
+def test_what_is_inspected_is_what_was_opened(paths: StatePaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name that is led elsewhere meanwhile leads qemu-img nowhere, and qemu-img is not root."""
+    create(paths.incoming / "source", MIB)
+    create(paths.root / "elsewhere", 2 * MIB)
+    inspect, found = disks.inspect, []
+
+    def lead_away(*args: Any, **options: Any) -> disks.ImageFacts:
+        (paths.incoming / "source").unlink()
+        (paths.incoming / "source").symlink_to(paths.root / "elsewhere")
+        facts = inspect(*args, **options)
+        found.append(facts.virtual_size)
+        return facts
+
+    monkeypatch.setattr(disks, "inspect", lead_away)
+    with refused("invalid"):
+        images.import_image(paths, "base", "source", "qcow2")
+    assert found == [MIB] and not os.path.lexists(paths.image("base"))
+
+
+@pytest.mark.real
+def test_an_image_that_somebody_can_still_write(paths: StatePaths) -> None:
+    create(paths.incoming / "source", MIB)
+    with open(paths.incoming / "source", "rb+"), refused("invalid"):
+        images.import_image(paths, "base", "source", "qcow2")
+    create(paths.incoming / "source", MIB)
+    assert images.import_image(paths, "base", "source", "qcow2").size_bytes == MIB
+    assert paths.image("base").stat().st_mode & 0o777 == 0o400
+
+
+@pytest.mark.real
+def test_root_follows_no_disk_to_other_files(paths: StatePaths) -> None:
+    """A QEMU may write what it likes into its own disk: another file as its data, or as the image below."""
+    owner = server(paths)
+    target = paths.root / "target"
+    for options in (["-o", f"data_file={target},data_file_raw=on"], ["-b", str(target), "-F", "raw"]):
+        if options[0] == "-b":
+            target.write_bytes(b"\0" * MIB)
+        create(paths.machine(owner).disk("root"), MIB, *options)
+        before = target.stat().st_size
+        with refused("failed"):
+            disks.resize_file(paths, owner, "root", 4 * MIB)
+        assert target.stat().st_size == before
+        paths.machine(owner).disk("root").unlink()
+        target.unlink()
+    image(paths)
+    disks.create(paths, owner, "root", 8 * MIB, "base", "qcow2")
+    assert disks.resize_file(paths, owner, "root", 16 * MIB).size_bytes == 16 * MIB
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("kind", ["link", "fifo"])
+def test_a_volume_is_a_file_of_its_own(paths: StatePaths, kind: str) -> None:
+    """Another name of root's file, or a pipe that would hold us up, is no disk of a machine."""
+    paths.volumes.mkdir()
+    (paths.root / "roots").write_bytes(b"x" * 512)
+    volume = paths.volumes / "v"
+    os.link(paths.root / "roots", volume) if kind == "link" else os.mkfifo(volume)
+    launcher = Launcher("t", paths, 0, 0)
+    disk = DiskSpec(name="vdb", kind="file", path=str(volume), format="raw", read_only=True)
+    with ExitStack() as stack, refused("invalid"):
+        launcher.open_disk(stack, new_id(), disk)
+
+
+@pytest.mark.real
+async def test_guests_talk_to_the_control_process_and_nobody_else(tmp_path: Path) -> None:
+    """The socket's directory is the control process's: it may lead the name to another service's socket."""
+    heard = asyncio.Event()
+
+    async def hear(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if await reader.read(1):
+            heard.set()
+        writer.close()
+
+    path = tmp_path / "metadata.sock"
+    service = await asyncio.start_unix_server(hear, path)
+    with pytest.raises(PermissionError):
+        await connect(path, owner=os.getuid() + 60700)
+    sock = await connect(path, owner=os.getuid())
+    sock.close()
+    assert not heard.is_set()
+    service.close()
+    await service.wait_closed()
