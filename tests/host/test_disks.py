@@ -52,7 +52,9 @@ def test_a_disk_stands_on_its_image_and_is_made_once(paths: StatePaths) -> None:
     inode = paths.machine(owner).disk("root").stat().st_ino
     assert disks.create(paths, owner, "root", 20 * MIB, "base", "qcow2") == made
     assert paths.machine(owner).disk("root").stat().st_ino == inode
-    facts = disks.inspect(paths.machine(owner).disk("root"), "qcow2")
+    paths.machine(owner).disk("root").chmod(0o444)  # it is inspected as nobody
+    with open(paths.machine(owner).disk("root"), "rb") as file:
+        facts = disks.inspect(file.fileno(), "root", "qcow2")
     assert facts.backing_filename == str(paths.image("base"))
 
 

@@ -24,6 +24,8 @@ from cloudseed.host.records import DiskInfo, ImageInfo
 
 _MAX_DISK_BYTES = 64 * 1024**4
 _HEADER = struct.Struct(">4sIQIIQ")  # magic, version, backing offset, backing length, cluster bits, size
+_FEATURES_AT, _DATA_FILE = 72, 1 << 2  # incompatible features of version 3
+_NOBODY = 65534
 
 
 def create(
@@ -74,8 +76,13 @@ def resize_file(paths: StatePaths, server_id: str, name: str, size_bytes: int) -
     """Grow the overlay of a machine that is not running."""
     present = read(paths, server_id, name)
     check_growth(present, size_bytes)
+    path = paths.machine(server_id).disk(name)
+    below = read_header(path)[1]
+    if below is not None and below != str(paths.image(Path(below).name)):
+        # the machine could write the header, and qemu-img, which is root here, would follow it
+        raise HostError("failed", f"disk {name} of server {server_id} stands on a file that is no image of the cache")
     if size_bytes > present.size_bytes:
-        argv = ["resize", "-q", "-f", "qcow2", str(paths.machine(server_id).disk(name)), str(size_bytes)]
+        argv = ["resize", "-q", "-f", "qcow2", str(path), str(size_bytes)]
         qemu_img(argv, f"resizing disk {name} of server {server_id}")
     return read(paths, server_id, name)
 
@@ -113,7 +120,10 @@ def read_header(path: Path) -> tuple[int, str | None]:
         header = file.read(_HEADER.size)
         if len(header) < _HEADER.size or header[:4] != b"QFI\xfb":
             raise HostError("failed", f"{path.name} is no qcow2 file any more")
-        _, _, offset, length, _, size = _HEADER.unpack(header)
+        _, version, offset, length, _, size = _HEADER.unpack(header)
+        file.seek(_FEATURES_AT)
+        if version >= 3 and int.from_bytes(file.read(8), "big") & _DATA_FILE:
+            raise HostError("failed", f"{path.name} refers to a data file, as no disk of ours does")
         if not offset:
             return size, None
         file.seek(offset)
@@ -157,21 +167,28 @@ class ImageFacts(msgspec.Struct, frozen=True):
         return str(name) if name else None
 
 
-def inspect(path: Path, format: Literal["qcow2", "raw"]) -> ImageFacts:
-    """What qemu-img says of a file that it reads as `format`; `invalid` when it is none."""
+def inspect(descriptor: int, name: str, format: Literal["qcow2", "raw"]) -> ImageFacts:
+    """What qemu-img, as nobody, says of an open file that it reads as `format`; `invalid` when it is none.
+
+    Everybody must have the right to read the file.  It is named by the descriptor, since its path may lead elsewhere.
+    """
     try:
-        text = qemu_img(["info", "-f", format, "--output=json", str(path)], f"inspecting {path.name}")
+        argv = ["info", "-f", format, "--output=json", f"/proc/self/fd/{descriptor}"]
+        text = qemu_img(argv, f"inspecting {name}", nobody_with=descriptor)
         return msgspec.json.decode(text, type=ImageFacts)
     except msgspec.DecodeError as exc:
-        raise HostError("failed", f"qemu-img said of {path.name} what we do not understand: {exc}") from exc
+        raise HostError("failed", f"qemu-img said of {name} what we do not understand: {exc}") from exc
     except HostError as exc:
         if exc.code == "failed":
-            raise HostError("invalid", f"{path.name} is no usable {format} image: {exc.message}") from exc
+            raise HostError("invalid", f"{name} is no usable {format} image: {exc.message}") from exc
         raise
 
 
-def qemu_img(argv: Sequence[str], doing: str, timeout_s: float = 300.0) -> str:
-    """Run qemu-img within limits (1 GiB of memory, a minute of processor time) and return what it printed."""
+def qemu_img(argv: Sequence[str], doing: str, timeout_s: float = 300.0, nobody_with: int | None = None) -> str:
+    """Run qemu-img within limits (1 GiB of memory, a minute of processor time) and return what it printed.
+
+    `nobody_with`: run it without any right but to this descriptor, for files that a stranger wrote.
+    """
 
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
@@ -188,6 +205,10 @@ def qemu_img(argv: Sequence[str], doing: str, timeout_s: float = 300.0) -> str:
             timeout=timeout_s,
             cwd="/",
             env={"PATH": os.defpath, "LC_ALL": "C.UTF-8"},
+            pass_fds=() if nobody_with is None else (nobody_with,),
+            user=None if nobody_with is None else _NOBODY,
+            group=None if nobody_with is None else _NOBODY,
+            extra_groups=None if nobody_with is None else [],
             preexec_fn=limit,  # only system calls between fork and exec
             check=False,
         )

@@ -7,6 +7,8 @@ data file would show its owner a file of this host (CVE-2024-32498).
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import stat
 from typing import Literal
@@ -41,13 +43,19 @@ def import_image(paths: StatePaths, key: str, source: str, format: Literal["qcow
         if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
             raise HostError("invalid", f"images/incoming/{source} is no plain file")
         os.fchown(descriptor, 0, 0)
-        os.fchmod(descriptor, 0o400)
-        facts = disks.inspect(incoming, format)
+        os.fchmod(descriptor, 0o444)  # for qemu-img, which is not root; nobody else may pass the directory
+        _check_unwritten(descriptor, source)
+        facts = disks.inspect(descriptor, source, format)
         for what, other in (("backing file", facts.backing_filename), ("data file", facts.data_file)):
             if other:
                 raise HostError("invalid", f"{source} refers to a {what}, {other[:80]!r}: flatten it first")
+        os.fchmod(descriptor, 0o400)
         os.fsync(descriptor)
         os.replace(incoming, target)
+        moved = os.stat(target, follow_symlinks=False)
+        if (moved.st_dev, moved.st_ino) != (status.st_dev, status.st_ino):
+            target.unlink()
+            raise HostError("invalid", f"images/incoming/{source} was replaced while it was inspected")
         info = ImageInfo(key=key, format=format, size_bytes=facts.virtual_size, file_bytes=status.st_size)
         processes.replace_file(paths.image_info(key), msgspec.json.encode(info))
         _sync_directory(paths)
@@ -56,6 +64,17 @@ def import_image(paths: StatePaths, key: str, source: str, format: Literal["qcow
     finally:
         os.close(descriptor)
     return info
+
+
+def _check_unwritten(descriptor: int, source: str) -> None:
+    """`invalid` while somebody has the file, which is root's by now, still open for writing: a lease would tell."""
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    except OSError as exc:
+        if exc.errno == errno.EAGAIN:
+            raise HostError("invalid", f"images/incoming/{source} is still open for writing: close it first") from exc
+        # a file system without leases
 
 
 def list_images(paths: StatePaths) -> list[ImageInfo]:
