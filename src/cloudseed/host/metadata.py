@@ -43,9 +43,10 @@ class _Listener:
 class MetadataRelay:
     """One listener for each network that has an address for it."""
 
-    def __init__(self, cloud: str, socket_path: Path) -> None:
+    def __init__(self, cloud: str, socket_path: Path, control_uid: int) -> None:
         self._cloud = cloud
         self._socket_path = socket_path
+        self._control_uid = control_uid
         self._listeners: dict[str, _Listener] = {}
 
     async def sync(self, wishes: Iterable[NetworkWish], full: bool) -> None:
@@ -107,7 +108,7 @@ class MetadataRelay:
 
     async def _relay(self, network_id: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         remote = writer.get_extra_info("peername")[0]
-        below, service = await asyncio.open_unix_connection(sock=await connect(self._socket_path))
+        below, service = await asyncio.open_unix_connection(sock=await connect(self._socket_path, self._control_uid))
         try:
             head = {"network_id": network_id, "remote_address": remote}
             service.write(msgspec.json.encode(head) + b"\n")

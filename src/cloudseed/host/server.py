@@ -48,7 +48,7 @@ class HostServer:
         self._launcher = Launcher(cloud, self._paths, control_uid, control_gid)
         self._machines = Machines(self._paths, self._launcher, self._facts.accel, self._tell_exit)
         self._networks = asyncio.Lock()
-        self._metadata = MetadataRelay(cloud, self._paths.metadata_socket)
+        self._metadata = MetadataRelay(cloud, self._paths.metadata_socket, control_uid)
         self._watchers: set[asyncio.StreamWriter] = set()
         self._connections: set[asyncio.Task[None]] = set()
 
