@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
+import stat
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -92,7 +93,12 @@ class Launcher:
             case "overlay":
                 path = self._paths.machine(server_id).disk(disk.name)
         mode = os.O_RDONLY if disk.read_only else os.O_RDWR
-        descriptor = _open(stack, path, mode, disk)
+        descriptor = _open(stack, path, mode | os.O_NONBLOCK, disk)  # to open a pipe must not hold us up
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+            # the control process may write to volumes/, but not make root's files into disks
+            raise HostError("invalid", f"disk {disk.name} must be a plain file with one name")
+        os.set_blocking(descriptor, True)
         if disk.kind != "overlay":
             return qemu_command.DiskFiles(descriptor, read_only=disk.read_only)
         backing = disks.read_header(path)[1]
