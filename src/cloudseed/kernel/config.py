@@ -116,14 +116,21 @@ def data_directory(state: Path) -> Path:
 def load_secrets(state: Path) -> Secrets:
     """The secrets of the cloud with this state directory, made on the first call."""
     path = data_directory(state) / "secrets.json"
-    if path.exists():
-        return msgspec.json.decode(path.read_bytes(), type=Secrets)
+    # the directory is the control process's, and root comes here too: no link may lead root to another file
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        pass
+    else:
+        with os.fdopen(descriptor, "rb") as file:
+            return msgspec.json.decode(file.read(), type=Secrets)
     made = Secrets(
         passwords={name: secrets.token_urlsafe(18) for name in ("admin", *SERVICE_USERS)},
         keys={"metadata": secrets.token_hex(32), "swift-tempurl": secrets.token_hex(32)},
     )
     temporary = path.with_suffix(".new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    temporary.unlink(missing_ok=True)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(msgspec.json.format(msgspec.json.encode(made), indent=2))
         file.flush()
