@@ -88,6 +88,13 @@ def test_wrong_settings_are_named(cloud: Daemon, tmp_path: Path) -> None:
         assert done.returncode == 2 and reason in done.stderr
 
 
+def test_clouds_yaml_of_this_cloud_alone_leaves_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "openstack" / "clouds.yaml"
+    clouds_yaml.write(path, clouds_yaml.entry("http://x", "secret", "R"))
+    clouds_yaml.write(path, None)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_clouds_yaml_keeps_what_is_not_ours(tmp_path: Path) -> None:
     path = tmp_path / "openstack" / "clouds.yaml"
     clouds_yaml.write(path, clouds_yaml.entry("http://x", "secret", "R"))

@@ -58,6 +58,10 @@ def write(path: Path, cloud: dict[str, Any] | None, owner: tuple[int, int] | Non
         clouds[name] = cloud
     if not clouds and set(content) == {"clouds"}:
         path.unlink(missing_ok=True)
+        try:
+            path.parent.rmdir()  # it was made for this file, unless somebody keeps more in it
+        except OSError:
+            pass
         return
     made = [parent for parent in (path.parent.parent, path.parent) if not parent.exists()]
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
