@@ -114,3 +114,14 @@ def test_what_services_do_of_themselves_is_forgotten_before_what_clients_caused(
     store._forget()
     assert [len(store.exchanges(trace * 32)) for trace in "ab"] == [0, 2]
     assert [flow.flow_id[0] for flow in store.flows()] == ["b"]
+
+
+def test_a_path_is_one_harmless_line_however_a_client_writes_it(tmp_path: Path) -> None:
+    """It is printed on an administrator's terminal and read by Mermaid, where lines and semicolons end a statement."""
+    hostile = "/identity/\x1b]0;x\x07\nkeystone->>nova-api: GET /forged;note over keystone: x\x9b\u202e" + "y" * 5000
+    flow = record(tmp_path, ("openstack", "keystone", "GET", hostile, 404)).exchanges("a" * 32)
+    text = diagram.mermaid(flow)
+    assert len(text.splitlines()) == 3 and len(text) < 8192 and ";" not in text
+    assert all(line.isprintable() for line in text.splitlines())
+    plain = record(tmp_path, ("openstack", "keystone", "GET", "/image/v2/\u00e9", 200)).exchanges("a" * 32)
+    assert plain[-1].path == "/image/v2/\u00e9"

@@ -9,8 +9,11 @@ from __future__ import annotations
 import itertools
 import time
 from typing import Protocol
+from urllib.parse import quote
 
 from cloudseed.kernel.context import Trace
+
+MAX_PATH = 1024  # characters
 
 
 class Exchange:
@@ -67,6 +70,9 @@ class FlowRecorder:
         self.enabled = sink is not None
 
     def begin(self, trace: Trace, caller: str, callee: str, kind: str, method: str, path: str) -> Exchange:
+        if len(path) > MAX_PATH or ";" in path or not path.isprintable():
+            # it will be printed on terminals and in diagrams, and a client wrote it
+            path = quote(path[:MAX_PATH], safe="/:~@%", errors="replace")
         exchange = Exchange(next(self._numbers), trace, caller, callee, kind, method, path)
         if self.enabled:
             if len(self._pending) < self._limit:
