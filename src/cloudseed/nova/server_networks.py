@@ -40,7 +40,10 @@ async def check_networks(nova: Nova, ctx: Context, asked: list[Order] | str | No
     new_ports = sum("port" not in order for order in orders) * count
     if new_ports:
         await _check_ports_quota(nova, ctx, new_ports)
-    await asyncio.gather(*(_look_again(nova, ctx, network["id"]) for network in networks[:10]))
+    if len(networks) == 1:  # without a task of its own, which would wait for its turn
+        await _look_again(nova, ctx, networks[0]["id"])
+    else:
+        await asyncio.gather(*(_look_again(nova, ctx, network["id"]) for network in networks[:10]))
     return orders
 
 

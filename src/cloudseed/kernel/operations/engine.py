@@ -107,6 +107,7 @@ class Engine:
         self._lease_s = lease_s
         self._sole = sole
         self._wake = asyncio.Event()
+        self._turnstile = asyncio.Lock()
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._stopping: dict[str, asyncio.Event] = {}
         self._dropped: set[str] = set()  # ours by their lease, but their driving failed: to be claimed again
@@ -315,6 +316,7 @@ class Engine:
             step = type.steps[position]
             if stopping.is_set():
                 return Cancelled(), position
+            await self._turn()
             fault_point(f"{run.kind}:{step.name}:before")
             started = time.time()
             try:
@@ -344,6 +346,11 @@ class Engine:
             await self._save(run, position=position, note=(step.name, "do", started, "ok", ""))
             fault_point(f"{run.kind}:{step.name}:recorded")
         return None, position
+
+    async def _turn(self) -> None:
+        """One step begins in a round of the event loop: a request waits for a few of them, not for all."""
+        async with self._turnstile:
+            await asyncio.sleep(0)
 
     async def _interruptible(self, step: Step, run: Run, stopping: asyncio.Event) -> None:
         """The step's work, with retries; cut short (raising _Stopped) when the operation is cancelled."""
