@@ -115,12 +115,16 @@ def fails(answer: Answer, status: int, kind: str) -> str:
     return str(error["message"])
 
 
-async def make_network(client: Client, cidr: str | None = "10.1.0.0/24", **attributes: Any) -> Any:
-    """A network with one subnet (id in `subnet`)."""
+async def make_network(client: Client, cidr: str | None = "10.1.0.0/24", *, keep: bool = False,
+                       **attributes: Any) -> Any:
+    """A network with one subnet (id in `subnet`); `keep`: addresses below .128 are for the test to choose, and none
+    is drawn from there by chance."""
     network = ok(await client.post(f"{N}/networks", {"network": {"name": "net", **attributes}}))
     if cidr is not None:
+        pools = {"allocation_pools": [{"start": cidr.replace(".0/24", ".128"), "end": cidr.replace(".0/24", ".254")}]}
         subnet = ok(await client.post(f"{N}/subnets", {"subnet": {
-            "network_id": network["id"], "ip_version": 6 if ":" in cidr else 4, "cidr": cidr}}))
+            "network_id": network["id"], "ip_version": 6 if ":" in cidr else 4, "cidr": cidr,
+            **(pools if keep else {})}}))
         network["subnet"] = subnet["id"]
     return network
 

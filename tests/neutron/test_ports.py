@@ -12,7 +12,7 @@ NOBODY = "5a5d2864-06df-49f4-b0cd-456f1cdbe6cb"
 
 
 async def test_a_new_port_has_upstreams_defaults(admin: Client) -> None:
-    network = await make_network(admin)
+    network = await make_network(admin, keep=True)
     port = await make_port(admin, network["id"])
     assert port["mac_address"].startswith("fa:16:3e:") and port["status"] == "DOWN"
     assert port["fixed_ips"][0]["subnet_id"] == network["subnet"]
@@ -49,14 +49,14 @@ BAD_PORTS: list[Any] = [
 
 
 async def test_bad_ports(admin: Client) -> None:
-    network = await make_network(admin)
+    network = await make_network(admin, keep=True)
     for values, status, kind in BAD_PORTS:
         fails(await admin.post(f"{N}/ports", {"port": {"network_id": network["id"], **values}}), status, kind)
     assert [p for p in ok(await admin.get(f"{N}/ports"), 200) if p["device_owner"] != "network:dhcp"] == []
 
 
 async def test_addresses_and_macs_are_never_shared(admin: Client) -> None:
-    network = await make_network(admin)
+    network = await make_network(admin, keep=True)
     port = await make_port(admin, network["id"], fixed_ips=[{"ip_address": "10.1.0.50"}])
     fails(await admin.post(f"{N}/ports", {"port": {"network_id": network["id"], "fixed_ips": [
         {"ip_address": "10.1.0.50", "subnet_id": network["subnet"]}]}}), 409, "IpAddressAlreadyAllocated")
@@ -82,7 +82,7 @@ async def test_a_full_subnet_says_so_and_gives_back_what_is_freed(cloud: Neutron
 
 
 async def test_bulk(admin: Client) -> None:
-    network = await make_network(admin)
+    network = await make_network(admin, keep=True)
     made = ok(await admin.post(f"{N}/ports", {"ports": [{"network_id": network["id"], "name": str(i)}
                                                        for i in range(20)]}))
     assert [port["name"] for port in made] == [str(i) for i in range(20)]
@@ -94,7 +94,7 @@ async def test_bulk(admin: Client) -> None:
 
 
 async def test_ipv6(admin: Client) -> None:
-    network = await make_network(admin)
+    network = await make_network(admin, keep=True)
     slaac = ok(await admin.post(f"{N}/subnets", {"subnet": {
         "network_id": network["id"], "ip_version": 6, "cidr": "fd00:1::/64", "ipv6_ra_mode": "slaac",
         "ipv6_address_mode": "slaac"}}))
@@ -108,7 +108,7 @@ async def test_ipv6(admin: Client) -> None:
 
 
 async def test_changing_a_port(admin: Client) -> None:
-    network = await make_network(admin)
+    network = await make_network(admin, keep=True)
     port = await make_port(admin, network["id"])
     path = f"{N}/ports/{port['id']}"
 
@@ -184,7 +184,7 @@ async def test_neutrons_own_ports_are_protected(cloud: NeutronCloud, admin: Clie
 
 
 async def test_lists_of_ports(admin: Client) -> None:
-    network = await make_network(admin)
+    network = await make_network(admin, keep=True)
     one = await make_port(admin, network["id"], name="one", device_id="d1", fixed_ips=[{"ip_address": "10.1.0.20"}])
     two = await make_port(admin, network["id"], name="two", device_id="d2", fixed_ips=[{"ip_address": "10.1.0.21"}])
 
@@ -204,7 +204,7 @@ async def test_lists_of_ports(admin: Client) -> None:
 async def test_the_number_of_statements_does_not_grow(cloud: NeutronCloud, admin: Client) -> None:
     import sqlalchemy as sa
 
-    network = await make_network(admin)
+    network = await make_network(admin, keep=True)
     engine = cloud.service("neutron").handle.db.engine
     counted: list[str] = []
     sa.event.listen(engine, "before_cursor_execute", lambda *args: counted.append(args[2]))
