@@ -50,7 +50,7 @@ def _may_be_public(method: str, path: str) -> bool:
     prefix, _, rest = path[1:].partition("/")
     versions = ("", "v2", "v2.0", "v2.1", "v3", "versions", "v2/", "v3/")
     return (
-        (method in ("GET", "HEAD") and rest in versions)
+        (method in ("GET", "HEAD") and (rest in versions or "versions/" in rest))
         or (prefix == "identity" and rest == "v3/auth/tokens" and method == "POST")
         # the old password is the proof, since an expired one must be replaceable
         or (prefix == "identity" and rest == "v3/users/x/password" and method == "POST")
