@@ -46,9 +46,13 @@ def read(cloud: str, paths: StatePaths) -> InventoryReport:
 
 
 def purge(cloud: str, paths: StatePaths) -> None:
-    """End every process of ours and remove every namespace and file; machines have been ended before."""
-    for text in read(cloud, paths).strays:
-        strays.end(int(text.split()[0]))
+    """End every process of ours and remove every namespace and file.
+
+    The host process ends its machines in order before; those that are found here lost theirs.
+    """
+    report = read(cloud, paths)
+    for pid in [*report.machine_pids.values(), *(int(text.split()[0]) for text in report.strays)]:
+        strays.end(pid)
     networks.remove_others(cloud, paths, set())
     for directory in (paths.machines, paths.images, paths.dhcp, paths.volumes, paths.cache):
         shutil.rmtree(directory, ignore_errors=True)
