@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import inspect
 import logging
 import os
 import signal
@@ -51,6 +52,7 @@ class HostServer:
         self._metadata = MetadataRelay(cloud, self._paths.metadata_socket, control_uid)
         self._watchers: set[asyncio.StreamWriter] = set()
         self._connections: set[asyncio.Task[None]] = set()
+        self._commands = self._table()
 
     async def run(self, socket_path: Path, ready: Callable[[], None], stop: asyncio.Event) -> None:
         """Serve until `stop` is set; `ready` is called when connections are accepted."""
@@ -177,62 +179,51 @@ class HostServer:
     # ---- commands
 
     async def _do(self, command: r.AnyCommand, writer: asyncio.StreamWriter) -> Any:
-        machines, paths, thread = self._machines, self._paths, asyncio.to_thread
-        if not paths.machines.exists() and not isinstance(command, r.Purge | r.GetInventory):
+        if not self._paths.machines.exists() and not isinstance(command, r.Purge | r.GetInventory):
             self._prepare()  # after a purge
-        match command:
-            case r.GetFacts():
-                return await self._facts.get()
-            case r.GetInventory():
-                return await thread(inventory.read, self._cloud, paths)
-            case r.Purge():
-                return await self._purge()
-            case r.ApplyNetworks():
-                return await self._apply(command)
-            case r.EnsureMachine():
-                return await machines.ensure(command.spec)
-            case r.StopMachine():
-                return await machines.stop(command.server_id, command.hard)
-            case r.RemoveMachine():
-                return await machines.remove(command.server_id)
-            case r.ListMachines():
-                return [machines.info(server_id) for server_id in machines.server_ids()]
-            case r.AttachInterface():
-                return await machines.attach_interface(command.server_id, command.nic)
-            case r.DetachInterface():
-                return await machines.detach_interface(command.server_id, command.port_id)
-            case r.AttachDisk():
-                return await machines.attach_disk(command.server_id, command.disk)
-            case r.DetachDisk():
-                return await machines.detach_disk(command.server_id, command.name)
-            case r.CreateDisk():
-                self._launcher.directory(command.server_id)
-                return await thread(
-                    disks.create,
-                    paths,
-                    command.server_id,
-                    command.name,
-                    command.size_bytes,
-                    command.backing,
-                    command.backing_format,
-                )
-            case r.ResizeDisk():
-                return await machines.resize_disk(command.server_id, command.name, command.size_bytes)
-            case r.RemoveDisk():
-                return await machines.remove_disk(command.server_id, command.name)
-            case r.GetDisk():
-                return disks.read(paths, command.server_id, command.name)
-            case r.WriteConfigDrive():
-                return await thread(self._write_config_drive, command.server_id, command.files)
-            case r.ImportImage():
-                return await thread(images.import_image, paths, command.key, command.source, command.format)
-            case r.ListImages():
-                return images.list_images(paths)
-            case r.RemoveImage():
-                return images.remove_image(paths, command.key)
-            case r.Watch():
-                self._watchers.add(writer)
-                return None
+        if isinstance(command, r.Watch):
+            self._watchers.add(writer)
+            return None
+        result = self._commands[type(command)](command)
+        return await result if inspect.isawaitable(result) else result
+
+    def _table(self) -> dict[type[r.Command], Callable[[Any], Any]]:
+        """What does each command; one that is missing here fails a test."""
+        machines, paths, thread = self._machines, self._paths, asyncio.to_thread
+        return {
+            r.GetFacts: lambda c: self._facts.get(),
+            r.GetInventory: lambda c: thread(inventory.read, self._cloud, paths),
+            r.Purge: lambda c: self._purge(),
+            r.ApplyNetworks: self._apply,
+            r.EnsureMachine: lambda c: machines.ensure(c.spec),
+            r.StopMachine: lambda c: machines.stop(c.server_id, c.hard),
+            r.RemoveMachine: lambda c: machines.remove(c.server_id),
+            r.ListMachines: lambda c: [machines.info(server_id) for server_id in machines.server_ids()],
+            r.AttachInterface: lambda c: machines.attach_interface(c.server_id, c.nic),
+            r.DetachInterface: lambda c: machines.detach_interface(c.server_id, c.port_id),
+            r.AttachDisk: lambda c: machines.attach_disk(c.server_id, c.disk),
+            r.DetachDisk: lambda c: machines.detach_disk(c.server_id, c.name),
+            r.CreateDisk: self._create_disk,
+            r.ResizeDisk: lambda c: machines.resize_disk(c.server_id, c.name, c.size_bytes),
+            r.RemoveDisk: lambda c: machines.remove_disk(c.server_id, c.name),
+            r.GetDisk: lambda c: disks.read(paths, c.server_id, c.name),
+            r.WriteConfigDrive: lambda c: thread(self._write_config_drive, c.server_id, c.files),
+            r.ImportImage: lambda c: thread(images.import_image, paths, c.key, c.source, c.format),
+            r.ListImages: lambda c: images.list_images(paths),
+            r.RemoveImage: lambda c: images.remove_image(paths, c.key),
+        }
+
+    async def _create_disk(self, command: r.CreateDisk) -> r.DiskInfo:
+        self._launcher.directory(command.server_id)
+        return await asyncio.to_thread(
+            disks.create,
+            self._paths,
+            command.server_id,
+            command.name,
+            command.size_bytes,
+            command.backing,
+            command.backing_format,
+        )
 
     async def _apply(self, command: r.ApplyNetworks) -> r.ApplyResult:
         async with self._networks:

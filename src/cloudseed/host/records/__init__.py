@@ -1,0 +1,166 @@
+"""What the host process can be asked, and what it answers: the wire records.
+
+One frame is four bytes of length (big endian) and that many bytes of msgpack.  A caller sends `Request`
+frames and gets one `Reply` for each, matched by `id`, in any order; after `Watch`, replies with an `event`
+come too.  Every command is safe to send twice: it states the wish, the host process finds what is already so.
+
+Ids (`server_id`, `network_id`, `port_id`, ...) are UUIDs in their canonical form of 36 characters.  Paths are
+computed from ids by `paths.py`, never taken from a caller, except where a field says so.  Sizes are bytes
+unless the name says MiB or GiB.  Wrong records are refused with `HostError("invalid", ...)`.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from cloudseed.host.records.base import (
+    Command,
+    Record,
+)
+from cloudseed.host.records.disks import (
+    CreateDisk,
+    DiskInfo,
+    DiskSpec,
+    GetDisk,
+    ImageInfo,
+    ImportImage,
+    ListImages,
+    RemoveDisk,
+    RemoveImage,
+    ResizeDisk,
+)
+from cloudseed.host.records.facts import (
+    GetFacts,
+    GetInventory,
+    HostFacts,
+    InventoryReport,
+    Purge,
+    Watch,
+)
+from cloudseed.host.records.machines import (
+    AttachDisk,
+    AttachInterface,
+    DetachDisk,
+    DetachInterface,
+    EnsureMachine,
+    ListMachines,
+    MachineInfo,
+    MachineSpec,
+    NicSpec,
+    RemoveMachine,
+    StopMachine,
+    WriteConfigDrive,
+)
+from cloudseed.host.records.networks import (
+    AddressPair,
+    ApplyNetworks,
+    ApplyResult,
+    DhcpPort,
+    FixedIp,
+    HostRoute,
+    NetworkStatus,
+    NetworkWish,
+    PortStatus,
+    PortWish,
+    RuleWish,
+    SubnetWish,
+)
+
+__all__ = [
+    "MAX_FRAME_BYTES",
+    "AddressPair",
+    "AnyCommand",
+    "AnyEvent",
+    "ApplyNetworks",
+    "ApplyResult",
+    "AttachDisk",
+    "AttachInterface",
+    "Command",
+    "CreateDisk",
+    "DetachDisk",
+    "DetachInterface",
+    "DhcpPort",
+    "DiskInfo",
+    "DiskSpec",
+    "EnsureMachine",
+    "Failure",
+    "FixedIp",
+    "GetDisk",
+    "GetFacts",
+    "GetInventory",
+    "HostFacts",
+    "HostRoute",
+    "ImageInfo",
+    "ImportImage",
+    "InventoryReport",
+    "ListImages",
+    "ListMachines",
+    "MachineExited",
+    "MachineInfo",
+    "MachineSpec",
+    "NetworkStatus",
+    "NetworkWish",
+    "NicSpec",
+    "PortStatus",
+    "PortWish",
+    "Purge",
+    "Record",
+    "RemoveDisk",
+    "RemoveImage",
+    "RemoveMachine",
+    "Reply",
+    "Request",
+    "ResizeDisk",
+    "RuleWish",
+    "StopMachine",
+    "SubnetWish",
+    "Watch",
+    "WriteConfigDrive",
+]
+
+MAX_FRAME_BYTES = 32 * 1024 * 1024
+
+AnyCommand = (
+    GetFacts | GetInventory | Purge | ApplyNetworks
+    | EnsureMachine | StopMachine | RemoveMachine | ListMachines
+    | AttachInterface | DetachInterface | AttachDisk | DetachDisk
+    | CreateDisk | ResizeDisk | RemoveDisk | GetDisk | WriteConfigDrive
+    | ImportImage | ListImages | RemoveImage | Watch
+)  # fmt: skip
+
+
+class MachineExited(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+    """A machine's process ended.
+
+    `reason` is QEMU's own word where it gave one (`guest-shutdown`, `guest-panic`, `host-signal`,
+    `host-qmp-quit`), `stopped` or `removed` when this process ended it, else `crashed`.
+    """
+
+    server_id: str
+    reason: str
+
+
+AnyEvent = MachineExited
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """One command from a caller; `id` is the caller's, above zero."""
+
+    id: int
+    command: AnyCommand
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
+    """A HostError on the wire."""
+
+    code: str
+    message: str
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to the request of that `id`, or, with id 0, an event."""
+
+    id: int
+    result: msgspec.Raw = msgspec.Raw(b"\xc0")  # msgpack's nil
+    error: Failure | None = None
+    event: AnyEvent | None = None

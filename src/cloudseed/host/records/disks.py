@@ -1,0 +1,103 @@
+"""Disks of machines, and the cache of images under them: records and commands."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from cloudseed.host.records.base import Command, Record
+
+
+class DiskSpec(Record, frozen=True, kw_only=True):
+    """A disk of a machine; the order in `MachineSpec.disks` is the order in which the guest sees them.
+
+    `kind` says where its bytes are: `overlay` is `machines/<server>/<name>.qcow2` made by `CreateDisk`;
+    `config_drive` is `machines/<server>/config.iso` (read-only cdrom) made by `WriteConfigDrive`; `file` is
+    `path`, which must lie in `<state>/volumes/`; `nbd` is an export `name` on the unix socket `path` in
+    `<state>/volumes/`.  `serial` is what a guest sees as the disk's serial number.
+    """
+
+    name: str
+    kind: Literal["overlay", "config_drive", "file", "nbd"] = "overlay"
+    format: Literal["qcow2", "raw"] = "qcow2"
+    bus: Literal["virtio", "scsi", "ide", "sata"] = "virtio"
+    path: str | None = None
+    serial: str = ""
+    read_only: bool = False
+    boot_index: int | None = None
+
+
+class DiskInfo(Record, frozen=True, kw_only=True):
+    """What qemu-img says of a disk: `size_bytes` as a guest sees it, `allocated_bytes` on this host."""
+
+    name: str
+    format: str
+    size_bytes: int
+    allocated_bytes: int
+    backing: str | None = None
+
+
+class ImageInfo(Record, frozen=True, kw_only=True):
+    """A base image of the cache.  `size_bytes` is its virtual size, `file_bytes` its length on the host."""
+
+    key: str
+    format: Literal["qcow2", "raw"]
+    size_bytes: int
+    file_bytes: int
+
+
+class CreateDisk(Command, frozen=True, kw_only=True):
+    """Make `machines/<server>/<name>.qcow2`; one that exists with the same backing is kept. -> DiskInfo
+
+    `size_bytes` may be 0 with a backing image: the image's own size.  A size below the image's is invalid.
+    """
+
+    server_id: str
+    name: str
+    size_bytes: int
+    backing: str | None = None  # key of an image in the cache
+    backing_format: Literal["qcow2", "raw"] | None = None
+
+
+class ResizeDisk(Command, frozen=True, kw_only=True):
+    """Grow a disk (never shrinks); a running machine sees the new size. -> DiskInfo"""
+
+    server_id: str
+    name: str
+    size_bytes: int
+
+
+class RemoveDisk(Command, frozen=True, kw_only=True):
+    """Remove a disk that no running machine uses; nothing there is fine. -> None"""
+
+    server_id: str
+    name: str
+
+
+class GetDisk(Command, frozen=True, kw_only=True):
+    """-> DiskInfo"""
+
+    server_id: str
+    name: str
+
+
+class ImportImage(Command, frozen=True, kw_only=True):
+    """Check the file `<state>/images/incoming/<source>` and move it into the cache as `key`. -> ImageInfo
+
+    `key` is up to 128 letters, digits, `.`, `_`, `-`.  An image of that key that is already there wins, and
+    the source is removed.  Refused as `invalid`: a file that is not of the stated format, or one that refers
+    to other files (backing or data file, CVE-2024-32498).
+    """
+
+    key: str
+    source: str
+    format: Literal["qcow2", "raw"]
+
+
+class ListImages(Command, frozen=True, kw_only=True):
+    """-> list[ImageInfo]"""
+
+
+class RemoveImage(Command, frozen=True, kw_only=True):
+    """Remove a base image; refused as `conflict` while a disk stands on it. -> None"""
+
+    key: str

@@ -1,0 +1,57 @@
+"""The host itself: what it has, what exists on it under our name, and the commands about that."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from cloudseed.host.records.base import Command, Record
+
+
+class HostFacts(Record, frozen=True, kw_only=True):
+    """What this host has.  `memory_mib` total and available; disk of the state directory, in GiB."""
+
+    hostname: str
+    kernel: str
+    architecture: str
+    cpus: int
+    cpu_model: str
+    memory_mib: int
+    memory_available_mib: int
+    disk_total_gib: float
+    disk_free_gib: float
+    qemu_version: str | None  # null: qemu is not installed
+    accel: Literal["kvm", "tcg"]
+    accel_reason: str
+    boot_id: str
+    name: str
+    problems: list[str] = []  # what is missing to run machines and networks, each with its remedy
+
+
+class InventoryReport(Record, frozen=True, kw_only=True):
+    """All that exists on this host and carries our name, read from the system and not from a wish."""
+
+    namespaces: list[str]
+    networks: dict[str, str]  # namespace -> network id, as far as known
+    taps: dict[str, list[str]]  # namespace -> tap names
+    dnsmasq_pids: dict[str, int]  # network id -> pid
+    machine_pids: dict[str, int]  # server id -> pid
+    machines: list[str]  # server ids that have a directory
+    images: list[str]
+    files: list[str]  # every file below machines/, images/ and dhcp/, relative to the state directory
+    strays: list[str] = []  # processes of ours that no spec file explains: "pid command"
+
+
+class GetFacts(Command, frozen=True, kw_only=True):
+    """-> HostFacts"""
+
+
+class GetInventory(Command, frozen=True, kw_only=True):
+    """-> InventoryReport"""
+
+
+class Purge(Command, frozen=True, kw_only=True):
+    """Remove every machine, namespace, process and file that carries our name. -> None"""
+
+
+class Watch(Command, frozen=True, kw_only=True):
+    """From now on this connection also receives `Event` frames. -> None"""

@@ -1,0 +1,131 @@
+"""Networks of a host: their wishes, what became of them, and the commands about them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from cloudseed.host.records.base import Command, Record
+
+
+class HostRoute(Record, frozen=True, kw_only=True):
+    """A static route that DHCP hands to guests (option 121)."""
+
+    destination: str  # CIDR
+    nexthop: str  # address
+
+
+class SubnetWish(Record, frozen=True, kw_only=True):
+    """One subnet of a network, as DHCP must present it."""
+
+    subnet_id: str
+    cidr: str
+    gateway_ip: str | None = None
+    dns_nameservers: list[str] = []
+    host_routes: list[HostRoute] = []
+    enable_dhcp: bool = True
+
+
+class FixedIp(Record, frozen=True, kw_only=True):
+    """An address of a port on one subnet."""
+
+    subnet_id: str
+    ip_address: str
+
+
+class AddressPair(Record, frozen=True, kw_only=True):
+    """Another source (address or CIDR, and MAC; the port's own MAC when null) that a port may send from."""
+
+    ip_address: str
+    mac_address: str | None = None
+
+
+class RuleWish(Record, frozen=True, kw_only=True):
+    """One security group rule, resolved: remote groups are already lists of addresses.
+
+    `protocol` is null (any), a name (tcp, udp, icmp, icmpv6, ...) or a number as text.  For ICMP the type and
+    code are in `port_range_min` and `port_range_max`, as in neutron's API.  `remote_cidrs` null means any
+    address; an empty list means no address at all (a remote group without members).
+    """
+
+    direction: Literal["ingress", "egress"]
+    ethertype: Literal["IPv4", "IPv6"] = "IPv4"
+    protocol: str | None = None
+    port_range_min: int | None = None
+    port_range_max: int | None = None
+    remote_cidrs: list[str] | None = None
+
+
+class PortWish(Record, frozen=True, kw_only=True):
+    """One port of a network.  Every port is known to DHCP; one that is `local` also gets a tap and its rules.
+
+    `admin_state_up` false keeps the tap but passes no frame.  Without `port_security_enabled` the port has
+    neither anti-spoofing nor rules.  `device_id` is informational.
+    """
+
+    port_id: str
+    mac_address: str
+    fixed_ips: list[FixedIp] = []
+    hostname: str | None = None
+    device_id: str = ""
+    local: bool = False
+    admin_state_up: bool = True
+    port_security_enabled: bool = True
+    allowed_address_pairs: list[AddressPair] = []
+    rules: list[RuleWish] = []
+
+
+class DhcpPort(Record, frozen=True, kw_only=True):
+    """The address under which DHCP, DNS and metadata answer in a network."""
+
+    port_id: str
+    mac_address: str
+    fixed_ips: list[FixedIp]
+
+
+class NetworkWish(Record, frozen=True, kw_only=True):
+    """All that one network needs on this host: a namespace with a bridge, taps, DHCP and a firewall."""
+
+    network_id: str
+    mtu: int = 1500
+    subnets: list[SubnetWish] = []
+    dhcp_port: DhcpPort | None = None  # null: no DHCP here
+    ports: list[PortWish] = []
+    dns_domain: str = "openstacklocal"
+    dhcp_lease_s: int = 86400
+
+
+class PortStatus(Record, frozen=True, kw_only=True):
+    """What became of one local port: `up` when its tap is plugged, ruled and allowed to pass frames.
+
+    It does not wait for the guest: a tap without a running machine is up.  `reason` says why not.
+    """
+
+    port_id: str
+    up: bool
+    reason: str = ""
+
+
+class NetworkStatus(Record, frozen=True, kw_only=True):
+    """What became of one network; `error` is empty, or what failed (its ports are then not up).
+
+    `changed` is false when everything was already as wished.
+    """
+
+    network_id: str
+    changed: bool
+    error: str = ""
+
+
+class ApplyResult(Record, frozen=True, kw_only=True):
+    """The outcome of `ApplyNetworks`: a status for each local port and each network, and what was removed."""
+
+    ports: list[PortStatus]
+    networks: list[NetworkStatus]
+    removed_namespaces: list[str] = []
+
+
+class ApplyNetworks(Command, frozen=True, kw_only=True):
+    """Make these networks so; with `full`, our other namespaces are removed. -> ApplyResult"""
+
+    networks: list[NetworkWish]
+    full: bool
