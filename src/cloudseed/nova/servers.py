@@ -6,6 +6,7 @@ ordered from it here, in the transaction that checked the state, so that two ord
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from cloudseed.nova.models import (
     servers,
     services,
 )
+from cloudseed.nova.server_states import TaskState
 from cloudseed.nova.services import is_up, zones_by_host
 
 if TYPE_CHECKING:
@@ -182,35 +184,36 @@ async def delete_server(nova: Nova, ctx: Context, server_id: str, *, force: bool
     await _wake(nova, ctx)
 
 
-async def stop_server(nova: Nova, ctx: Context, server_id: str) -> None:
+async def order(nova: Nova, ctx: Context, server_id: str, kind: str, task_state: TaskState, *, rule: str, action: str,
+                record: str, data: dict[str, Any] | None = None) -> None:
+    """Order the operation `kind` of the conductor: allowed by `rule`, not locked, `action` allowed in the server's
+    state (server_states.py); `record` is the name under which os-instance-actions shows it.
+    """
     async with nova.db.write() as tx:
-        row = await find_server(nova, tx, ctx, server_id, "os_compute_api:servers:stop")
+        row = await find_server(nova, tx, ctx, server_id, f"os_compute_api:{rule}")
         check_lock(nova, ctx, row)
-        server_states.check_action("stop", server_id, row.vm_state, row.task_state)
-        await record_action(tx, ctx, server_id, "stop")
-        await nova.conductor.order_stop(tx, ctx, server_id)
+        server_states.check_action(action, server_id, row.vm_state, row.task_state)
+        await record_action(tx, ctx, server_id, record)
+        await nova.conductor.order(tx, ctx, server_id, kind, task_state, data)
     await _wake(nova, ctx)
+
+
+async def stop_server(nova: Nova, ctx: Context, server_id: str) -> None:
+    """The power button, and the plug after a while."""
+    await order(nova, ctx, server_id, "nova.stop", TaskState.POWERING_OFF, rule="servers:stop", action="stop",
+                record="stop")
 
 
 async def start_server(nova: Nova, ctx: Context, server_id: str) -> None:
-    async with nova.db.write() as tx:
-        row = await find_server(nova, tx, ctx, server_id, "os_compute_api:servers:start")
-        check_lock(nova, ctx, row)
-        server_states.check_action("start", server_id, row.vm_state, row.task_state)
-        await record_action(tx, ctx, server_id, "start")
-        await nova.conductor.order_start(tx, ctx, server_id)
-    await _wake(nova, ctx)
+    await order(nova, ctx, server_id, "nova.start", TaskState.POWERING_ON, rule="servers:start", action="start",
+                record="start")
 
 
 async def reboot_server(nova: Nova, ctx: Context, server_id: str, *, hard: bool) -> None:
-    async with nova.db.write() as tx:
-        row = await find_server(nova, tx, ctx, server_id, "os_compute_api:servers:reboot")
-        check_lock(nova, ctx, row)
-        server_states.check_action("hard_reboot" if hard else "soft_reboot", server_id, row.vm_state,
-                                   row.task_state)
-        await record_action(tx, ctx, server_id, "reboot")
-        await nova.conductor.order_reboot(tx, ctx, server_id, hard)
-    await _wake(nova, ctx)
+    """Soft: the guest shuts down, then the machine starts.  Hard: the plug."""
+    await order(nova, ctx, server_id, "nova.reboot", TaskState.REBOOTING_HARD if hard else TaskState.REBOOTING,
+                rule="servers:reboot", action="hard_reboot" if hard else "soft_reboot", record="reboot",
+                data={"hard": hard, "ordered_at": time.time()})
 
 
 async def reset_state(nova: Nova, ctx: Context, server_id: str, vm_state: str) -> None:

@@ -24,9 +24,11 @@ from cloudseed.nova.compute.service import ComputeService, build_computes
 from cloudseed.nova.conductor import Conductor
 from cloudseed.nova.models import metadata, operation_tables, server_faults, servers, services
 from cloudseed.nova.scheduler import Scheduler
+from cloudseed.nova.server_states import TaskState
 from cloudseed.placement.service import build as build_placement
 from tests.nova.engine.neutron_double import NETWORK, Neutron
 
+_TASKS = {"stop": TaskState.POWERING_OFF, "start": TaskState.POWERING_ON, "reboot": TaskState.REBOOTING}
 FLAVOR = {"id": "c1", "name": "cirros256", "vcpus": 1, "ram": 256, "disk": 1, "ephemeral": 0, "swap": 0,
           "extra_specs": {}}
 
@@ -135,7 +137,11 @@ class Bench:
         """delete, stop, start or reboot."""
         ctx = Context()
         async with self.nova.db.write() as tx:
-            await getattr(self.nova.conductor, f"order_{what}")(tx, ctx, server_id, *arguments)
+            if what == "delete":
+                await self.nova.conductor.order_delete(tx, ctx, server_id)
+            else:
+                data = {"hard": arguments[0], "ordered_at": time.time()} if what == "reboot" else {}
+                await self.nova.conductor.order(tx, ctx, server_id, f"nova.{what}", _TASKS[what], data)
         await self.nova.api_bus.cast(ctx, "conductor", "wake")
 
     async def forget_host(self, host: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from cloudseed.nova.compute import host_work
+from cloudseed.nova.compute import boot_work
 from cloudseed.nova.compute.errors import HostFailed
 from cloudseed.nova.conductor import power
 from cloudseed.nova.models import server_action_events
@@ -168,4 +168,4 @@ async def test_a_changed_port_is_seen(tmp_path: Path) -> None:
 def test_the_soft_wait_fits_into_one_call() -> None:
     from cloudseed.nova.conductor.on_host import CALL_TIMEOUT_S
     assert power.SOFT_TIMEOUT_S < CALL_TIMEOUT_S / 1.5
-    assert host_work.PLUG_DEADLINE_S > CALL_TIMEOUT_S  # asked again while it waits: see the step's patience
+    assert boot_work.PLUG_DEADLINE_S > CALL_TIMEOUT_S  # asked again while it waits: see the step's patience

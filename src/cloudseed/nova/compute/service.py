@@ -24,7 +24,9 @@ from cloudseed.nova.compute.drivers.qemu import QemuDriver
 from cloudseed.nova.compute.errors import Superseded
 from cloudseed.nova.compute.host_work import HostWork
 from cloudseed.nova.compute.images import ImageCache
+from cloudseed.nova.compute.network import Networks
 from cloudseed.nova.compute.node import NodeFile
+from cloudseed.nova.compute.parts import HostParts
 from cloudseed.nova.compute.plugging import Plugs
 from cloudseed.nova.compute.publishing import Publisher
 from cloudseed.nova.compute.reconcile import Action, Mend, decide
@@ -55,8 +57,9 @@ class ComputeService:
         self._plugs = Plugs()
         images = ImageCache(self._session, env.host, env.config.state_path, host_name) if driver.needs_image else None
         self._images = images
-        self._work = HostWork(host_name, env.config.host, self.node_id, driver, self._session, images, self._plugs,
-                              self._publisher)
+        self._work = HostWork(HostParts(
+            host=host_name, network_host=env.config.host, node_id=self.node_id, driver=driver, session=self._session,
+            images=images, plugs=self._plugs, publisher=self._publisher, networks=Networks(self._session)))
         self._workers: dict[str, ServerWorker] = {}
         self._report_loop = Loop(f"nova-compute {host_name}: report", self._report, REPORT_S, first_delay_s=REPORT_S)
         self._reconcile_loop = Loop(f"nova-compute {host_name}: machines", self._reconcile, RECONCILE_S)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -36,10 +35,9 @@ class Conductor:
         hosts = Hosts(nova)
         self._boot = Boot(nova, hosts).type
         self._delete = Delete(nova, hosts).type
-        self._power = Power(nova, hosts)
         self._desk = HostDesk(nova)
-        self.types: list[OperationType] = [self._boot, self._delete, self._power.stop, self._power.start,
-                                           self._power.reboot]
+        self.types: list[OperationType] = [self._boot, self._delete, *Power(nova, hosts).types]
+        self._by_kind = {kind.kind: kind for kind in self.types}
 
     async def start(self) -> None:
         """Listen on the topic `conductor`."""
@@ -62,22 +60,10 @@ class Conductor:
             return
         others = tuple(kind.kind for kind in self.types if kind is not self._delete)
         await self._nova.engine.cancel(tx, server_id, kinds=others)
-        await self._order(tx, ctx, server_id, self._delete, TaskState.DELETING)
+        await self.order(tx, ctx, server_id, self._delete.kind, TaskState.DELETING)
 
-    async def order_stop(self, tx: Tx, ctx: Context, server_id: str) -> None:
-        """Stop: the power button, and the plug after a while."""
-        await self._order(tx, ctx, server_id, self._power.stop, TaskState.POWERING_OFF)
-
-    async def order_start(self, tx: Tx, ctx: Context, server_id: str) -> None:
-        await self._order(tx, ctx, server_id, self._power.start, TaskState.POWERING_ON)
-
-    async def order_reboot(self, tx: Tx, ctx: Context, server_id: str, hard: bool) -> None:
-        """Soft: the guest shuts down, then the machine starts.  Hard: the plug."""
-        await self._order(tx, ctx, server_id, self._power.reboot,
-                          TaskState.REBOOTING_HARD if hard else TaskState.REBOOTING,
-                          {"hard": hard, "ordered_at": time.time()})
-
-    async def _order(self, tx: Tx, ctx: Context, server_id: str, kind: OperationType, task_state: TaskState,
-                     data: dict[str, Any] | None = None) -> None:
+    async def order(self, tx: Tx, ctx: Context, server_id: str, kind: str, task_state: TaskState,
+                    data: dict[str, Any] | None = None) -> None:
+        """Order an operation of `types` on a server whose state this transaction has checked."""
         await change(tx, await read_server(tx, server_id), task_state=task_state.value)
-        await self._nova.engine.submit(tx, kind, server_id, data or {}, ctx)
+        await self._nova.engine.submit(tx, self._by_kind[kind], server_id, data or {}, ctx)

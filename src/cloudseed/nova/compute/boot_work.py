@@ -1,0 +1,83 @@
+"""What a host does for a boot: ports, disks, the first start; and what undoes it."""
+
+from __future__ import annotations
+
+import os
+
+from cloudseed.nova.compute.admission import Kind
+from cloudseed.nova.compute.errors import HostFailed, NotHere
+from cloudseed.nova.compute.guest_metadata import config_drive
+from cloudseed.nova.compute.network_info import Vif
+from cloudseed.nova.compute.parts import HostParts, Verb
+from cloudseed.nova.compute.plugging import PLUG_DEADLINE_S
+from cloudseed.nova.compute.resources import MICROVERSION
+from cloudseed.nova.compute.spec import decode_spec
+from cloudseed.nova.compute.worker import Work
+
+PROBLEMS_AFTER_S = 5.0  # a port is wired in much less: then the host is asked whether it can at all
+
+
+class BootWork:
+    """The verbs of boot and delete."""
+
+    def __init__(self, parts: HostParts) -> None:
+        self._parts = parts
+        self.verbs: dict[Kind, Verb] = {
+            Kind.ALLOCATE_NETWORKS: self._allocate_networks, Kind.RELEASE_NETWORKS: self._release_networks,
+            Kind.PREPARE_DISKS: self._prepare_disks, Kind.START_NEW: self._start_new,
+            Kind.REMOVE_MACHINE: self._remove_machine, Kind.DESTROY: self._destroy}
+
+    async def _allocate_networks(self, work: Work) -> list[Vif]:
+        """Ports made and bound here; returns the picture.  Refuses a server that this node has not been claimed for."""
+        spec = decode_spec(work.arguments["spec"])
+        answer = await self._parts.session.get_json(work.ctx, "placement", f"/allocations/{spec.id}",
+                                              microversion=MICROVERSION)
+        if self._parts.node_id not in answer["allocations"]:
+            raise NotHere(f"Server {spec.id} has no claim on host {self._parts.host}.")
+        self._parts.plugs.expect(spec.id)
+        return await self._parts.networks.allocate(work.ctx, spec, self._parts.network_host,
+                                                   again=work.arguments["again"])
+
+    async def _prepare_disks(self, work: Work) -> None:
+        image, spec = None, decode_spec(work.arguments["spec"])
+        if spec.image_id and self._parts.images is not None and self._parts.driver.needs_image:
+            image = await work.wait(self._parts.images.ensure(work.ctx, spec.image_id))
+        work.check()
+        # the guest's drive is made for drivers whose guests read it
+        files = config_drive(spec, spec.network_info, os.urandom(512)) if self._parts.driver.needs_image else {}
+        await self._parts.driver.prepare(spec, image, files)
+
+    async def _start_new(self, work: Work) -> list[Vif]:
+        spec = decode_spec(work.arguments["spec"])
+        vifs = spec.network_info
+        if self._parts.driver.waits_for_plug:
+            async def active() -> set[str]:
+                ports = await self._parts.networks.ports_of(work.ctx, spec.id)
+                return {port["id"] for port in ports if port.get("status") == "ACTIVE"}
+
+            ports = [vif["id"] for vif in vifs]
+            late = await work.wait(self._parts.plugs.wait(spec.id, ports, active, PROBLEMS_AFTER_S))
+            if late:
+                problems = (await self._parts.driver.facts()).problems
+                if problems:  # no use in waiting on: what wires ports here cannot
+                    raise HostFailed(host=self._parts.host, doing=f"wire ports {', '.join(late)}",
+                                     reason="; ".join(problems))
+                late = await work.wait(self._parts.plugs.wait(spec.id, late, active))
+            if late:
+                raise HostFailed(host=self._parts.host, doing=f"start server {spec.id}",
+                                 reason=f"ports {', '.join(late)} were not wired within {PLUG_DEADLINE_S:.0f} s")
+        work.check()
+        await self._parts.driver.start(spec, vifs)
+        self._parts.plugs.forget(spec.id)
+        return [{**vif, "active": True} for vif in vifs]
+
+    async def _remove_machine(self, work: Work) -> None:
+        await self._parts.driver.remove(work.server_id)
+
+    async def _destroy(self, work: Work) -> None:
+        await self._parts.driver.remove(work.server_id)
+        await self._release_networks(work)
+
+    async def _release_networks(self, work: Work) -> None:
+        self._parts.plugs.forget(work.server_id)
+        await self._parts.networks.release(work.ctx, work.server_id, work.arguments["given_ports"])
