@@ -20,7 +20,7 @@ from cloudseed.kernel import errors
 from cloudseed.kernel.context import Context
 from cloudseed.kernel.flow.recorder import FlowRecorder
 from cloudseed.kernel.http import json as json_codec
-from cloudseed.kernel.http.transport import RawResponse, Transport
+from cloudseed.kernel.http.transport import Call, RawResponse, Transport
 
 Body = bytes | AsyncIterator[bytes]
 
@@ -251,7 +251,8 @@ class ServiceSession:
         )
         try:
             async with asyncio.timeout(timeout_s):
-                raw = await self._transport.send(self.part, trace, base, method, url_path, query, headers, body, stream)
+                call = Call(self.part, trace, base, method, url_path, query, headers, body, stream)
+                raw = await self._transport.send(call)
                 content = b"" if stream else await raw.read()
         except TimeoutError:
             self._recorder.end(exchange, 504)

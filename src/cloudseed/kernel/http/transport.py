@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from urllib.parse import quote
 
 from cloudseed.kernel.context import Context, Trace, new_request_id
@@ -28,19 +28,22 @@ class RawResponse(Protocol):
     async def close(self) -> None: ...
 
 
+class Call(NamedTuple):
+    """One call of a service: by which part, for which exchange, where to; `stream`: the answer comes in chunks."""
+
+    part: str
+    trace: Trace
+    base: str
+    method: str
+    path: str
+    query: str
+    headers: dict[str, str]
+    body: Body | None
+    stream: bool
+
+
 class Transport(Protocol):
-    async def send(
-        self,
-        part: str,
-        trace: Trace,
-        base: str,
-        method: str,
-        path: str,
-        query: str,
-        headers: dict[str, str],
-        body: Body | None,
-        stream: bool,
-    ) -> RawResponse: ...
+    async def send(self, call: Call) -> RawResponse: ...
 
 
 class _Whole:
@@ -126,49 +129,39 @@ class LocalTransport:
         self._edge = edge
         self._remote = remote
 
-    async def send(
-        self,
-        part: str,
-        trace: Trace,
-        base: str,
-        method: str,
-        path: str,
-        query: str,
-        headers: dict[str, str],
-        body: Body | None,
-        stream: bool,
-    ) -> RawResponse:
-        prefix = "/" + base.split("://", 1)[1].partition("/")[2]
-        mount = self._edge.find(prefix.rstrip("/") or "/") if base.startswith(self._edge.public_url) else None
+    async def send(self, call: Call) -> RawResponse:
+        prefix = "/" + call.base.split("://", 1)[1].partition("/")[2]
+        mount = self._edge.find(prefix.rstrip("/") or "/") if call.base.startswith(self._edge.public_url) else None
         if mount is None:
-            return await self._remote.send(part, trace, base, method, path, query, headers, body, stream)
-        raw_headers = [(k.lower().encode("latin-1"), v.encode("latin-1")) for k, v in headers.items()]
+            return await self._remote.send(call)
+        body = call.body
+        raw_headers = [(k.lower().encode("latin-1"), v.encode("latin-1")) for k, v in call.headers.items()]
         raw_headers.append((b"host", b"localhost"))
         if isinstance(body, bytes):
             raw_headers.append((b"content-length", str(len(body)).encode()))
         elif body is not None and not any(k == b"content-length" for k, _ in raw_headers):
             raw_headers.append((b"transfer-encoding", b"chunked"))  # as it would be over a socket
-        full = prefix.rstrip("/") + path
+        full = prefix.rstrip("/") + call.path
         scope = {
             "type": "http",
             "asgi": {"version": "3.0"},
             "http_version": "1.1",
-            "method": method,
+            "method": call.method,
             "scheme": "http",
             "path": full,
             "raw_path": quote(full).encode(),
-            "query_string": query.encode(),
+            "query_string": call.query.encode(),
             "root_path": "",
             "headers": raw_headers,
             "client": None,
             "server": None,
         }
         context = Context(
-            request_id=new_request_id(), global_request_id=headers.get("X-OpenStack-Request-ID"), trace=trace
+            request_id=new_request_id(), global_request_id=call.headers.get("X-OpenStack-Request-ID"), trace=call.trace
         )
-        state = RequestState(context, part, f"{self._edge.public_url}{mount.prefix}")
+        state = RequestState(context, call.part, f"{self._edge.public_url}{mount.prefix}")
         receive = _receiver(body)
-        if not stream:
+        if not call.stream:
             whole = _Whole()
             await self._edge.serve(mount, scope, receive, whole.send, state)
             if not whole.status:  # the body broke before its first byte: an app does not answer that
@@ -244,18 +237,7 @@ class HttpTransport:
     def __init__(self) -> None:
         self._session: aiohttp.ClientSession | None = None
 
-    async def send(
-        self,
-        part: str,
-        trace: Trace,
-        base: str,
-        method: str,
-        path: str,
-        query: str,
-        headers: dict[str, str],
-        body: Body | None,
-        stream: bool,
-    ) -> RawResponse:
+    async def send(self, call: Call) -> RawResponse:
         import aiohttp
         from yarl import URL
 
@@ -263,10 +245,10 @@ class HttpTransport:
             self._session = aiohttp.ClientSession(
                 timeout=aiohttp.ClientTimeout(total=None, connect=10), auto_decompress=False
             )
-        url = base.rstrip("/") + quote(path, safe="/:~%") + (f"?{query}" if query else "")
+        url = call.base.rstrip("/") + quote(call.path, safe="/:~%") + (f"?{call.query}" if call.query else "")
         try:
             response = await self._session.request(
-                method, URL(url, encoded=True), headers=headers, data=body, allow_redirects=False
+                call.method, URL(url, encoded=True), headers=call.headers, data=call.body, allow_redirects=False
             )
         except aiohttp.ClientError as exc:
             raise OSError(str(exc)) from exc

@@ -20,15 +20,18 @@ The contract of a step:
   Any other error fails the operation: all steps are undone in reverse, then `failed(run, error)` renders it.
 - A process may die at any instruction.  Recovery is the ordinary path: a lapsed lease is claimed like new work.
 
-`engine.py` runs them, `tables.py` holds the records, `faults.py` the points at which tests kill.
+`types.py` says what they are made of, `engine.py` runs them, `records.py` writes what became of them into the
+tables of `tables.py`, `faults.py` has the points at which tests kill.
 """
 
-from cloudseed.kernel.operations.engine import Backtrack, Engine, OperationType, Run, Step
+from cloudseed.kernel.operations.engine import Engine
 from cloudseed.kernel.operations.faults import Killed, declare_points, fault_point
 from cloudseed.kernel.operations.tables import OperationTables
+from cloudseed.kernel.operations.types import Backtrack, Cancelled, OperationType, Run, Step
 
 __all__ = [
     "Backtrack",
+    "Cancelled",
     "Engine",
     "Killed",
     "OperationTables",

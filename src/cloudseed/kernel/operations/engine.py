@@ -8,70 +8,20 @@ import logging
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, NamedTuple
-
-import sqlalchemy as sa
+from typing import Any
 
 from cloudseed.kernel.context import Context
-from cloudseed.kernel.db import Database, Durability, Tx, flush
+from cloudseed.kernel.db import Database, Durability, Tx
 from cloudseed.kernel.errors import CloudseedError, from_wire, to_wire
 from cloudseed.kernel.operations.faults import Killed, declare_points, fault_point
-from cloudseed.kernel.operations.tables import OPEN, OperationTables
+from cloudseed.kernel.operations.records import Records
+from cloudseed.kernel.operations.tables import OperationTables
+from cloudseed.kernel.operations.types import Backtrack, Cancelled, LeaseLost, OperationType, Run, Step
 
 log = logging.getLogger(__name__)
 UNDO_PATIENCE_S = 60.0
+UNDO_PAUSE_S = 60.0
 POLL_S = 5.0
-
-
-class Run:
-    """An operation while it is driven: `data` is saved after each step."""
-
-    def __init__(self, id: str, kind: str, resource_id: str, data: dict[str, Any], ctx: Context) -> None:
-        self.id = id
-        self.kind = kind
-        self.resource_id = resource_id
-        self.data = data
-        self.ctx = ctx
-
-
-Action = Callable[[Run], Awaitable[None]]
-
-
-class Step(NamedTuple):
-    """One step.  `resumable` False: after a crash in it the operation is undone (its input was a client's stream)."""
-
-    name: str
-    do: Action
-    undo: Action | None = None
-    patience_s: float = 60.0
-    resumable: bool = True
-
-
-class OperationType(NamedTuple):
-    """The declared table of an operation.  `failed` renders the failure once all is undone; safe to run twice."""
-
-    kind: str
-    steps: tuple[Step, ...]
-    failed: Callable[[Run, CloudseedError], Awaitable[None]] | None = None
-    backtracks: int = 3
-
-
-class Backtrack(Exception):
-    """Undo down to (and with) step `to`, then go forward again from it; `error` counts once patience ends."""
-
-    def __init__(self, to: str, error: CloudseedError) -> None:
-        super().__init__(to)
-        self.to = to
-        self.error = error
-
-
-class LeaseLost(Exception):
-    """Somebody else carries this operation on; stop, change nothing."""
-
-
-class Cancelled(CloudseedError):
-    status, title = 409, "Conflict"
-    template = "The operation was cancelled by a later request."
 
 
 class Engine:
@@ -87,23 +37,9 @@ class Engine:
         lease_s: float = 30.0,
         sole: bool = True,
     ) -> None:
-        self._db = db
-        self._tables = tables
-        self._table = table = tables.operations
-        # built once: building a statement costs more than running it
-        self._new = sa.insert(table)
-        self._new_note = sa.insert(tables.steps)
-        self._change = sa.update(table).where(
-            table.c.id == sa.bindparam("this"), table.c.lease_owner == sa.bindparam("holder")
-        )
-        self._one = sa.select(table).where(table.c.id == sa.bindparam("this"))
-        self._open = (
-            sa.select(table.c.id, table.c.resource_id, table.c.lease_until, table.c.not_before)
-            .where(table.c.status.in_(OPEN))
-            .order_by(table.c.created_at, table.c.id)
-        )
         self._types: dict[str, OperationType] = dict(types or {})
-        self._owner = str(uuid.uuid4())
+        self._db = db
+        self._records = Records(db, tables, str(uuid.uuid4()), lease_s)
         self._lease_s = lease_s
         self._sole = sole
         self._wake = asyncio.Event()
@@ -123,31 +59,7 @@ class Engine:
 
     async def submit(self, tx: Tx, type: OperationType, resource_id: str, data: dict[str, Any], ctx: Context) -> str:
         """Record the intent within the caller's transaction; returns the operation's id.  Then call `wake`."""
-        return await self._insert(tx, type, resource_id, data, ctx, None)
-
-    async def _insert(
-        self, tx: Tx, type: OperationType, resource_id: str, data: dict[str, Any], ctx: Context, owner: str | None
-    ) -> str:
-        operation_id, now = str(uuid.uuid4()), time.time()
-        await tx.execute(
-            self._new,
-            {
-                "id": operation_id,
-                "kind": type.kind,
-                "resource_id": resource_id,
-                "status": "pending",
-                "position": 0,
-                "data": data,
-                "context": ctx.to_wire(),
-                "cancel_requested": False,
-                "lease_owner": owner,
-                "lease_until": now + self._lease_s if owner else 0.0,
-                "not_before": 0.0,
-                "created_at": now,
-                "updated_at": now,
-            },
-        )
-        return operation_id
+        return await self._records.insert(tx, type, resource_id, data, ctx, leased=False)
 
     def wake(self) -> None:
         """There may be work."""
@@ -155,12 +67,7 @@ class Engine:
 
     async def cancel(self, tx: Tx, resource_id: str, *, kinds: tuple[str, ...] | None = None) -> None:
         """Ask the unfinished operations of a resource to stop and undo; a later operation follows when they have."""
-        table = self._table
-        where = [table.c.resource_id == resource_id, table.c.status.in_(("pending", "running"))]
-        if kinds is not None:
-            where.append(table.c.kind.in_(kinds))
-        for operation_id in await tx.scalars(sa.select(table.c.id).where(*where)):
-            await tx.execute(sa.update(table).where(table.c.id == operation_id).values(cancel_requested=True))
+        for operation_id in await self._records.request_cancel(tx, resource_id, kinds):
             if operation_id in self._stopping:
                 self._stopping[operation_id].set()
 
@@ -178,7 +85,7 @@ class Engine:
         async with self._db.write() as tx:
             if before is not None:
                 await before(tx)
-            operation_id = await self._insert(tx, type, resource_id, data, ctx, self._owner)
+            operation_id = await self._records.insert(tx, type, resource_id, data, ctx, leased=True)
         run = Run(operation_id, type.kind, resource_id, data, ctx)
         task = asyncio.ensure_future(self._drive(type, run, "pending", 0, None))
         self._tasks[operation_id] = task
@@ -187,10 +94,7 @@ class Engine:
         finally:
             self._tasks.pop(operation_id, None)
             self._wake.set()  # what was ordered for this resource meanwhile can go on
-        async with self._db.read() as tx:
-            row = await tx.first(
-                sa.select(self._table.c.status, self._table.c.error).where(self._table.c.id == operation_id)
-            )
+        row = await self._records.outcome(operation_id)
         if row is not None and row.status != "done":
             raise from_wire(row.error)
         return run
@@ -200,12 +104,7 @@ class Engine:
     async def recover(self) -> None:
         """At the start of a sole process, before it takes orders: every lease is a dead process's."""
         if self._sole:
-            async with self._db.write() as tx:
-                await tx.execute(
-                    sa.update(self._table)
-                    .where(self._table.c.status.in_(OPEN))
-                    .values(lease_owner=None, lease_until=0.0)
-                )
+            await self._records.free_all()
 
     async def run(self) -> None:
         """Claim and drive, for ever; `recover` came first, and the owner cancels this task to stop the engine."""
@@ -229,10 +128,8 @@ class Engine:
 
     async def _claim_all(self) -> None:
         now = time.time()
-        async with self._db.read() as tx:
-            rows = await tx.all(self._open)
         taken: set[str] = set()
-        for row in rows:
+        for row in await self._records.unfinished():
             free = row.resource_id not in taken
             taken.add(row.resource_id)  # one operation at a time on a resource, in the order of their orders
             claimable = row.lease_until <= now or row.id in self._dropped
@@ -241,15 +138,7 @@ class Engine:
                 self._dropped.discard(row.id)
 
     async def _claim(self, operation_id: str, now: float) -> None:
-        table = self._table
-        async with self._db.write() as tx:
-            claimed = await tx.execute(
-                sa.update(table)
-                .where(table.c.id == operation_id, table.c.status.in_(OPEN))
-                .where(sa.or_(table.c.lease_until <= now, table.c.lease_owner == self._owner))
-                .values(lease_owner=self._owner, lease_until=now + self._lease_s)
-            )
-            row = await tx.first(self._one, {"this": operation_id}) if claimed.rowcount else None
+        row = await self._records.claim(operation_id, now)
         if row is None:
             return
         kind = self._types.get(row.kind)
@@ -288,30 +177,34 @@ class Engine:
                 if status != "undoing":
                     failure, position = await self._forward(type, run, position, stopping)
                     if failure is None:
-                        await self._save(run, status="done", position=position, lease_owner=None, lease_until=0.0)
+                        await self._end(run, "done", position)
                         return
-                    await self._save(run, status="undoing", position=position, error=to_wire(failure))
+                    await self._records.save(run, status="undoing", position=position, error=to_wire(failure))
                 assert failure is not None
                 await self._backward(type, run, position, 0)
                 if type.failed is not None:
                     await self._patiently(lambda: type.failed(run, failure), UNDO_PATIENCE_S)  # type: ignore[misc]
                 final = "cancelled" if isinstance(failure, Cancelled) else "failed"
-                await self._save(run, status=final, position=0, lease_owner=None, lease_until=0.0)
+                await self._end(run, final, 0)
         except LeaseLost:
             log.warning("operation %s %s is carried on by another process", run.kind, run.id)
         except _UndoFailed as exc:
             log.error("operation %s %s of %s cannot be undone: %s", run.kind, run.id, run.resource_id, exc)
-            await self._save(run, status="undoing", lease_owner=None, lease_until=0.0, not_before=time.time() + 60)
+            later = time.time() + UNDO_PAUSE_S
+            await self._records.save(run, status="undoing", lease_owner=None, lease_until=0.0, not_before=later)
         finally:
             renewal.cancel()
             self._stopping.pop(run.id, None)
+
+    async def _end(self, run: Run, status: str, position: int) -> None:
+        await self._records.save(run, status=status, position=position, lease_owner=None, lease_until=0.0)
 
     async def _forward(
         self, type: OperationType, run: Run, position: int, stopping: asyncio.Event
     ) -> tuple[CloudseedError | None, int]:
         """Steps from `position` on.  (None, position) when all are done, else the error and how far to undo."""
         names = [step.name for step in type.steps]
-        await self._save(run, status="running")
+        await self._records.save(run, status="running")
         while position < len(type.steps):
             step = type.steps[position]
             if stopping.is_set():
@@ -326,24 +219,24 @@ class Engine:
                 count = run.data["backtracks"] = run.data.get("backtracks", 0) + 1
                 if count > type.backtracks:
                     return order.error, position + 1
-                await self._note(run, step.name, "do", started, "retry", order.error.message)
+                await self._records.note(run, step.name, "do", started, "retry", order.error.message)
                 target = names.index(order.to)
                 await self._backward(type, run, position + 1, target)
                 position = target
-                await self._save(run, status="running", position=position)
+                await self._records.save(run, status="running", position=position)
                 continue
             except _Stopped:
-                await self._note(run, step.name, "do", started, "cancelled", "")
+                await self._records.note(run, step.name, "do", started, "cancelled", "")
                 return Cancelled(), position + 1
             except CloudseedError as exc:
-                await self._note(run, step.name, "do", started, "error", exc.message)
+                await self._records.note(run, step.name, "do", started, "error", exc.message)
                 return exc, position + 1
             except Exception as exc:
                 log.exception("operation %s %s: step %s failed: a bug", run.kind, run.id, step.name)
-                await self._note(run, step.name, "do", started, "error", f"{exc.__class__.__name__}: {exc}")
+                await self._records.note(run, step.name, "do", started, "error", f"{exc.__class__.__name__}: {exc}")
                 return CloudseedError(f"Unexpected error in step {step.name} ({exc.__class__.__name__})."), position + 1
             position += 1
-            await self._save(run, position=position, note=(step.name, "do", started, "ok", ""))
+            await self._records.save(run, position=position, note=(step.name, "do", started, "ok", ""))
             fault_point(f"{run.kind}:{step.name}:recorded")
         return None, position
 
@@ -379,10 +272,10 @@ class Engine:
                 try:
                     await self._patiently(lambda undo=undo: undo(run), UNDO_PATIENCE_S)  # type: ignore[misc]
                 except Exception as exc:
-                    await self._note(run, step.name, "undo", started, "error", str(exc))
+                    await self._records.note(run, step.name, "undo", started, "error", str(exc))
                     raise _UndoFailed(f"undo of {step.name}: {exc}") from exc
                 fault_point(f"{run.kind}:{step.name}:undo-after")
-                await self._save(run, position=index, note=(step.name, "undo", started, "ok", ""))
+                await self._records.save(run, position=index, note=(step.name, "undo", started, "ok", ""))
 
     async def _patiently(self, action: Callable[[], Awaitable[None]], patience_s: float) -> None:
         until, pause = time.monotonic() + patience_s, 0.1
@@ -395,49 +288,11 @@ class Engine:
             await asyncio.sleep(pause)
             pause = min(pause * 2, 5.0)
 
-    # ---- the record
-
-    async def _save(self, run: Run, note: tuple[str, str, float, str, str] | None = None, **values: Any) -> None:
-        await flush()  # what the step did must be on disk before the record says so
-        async with self._db.write() as tx:
-            saved = await tx.execute(
-                self._change,
-                {"this": run.id, "holder": self._owner, "data": run.data, "updated_at": time.time(), **values},
-            )
-            if saved.rowcount == 0:
-                raise LeaseLost
-            if note is not None:
-                await self._insert_note(tx, run, note)
-
-    async def _note(self, run: Run, step: str, action: str, started: float, outcome: str, message: str) -> None:
-        async with self._db.write() as tx:
-            await self._insert_note(tx, run, (step, action, started, outcome, message))
-
-    async def _insert_note(self, tx: Tx, run: Run, note: tuple[str, str, float, str, str]) -> None:
-        step, action, started, outcome, message = note
-        await tx.execute(
-            self._new_note,
-            {
-                "operation_id": run.id,
-                "step": step,
-                "action": action,
-                "started_at": started,
-                "ended_at": time.time(),
-                "outcome": outcome,
-                "message": message,
-            },
-        )
-
     async def _renew(self, operation_id: str) -> None:
         while True:
             await asyncio.sleep(self._lease_s / 3)
             try:
-                async with self._db.write() as tx:
-                    await tx.execute(
-                        sa.update(self._table)
-                        .where(self._table.c.id == operation_id, self._table.c.lease_owner == self._owner)
-                        .values(lease_until=time.time() + self._lease_s)
-                    )
+                await self._records.renew(operation_id)
             except CloudseedError as exc:
                 log.warning("operation %s: its lease could not be renewed: %s", operation_id, exc.message)
 
@@ -447,65 +302,18 @@ class Engine:
         """Wait until no operation is open (tests, orderly stops); False when time is up."""
         until = time.monotonic() + timeout_s
         while time.monotonic() < until:
-            async with self._db.read() as tx:
-                if not await tx.scalar(sa.select(sa.func.count()).where(self._table.c.status.in_(OPEN))):
-                    return True
+            if not await self._records.count_open():
+                return True
             await asyncio.sleep(0.02)
         return False
 
     async def story(self, resource_id: str) -> list[dict[str, Any]]:
         """Every operation of a resource with its steps, oldest first: what `explain` tells."""
-        async with self._db.read() as tx:
-            rows = await tx.all(
-                sa.select(self._table)
-                .where(self._table.c.resource_id == resource_id)
-                .order_by(self._table.c.created_at)
-            )
-            steps = await tx.all(
-                sa.select(self._tables.steps)
-                .where(self._tables.steps.c.operation_id.in_([row.id for row in rows]))
-                .order_by(self._tables.steps.c.id)
-            )
-        return [
-            {
-                "id": row.id,
-                "kind": row.kind,
-                "status": row.status,
-                "error": row.error,
-                "request_id": row.context.get("request_id"),
-                "created_at": row.created_at,
-                "updated_at": row.updated_at,
-                "steps": [
-                    {
-                        "step": s.step,
-                        "action": s.action,
-                        "started_at": s.started_at,
-                        "ended_at": s.ended_at,
-                        "outcome": s.outcome,
-                        "message": s.message,
-                    }
-                    for s in steps
-                    if s.operation_id == row.id
-                ],
-            }
-            for row in rows
-        ]
+        return await self._records.story(resource_id)
 
     async def open_operations(self) -> list[dict[str, Any]]:
         """Unfinished operations, for the ledger."""
-        async with self._db.read() as tx:
-            rows = await tx.all(sa.select(self._table).where(self._table.c.status.in_(OPEN)))
-        return [
-            {
-                "id": row.id,
-                "kind": row.kind,
-                "resource_id": row.resource_id,
-                "status": row.status,
-                "created_at": row.created_at,
-                "updated_at": row.updated_at,
-            }
-            for row in rows
-        ]
+        return await self._records.open_operations()
 
 
 class _Stopped(Exception):

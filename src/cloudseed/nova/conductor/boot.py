@@ -19,8 +19,7 @@ import sqlalchemy as sa
 
 from cloudseed.kernel.db import Tx, flush, utcnow
 from cloudseed.kernel.errors import CloudseedError
-from cloudseed.kernel.operations import Backtrack, OperationType, Run, Step
-from cloudseed.kernel.operations.engine import Cancelled
+from cloudseed.kernel.operations import Backtrack, Cancelled, OperationType, Run, Step
 from cloudseed.nova.compute.errors import BuildAborted, HostFailed, NotHere, Superseded
 from cloudseed.nova.compute.spec import encode_spec, spec_from_row
 from cloudseed.nova.conductor.on_host import HostGone, Hosts

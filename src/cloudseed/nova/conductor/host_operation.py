@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from cloudseed.kernel.db import utcnow
 from cloudseed.kernel.errors import CloudseedError
-from cloudseed.kernel.operations import OperationType, Run, Step
-from cloudseed.kernel.operations.engine import Cancelled
+from cloudseed.kernel.operations import Cancelled, OperationType, Run, Step
 from cloudseed.nova.compute.errors import HostFailed, NotHere
 from cloudseed.nova.conductor.on_host import HostGone
 from cloudseed.nova.conductor.records import Server, add_fault, begin_event, change, end_event, read_server

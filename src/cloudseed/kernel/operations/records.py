@@ -1,0 +1,208 @@
+"""The records of operations: written by whoever holds the lease, read by `explain`, `audit` and the tests."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from typing import Any
+
+import sqlalchemy as sa
+
+from cloudseed.kernel.context import Context
+from cloudseed.kernel.db import Database, Tx, flush
+from cloudseed.kernel.operations.tables import OPEN, OperationTables
+from cloudseed.kernel.operations.types import LeaseLost, OperationType, Run
+
+Note = tuple[str, str, float, str, str]  # step, do or undo, when it began, outcome, message
+
+
+class Records:
+    """The operation records of one service, as the holder of `owner`'s leases sees and changes them."""
+
+    def __init__(self, db: Database, tables: OperationTables, owner: str, lease_s: float) -> None:
+        self._db = db
+        self._tables = tables
+        self._table = table = tables.operations
+        self.owner = owner
+        self._lease_s = lease_s
+        # built once: building a statement costs more than running it
+        self._new = sa.insert(table)
+        self._new_note = sa.insert(tables.steps)
+        self._change = sa.update(table).where(
+            table.c.id == sa.bindparam("this"), table.c.lease_owner == sa.bindparam("holder")
+        )
+        self._one = sa.select(table).where(table.c.id == sa.bindparam("this"))
+        self._open = (
+            sa.select(table.c.id, table.c.resource_id, table.c.lease_until, table.c.not_before)
+            .where(table.c.status.in_(OPEN))
+            .order_by(table.c.created_at, table.c.id)
+        )
+
+    async def insert(
+        self, tx: Tx, type: OperationType, resource_id: str, data: dict[str, Any], ctx: Context, *, leased: bool
+    ) -> str:
+        """A new operation's record; `leased` to us when we drive it at once."""
+        operation_id, now = str(uuid.uuid4()), time.time()
+        await tx.execute(
+            self._new,
+            {
+                "id": operation_id,
+                "kind": type.kind,
+                "resource_id": resource_id,
+                "status": "pending",
+                "position": 0,
+                "data": data,
+                "context": ctx.to_wire(),
+                "cancel_requested": False,
+                "lease_owner": self.owner if leased else None,
+                "lease_until": now + self._lease_s if leased else 0.0,
+                "not_before": 0.0,
+                "created_at": now,
+                "updated_at": now,
+            },
+        )
+        return operation_id
+
+    async def request_cancel(self, tx: Tx, resource_id: str, kinds: tuple[str, ...] | None) -> list[str]:
+        """Mark a resource's unfinished operations (of these kinds) as unwanted; their ids."""
+        table = self._table
+        where = [table.c.resource_id == resource_id, table.c.status.in_(("pending", "running"))]
+        if kinds is not None:
+            where.append(table.c.kind.in_(kinds))
+        ids = list(await tx.scalars(sa.select(table.c.id).where(*where)))
+        if ids:
+            await tx.execute(sa.update(table).where(table.c.id.in_(ids)).values(cancel_requested=True))
+        return ids
+
+    async def outcome(self, operation_id: str) -> sa.Row[Any] | None:
+        """(status, error) of an operation."""
+        async with self._db.read() as tx:
+            return await tx.first(
+                sa.select(self._table.c.status, self._table.c.error).where(self._table.c.id == operation_id)
+            )
+
+    async def free_all(self) -> None:
+        """Take every lease from whoever held it: they are dead."""
+        async with self._db.write() as tx:
+            await tx.execute(
+                sa.update(self._table).where(self._table.c.status.in_(OPEN)).values(lease_owner=None, lease_until=0.0)
+            )
+
+    async def unfinished(self) -> list[sa.Row[Any]]:
+        """(id, resource_id, lease_until, not_before) of the open operations, in the order of their orders."""
+        async with self._db.read() as tx:
+            return list(await tx.all(self._open))
+
+    async def claim(self, operation_id: str, now: float) -> sa.Row[Any] | None:
+        """The operation's record, now leased to us; None when somebody else holds it or it is done."""
+        table = self._table
+        async with self._db.write() as tx:
+            claimed = await tx.execute(
+                sa.update(table)
+                .where(table.c.id == operation_id, table.c.status.in_(OPEN))
+                .where(sa.or_(table.c.lease_until <= now, table.c.lease_owner == self.owner))
+                .values(lease_owner=self.owner, lease_until=now + self._lease_s)
+            )
+            return await tx.first(self._one, {"this": operation_id}) if claimed.rowcount else None
+
+    async def save(self, run: Run, note: Note | None = None, **values: Any) -> None:
+        """Where the run stands; LeaseLost when somebody else carries it on."""
+        await flush()  # what the step did must be on disk before the record says so
+        async with self._db.write() as tx:
+            saved = await tx.execute(
+                self._change,
+                {"this": run.id, "holder": self.owner, "data": run.data, "updated_at": time.time(), **values},
+            )
+            if saved.rowcount == 0:
+                raise LeaseLost
+            if note is not None:
+                await self._insert_note(tx, run, note)
+
+    async def note(self, run: Run, step: str, action: str, started: float, outcome: str, message: str) -> None:
+        """A line of the operation's story."""
+        async with self._db.write() as tx:
+            await self._insert_note(tx, run, (step, action, started, outcome, message))
+
+    async def _insert_note(self, tx: Tx, run: Run, note: Note) -> None:
+        step, action, started, outcome, message = note
+        await tx.execute(
+            self._new_note,
+            {
+                "operation_id": run.id,
+                "step": step,
+                "action": action,
+                "started_at": started,
+                "ended_at": time.time(),
+                "outcome": outcome,
+                "message": message,
+            },
+        )
+
+    async def renew(self, operation_id: str) -> None:
+        """Hold our lease for longer."""
+        async with self._db.write() as tx:
+            await tx.execute(
+                sa.update(self._table)
+                .where(self._table.c.id == operation_id, self._table.c.lease_owner == self.owner)
+                .values(lease_until=time.time() + self._lease_s)
+            )
+
+    # ---- reading
+
+    async def count_open(self) -> int:
+        async with self._db.read() as tx:
+            return await tx.scalar(sa.select(sa.func.count()).where(self._table.c.status.in_(OPEN))) or 0
+
+    async def story(self, resource_id: str) -> list[dict[str, Any]]:
+        """Every operation of a resource with its steps, oldest first: what `explain` tells."""
+        async with self._db.read() as tx:
+            rows = await tx.all(
+                sa.select(self._table)
+                .where(self._table.c.resource_id == resource_id)
+                .order_by(self._table.c.created_at)
+            )
+            steps = await tx.all(
+                sa.select(self._tables.steps)
+                .where(self._tables.steps.c.operation_id.in_([row.id for row in rows]))
+                .order_by(self._tables.steps.c.id)
+            )
+        return [
+            {
+                "id": row.id,
+                "kind": row.kind,
+                "status": row.status,
+                "error": row.error,
+                "request_id": row.context.get("request_id"),
+                "created_at": row.created_at,
+                "updated_at": row.updated_at,
+                "steps": [
+                    {
+                        "step": s.step,
+                        "action": s.action,
+                        "started_at": s.started_at,
+                        "ended_at": s.ended_at,
+                        "outcome": s.outcome,
+                        "message": s.message,
+                    }
+                    for s in steps
+                    if s.operation_id == row.id
+                ],
+            }
+            for row in rows
+        ]
+
+    async def open_operations(self) -> list[dict[str, Any]]:
+        """Unfinished operations, for the ledger."""
+        async with self._db.read() as tx:
+            rows = await tx.all(sa.select(self._table).where(self._table.c.status.in_(OPEN)))
+        return [
+            {
+                "id": row.id,
+                "kind": row.kind,
+                "resource_id": row.resource_id,
+                "status": row.status,
+                "created_at": row.created_at,
+                "updated_at": row.updated_at,
+            }
+            for row in rows
+        ]
