@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -87,15 +88,39 @@ def test_root_follows_no_disk_to_other_files(paths: StatePaths) -> None:
         if options[0] == "-b":
             target.write_bytes(b"\0" * MIB)
         create(paths.machine(owner).disk("root"), MIB, *options)
+        disks.backing_record(paths.machine(owner).disk("root")).write_text("")
         before = target.stat().st_size
         with refused("failed"):
             disks.resize_file(paths, owner, "root", 4 * MIB)
         assert target.stat().st_size == before
         paths.machine(owner).disk("root").unlink()
         target.unlink()
+    disks.remove(paths, owner, "root")
     image(paths)
     disks.create(paths, owner, "root", 8 * MIB, "base", "qcow2")
     assert disks.resize_file(paths, owner, "root", 16 * MIB).size_bytes == 16 * MIB
+    found = paths.machine(owner).disk("root").stat()
+    assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (0, 0, 0o600)
+
+
+@pytest.mark.real
+def test_a_disk_cannot_choose_another_image(paths: StatePaths) -> None:
+    """What a broken-out QEMU writes into its header does not open another tenant's image at the next start."""
+    owner = server(paths)
+    image(paths)
+    image(paths, "secret")
+    disks.create(paths, owner, "root", 8 * MIB, "base", "qcow2")
+    path = paths.machine(owner).disk("root")
+    rebase = ["qemu-img", "rebase", "-u", "-f", "qcow2", "-F", "qcow2", "-b", str(paths.image("secret")), str(path)]
+    subprocess.run(rebase, check=True)
+    launcher = Launcher("t", paths, 0, 0)
+    with ExitStack() as stack, refused("failed"):
+        launcher.open_disk(stack, owner, DiskSpec(name="root"))
+    with refused("failed"):
+        disks.resize_file(paths, owner, "root", 16 * MIB)
+    with refused("conflict"):
+        images.remove_image(paths, "base")  # by our record it still stands on this one
+    images.remove_image(paths, "secret")
 
 
 @pytest.mark.real

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import Any
 
 import pytest
 
-from tests.keystone.conftest import V3, create
+from tests.keystone.conftest import V3, client_of, create
 from tests.support.cloud import Client, Cloud
 
 
@@ -74,3 +75,27 @@ async def test_ec2_keys(cloud: Cloud, admin: Client) -> None:
     assert (await me.post(path, {})).status == 400
     assert (await me.delete(f"{path}/{made['access']}")).status == 204
     assert (await me.get(f"{path}/{made['access']}")).status == 404
+
+
+async def test_a_limited_token_sees_no_other_ec2_keys(cloud: Cloud, admin: Client) -> None:
+    """The secret of a key that has no limits would lift those of an application credential (CVE-2020-12689)."""
+    me = await cloud.new_project("demo")
+    path = f"{V3}/users/{me.user_id}/credentials/OS-EC2"
+    whole = (await me.post(path, {"tenant_id": me.project_id})).json()["credential"]["access"]
+    robot = {"name": "robot", "roles": [{"name": "member"}], "unrestricted": True}
+    made = (await me.post(f"{V3}/users/{me.user_id}/application_credentials", {"application_credential": robot}))
+    proof = {key: made.json()["application_credential"][key] for key in ("id", "secret")}
+    answer = await cloud.anonymous().post(f"{V3}/auth/tokens", {
+        "auth": {"identity": {"methods": ["application_credential"], "application_credential": proof}}})
+    limited = client_of(cloud, answer)
+    answer = await limited.post(path, {"tenant_id": me.project_id})
+    assert answer.status == 201, answer.body
+    own = answer.json()["credential"]["access"]
+    assert [key["access"] for key in (await limited.get(path)).json()["credentials"]] == [own]
+    assert (await limited.get(f"{path}/{whole}")).status == 403 and (await limited.get(f"{path}/{own}")).status == 200
+    assert (await limited.delete(f"{path}/{whole}")).status == 403
+    blobs = [c["blob"] for c in (await limited.get(f"{V3}/credentials")).json()["credentials"]]
+    assert len(blobs) == 1 and own in blobs[0]
+    whole_id = hashlib.sha256(whole.encode()).hexdigest()
+    assert (await limited.get(f"{V3}/credentials/{whole_id}")).status == 403
+    assert {key["access"] for key in (await me.get(path)).json()["credentials"]} == {whole, own}

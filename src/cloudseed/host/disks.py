@@ -1,12 +1,16 @@
 """The disks of machines: qcow2 overlays, made by qemu-img and read back from their own headers.
 
 qemu-img runs with limits on memory and processor time, and every call states the format: what a tenant wrote
-into a disk never decides how the disk is read.  An overlay's backing image is one of the cache, named in the
-header by its path; QEMU itself is given both as open files, so it needs no path.
+into a disk never decides how the disk is read.  It has no rights but to the one file that it is given.
+
+An overlay's backing image is one of the cache.  Which one stands in a file of ours beside the overlay, written
+before the overlay is there: the overlay's own header is in the machine's hands, and a QEMU that was broken out of
+could name another tenant's image in it.  A header that says anything else is refused.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import struct
@@ -17,7 +21,7 @@ from typing import Literal, cast
 
 import msgspec
 
-from cloudseed.host import binaries
+from cloudseed.host import binaries, processes
 from cloudseed.host.errors import HostError, from_os_error
 from cloudseed.host.paths import StatePaths, check_disk_name
 from cloudseed.host.records import DiskInfo, ImageInfo
@@ -55,15 +59,19 @@ def create(
         raise HostError("conflict", f"server {server_id} has a disk {name} of another image already")
     temporary = target.with_name(target.name + ".new")
     temporary.unlink(missing_ok=True)
-    argv = ["create", "-q", "-f", "qcow2", "-o", "lazy_refcounts=off"]
+    options = ["-o", "lazy_refcounts=off"]
     if image is not None:
-        argv += ["-b", str(paths.image(image.key)), "-F", image.format]
+        options += ["-u", "-b", str(paths.image(image.key)), "-F", image.format]  # -u: do not open it
     size = max(size_bytes, image.size_bytes if image else 0)
-    # sizes are whole sectors for a guest
-    argv += [str(temporary), str(-(-size // 512) * 512)]
     try:
-        qemu_img(argv, f"making disk {name} of server {server_id}")
-        temporary.chmod(0o600)
+        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            # sizes are whole sectors for a guest
+            argv = ["create", "-q", "-f", "qcow2", *options, f"/proc/self/fd/{descriptor}", str(-(-size // 512) * 512)]
+            _change(descriptor, argv, f"making disk {name} of server {server_id}")
+        finally:
+            os.close(descriptor)
+        processes.replace_file(backing_record(target), (backing or "").encode(), mode=0o600)
         os.replace(temporary, target)
     except OSError as exc:
         raise from_os_error(exc, f"making disk {name} of server {server_id}") from exc
@@ -72,19 +80,38 @@ def create(
     return read(paths, server_id, name)
 
 
+def backing_record(disk: Path) -> Path:
+    """The file that says on which image an overlay stands: its key, or nothing."""
+    return disk.with_suffix(".backing")
+
+
 def resize_file(paths: StatePaths, server_id: str, name: str, size_bytes: int) -> DiskInfo:
     """Grow the overlay of a machine that is not running."""
     present = read(paths, server_id, name)
     check_growth(present, size_bytes)
     path = paths.machine(server_id).disk(name)
-    below = read_header(path)[1]
-    if below is not None and below != str(paths.image(Path(below).name)):
-        # the machine could write the header, and qemu-img, which is root here, would follow it
-        raise HostError("failed", f"disk {name} of server {server_id} stands on a file that is no image of the cache")
+    backing_key(paths, path)
     if size_bytes > present.size_bytes:
-        argv = ["resize", "-q", "-f", "qcow2", str(path), str(size_bytes)]
-        qemu_img(argv, f"resizing disk {name} of server {server_id}")
+        descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            # what it stands on is never shorter than it was: growing needs none of it
+            file = {"driver": "file", "filename": f"/proc/self/fd/{descriptor}"}
+            alone = "json:" + json.dumps({"driver": "qcow2", "backing": None, "file": file})
+            argv = ["resize", "-q", alone, str(size_bytes)]
+            _change(descriptor, argv, f"resizing disk {name} of server {server_id}")
+        finally:
+            os.close(descriptor)
     return read(paths, server_id, name)
+
+
+def _change(descriptor: int, argv: Sequence[str], doing: str) -> None:
+    """Run qemu-img as nobody on an open file, which is nobody's for that time."""
+    owner = os.fstat(descriptor)
+    os.fchown(descriptor, _NOBODY, _NOBODY)
+    try:
+        qemu_img(argv, doing, nobody_with=descriptor)
+    finally:
+        os.fchown(descriptor, owner.st_uid, owner.st_gid)
 
 
 def check_growth(present: DiskInfo, size_bytes: int) -> None:
@@ -99,19 +126,33 @@ def check_growth(present: DiskInfo, size_bytes: int) -> None:
 
 def remove(paths: StatePaths, server_id: str, name: str) -> None:
     """Remove the overlay; nothing there is fine."""
-    paths.machine(server_id).disk(name).unlink(missing_ok=True)
+    path = paths.machine(server_id).disk(name)
+    path.unlink(missing_ok=True)
+    backing_record(path).unlink(missing_ok=True)
 
 
 def read(paths: StatePaths, server_id: str, name: str) -> DiskInfo:
     """What the overlay's own header says; `not_found` when there is none."""
     path = paths.machine(server_id).disk(check_disk_name(name))
     try:
-        size, backing = read_header(path)
+        size, _ = read_header(path)
+        key = backing_key(paths, path)
         allocated = path.stat().st_blocks * 512
     except FileNotFoundError:
         raise HostError("not_found", f"server {server_id} has no disk {name} on this host") from None
-    key = Path(backing).name if backing else None
     return DiskInfo(name=name, format="qcow2", size_bytes=size, allocated_bytes=allocated, backing=key)
+
+
+def backing_key(paths: StatePaths, disk: Path) -> str | None:
+    """The image that an overlay stands on, by our own record; HostError when its header says something else."""
+    try:
+        key = backing_record(disk).read_text() or None
+    except FileNotFoundError:
+        raise HostError("failed", f"nothing says on what image {disk.name} stands") from None
+    said = read_header(disk)[1]
+    if said != (str(paths.image(key)) if key else None):
+        raise HostError("failed", f"{disk.name} names another backing file than it was made with: it was tampered with")
+    return key
 
 
 def read_header(path: Path) -> tuple[int, str | None]:
@@ -133,13 +174,13 @@ def read_header(path: Path) -> tuple[int, str | None]:
 def backing_keys(paths: StatePaths) -> dict[str, list[str]]:
     """Each cached image that disks stand on, with those disks as `server/file`."""
     found: dict[str, list[str]] = {}
-    for path in sorted(paths.machines.glob("*/*.qcow2")) if paths.machines.is_dir() else []:
+    for record in sorted(paths.machines.glob("*/*.backing")) if paths.machines.is_dir() else []:
         try:
-            backing = read_header(path)[1]
-        except (HostError, OSError):
+            key = record.read_text()
+        except FileNotFoundError:
             continue
-        if backing:
-            found.setdefault(Path(backing).name, []).append(f"{path.parent.name}/{path.name}")
+        if key:
+            found.setdefault(key, []).append(f"{record.parent.name}/{record.stem}.qcow2")
     return found
 
 

@@ -101,10 +101,10 @@ class Launcher:
         os.set_blocking(descriptor, True)
         if disk.kind != "overlay":
             return qemu_command.DiskFiles(descriptor, read_only=disk.read_only)
-        backing = disks.read_header(path)[1]
-        if backing is None:
+        key = disks.backing_key(self._paths, path)
+        if key is None:
             return qemu_command.DiskFiles(descriptor, read_only=disk.read_only)
-        image = disks.image_info(self._paths, Path(backing).name)
+        image = disks.image_info(self._paths, key)
         below = _open(stack, self._paths.image(image.key), os.O_RDONLY, disk)
         return qemu_command.DiskFiles(descriptor, disk.read_only, below, image.format)
 

@@ -22,6 +22,8 @@ from cloudseed.keystone.projects import merge_extra
 from cloudseed.keystone.state import Keystone
 
 EC2 = "ec2"
+_NOT_ITS_KEY = ("A token from an application credential or a trust can neither see nor change an EC2 key that was "
+                "not made with it.")
 
 
 class Credential(NamedTuple):
@@ -65,7 +67,10 @@ async def get_credential(ks: Keystone, ctx: Context, credential_id: str, rule: s
     ks.enforce(ctx, rule, _target(row.user_id if row is not None else None))
     if row is None:
         raise NotFound("credential", credential_id)
-    return _open(ks, row)
+    found = _open(ks, row)
+    if not _shows(ctx, found):
+        raise Forbidden(_NOT_ITS_KEY)
+    return found
 
 
 async def list_credentials(ks: Keystone, ctx: Context, filters: Filters) -> list[Credential]:
@@ -77,7 +82,8 @@ async def list_credentials(ks: Keystone, ctx: Context, filters: Filters) -> list
         filters.exact["user_id"] = ctx.user_id
         ks.enforce(ctx, "list_credentials", _target(ctx.user_id))
     async with ks.db.read() as tx:
-        return [_open(ks, row) for row in await fetch(tx, credentials, filters, "credential")]
+        found = [_open(ks, row) for row in await fetch(tx, credentials, filters, "credential")]
+    return [credential for credential in found if _shows(ctx, credential)]
 
 
 async def create_credential(ks: Keystone, ctx: Context, *, kind: str, blob: str, user_id: str | None,
@@ -127,6 +133,17 @@ def _marks(ctx: Context) -> dict[str, str]:
     return {name: value for name, value in limits.items() if value is not None}
 
 
+def _shows(ctx: Context, credential: Credential) -> bool:
+    """Whether the caller's token may see this secret: a token from an application credential or a trust sees, of
+    its own user's EC2 keys, those alone that were made with it; any other would lift its limits (CVE-2020-12689).
+    """
+    marks = _marks(ctx)
+    if not marks or credential.row.type != EC2 or credential.row.user_id != ctx.user_id:
+        return True
+    blob = _ec2_blob(credential.blob)
+    return all(blob.get(name) == value for name, value in marks.items())
+
+
 async def update_credential(ks: Keystone, ctx: Context, credential_id: str, patch: dict[str, Any],
                             extra: dict[str, Any]) -> Credential:
     current = await get_credential(ks, ctx, credential_id, "update_credential")
@@ -149,9 +166,8 @@ async def update_credential(ks: Keystone, ctx: Context, credential_id: str, patc
         for key in ("app_cred_id", "trust_id", "access_token_id", "access_id"):
             if after.get(key) != before.get(key):
                 raise Invalid(f"Invalid input for field/attribute blob. {key} cannot be changed.")
-        if any(before.get(key) != value for key, value in _marks(ctx).items()):
-            raise Forbidden("A token from an application credential or a trust cannot change an EC2 key that was not "
-                            "made with it.")
+        if row.type != EC2 and _marks(ctx):
+            raise Forbidden(_NOT_ITS_KEY)  # it would be a key without marks
     if "blob" in patch:
         patch["blob"] = _seal(ks, patch["blob"])
     if extra:
@@ -181,7 +197,7 @@ async def list_ec2(ks: Keystone, ctx: Context, user_id: str) -> list[Credential]
     async with ks.db.read() as tx:
         rows = await tx.all(sa.select(credentials).where(credentials.c.user_id == user_id, credentials.c.type == EC2)
                             .order_by(credentials.c.id))
-    return [_open(ks, row) for row in rows]
+    return [credential for credential in (_open(ks, row) for row in rows) if _shows(ctx, credential)]
 
 
 async def get_ec2(ks: Keystone, ctx: Context, user_id: str, access: str,
@@ -190,6 +206,8 @@ async def get_ec2(ks: Keystone, ctx: Context, user_id: str, access: str,
     ks.enforce(ctx, rule, _target(found.row.user_id if found is not None else user_id))
     if found is None or found.row.type != EC2 or found.row.user_id != user_id:
         raise NotFound("credential", access)
+    if not _shows(ctx, found):
+        raise Forbidden(_NOT_ITS_KEY)
     return found
 
 
