@@ -24,7 +24,7 @@ async def check_networks(nova: Nova, ctx: Context, asked: list[Order] | str | No
     if asked == "none":
         return "none"
     if asked is None or isinstance(asked, str) or not asked:
-        networks = await _available(nova, ctx)
+        networks = await available_networks(nova, ctx)
         if len(networks) > 1:
             raise Conflict("Multiple possible networks found, use a Network ID to be more specific.")
         if not networks:
@@ -36,7 +36,7 @@ async def check_networks(nova: Nova, ctx: Context, asked: list[Order] | str | No
     else:
         orders, networks = await _resolve(nova, ctx, asked, count)
     for network in networks:
-        _check_usable(nova, ctx, network)
+        check_usable(nova, ctx, network)
     new_ports = sum("port" not in order for order in orders) * count
     if new_ports:
         await _check_ports_quota(nova, ctx, new_ports)
@@ -47,19 +47,20 @@ async def check_networks(nova: Nova, ctx: Context, asked: list[Order] | str | No
     return orders
 
 
-async def _list(nova: Nova, ctx: Context, resource: str, **params: Any) -> list[dict[str, Any]]:
+async def list_as_user(nova: Nova, ctx: Context, resource: str, **params: Any) -> list[dict[str, Any]]:
+    """Neutron's list of a resource, as the user may see it."""
     answer = await nova.api_session.get_json(ctx, "network", f"/v2.0/{resource}", params=params, as_user=True)
     found: list[dict[str, Any]] = answer[resource.replace("-", "_")]
     return found
 
 
-async def _available(nova: Nova, ctx: Context) -> list[Network]:
+async def available_networks(nova: Nova, ctx: Context) -> list[Network]:
     """Networks that a server gets when it names none: the project's own, else those shared with it."""
-    own = await _list(nova, ctx, "networks", tenant_id=ctx.project_id, shared="false")
+    own = await list_as_user(nova, ctx, "networks", tenant_id=ctx.project_id, shared="false")
     usable = [network for network in own if not network.get("router:external")]
     if usable:
         return usable
-    shared = await _list(nova, ctx, "networks", shared="true")
+    shared = await list_as_user(nova, ctx, "networks", shared="true")
     return [network for network in shared if not network.get("router:external")]
 
 
@@ -74,7 +75,7 @@ async def _resolve(nova: Nova, ctx: Context, asked: list[Order], count: int) -> 
     orders = [{**order, "uuid": ports[order["port"]]["network_id"]} if "port" in order else dict(order)
               for order in asked]
     ids = sorted({order["uuid"] for order in orders})
-    networks = {network["id"]: network for network in await _list(nova, ctx, "networks", id=ids)}
+    networks = {network["id"]: network for network in await list_as_user(nova, ctx, "networks", id=ids)}
     for order in orders:
         network = networks.get(order["uuid"])
         if network is None:
@@ -90,7 +91,7 @@ async def _ports(nova: Nova, ctx: Context, ids: list[str]) -> dict[str, dict[str
         raise Invalid("The same port is asked for more than once.")
     if not ids:
         return {}
-    ports = {port["id"]: port for port in await _list(nova, ctx, "ports", id=ids)}
+    ports = {port["id"]: port for port in await list_as_user(nova, ctx, "ports", id=ids)}
     for id in ids:
         port = ports.get(id)
         if port is None:
@@ -108,21 +109,22 @@ async def _check_fixed_ips(nova: Nova, ctx: Context, orders: list[Order]) -> Non
     """An address that is asked for must be free."""
     for order in orders:
         if "fixed_ip" in order and "port" not in order:
-            taken = await _list(nova, ctx, "ports", network_id=order["uuid"],
+            taken = await list_as_user(nova, ctx, "ports", network_id=order["uuid"],
                                 fixed_ips=f"ip_address={order['fixed_ip']}", fields=["id", "device_id"])
             if taken:
                 raise Invalid(f"Fixed IP address {order['fixed_ip']} is already in use on instance "
                               f"{taken[0].get('device_id') or '(none)'}.")
 
 
-def _check_usable(nova: Nova, ctx: Context, network: Network) -> None:
+def check_usable(nova: Nova, ctx: Context, network: Network) -> None:
+    """Forbidden for an external network that is not shared, unless policy allows it."""
     if network.get("router:external") and not network.get("shared") \
             and not nova.policy.check("network:attach_external_network", ctx.identity):
         raise Forbidden(f"It is not allowed to create an interface on external network {network['id']}")
 
 
 async def _check_ports_quota(nova: Nova, ctx: Context, count: int) -> None:
-    ports = await _list(nova, ctx, "ports", tenant_id=ctx.project_id, fields="id")
+    ports = await list_as_user(nova, ctx, "ports", tenant_id=ctx.project_id, fields="id")
     quota = await nova.api_session.get_json(ctx, "network", f"/v2.0/quotas/{ctx.project_id}", as_user=True)
     limit = quota["quota"].get("port", -1)
     if 0 <= limit < len(ports) + count:
@@ -143,7 +145,7 @@ async def check_security_groups(nova: Nova, ctx: Context, names: list[str]) -> N
     wanted = [name for name in dict.fromkeys(names) if name != "default"]
     if not wanted:
         return
-    groups = await _list(nova, ctx, "security-groups", tenant_id=ctx.project_id, fields=["id", "name"])
+    groups = await list_as_user(nova, ctx, "security-groups", tenant_id=ctx.project_id, fields=["id", "name"])
     ids, by_name = {group["id"] for group in groups}, [group["name"] for group in groups]
     for name in wanted:
         if name in ids:

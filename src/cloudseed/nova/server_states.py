@@ -146,6 +146,7 @@ _HARD_REBOOT_TASKS = frozenset({
     None, "rebooting", "reboot_pending", "reboot_started", "resuming", "rebooting_hard", "unpausing", "pausing",
     "suspending"})
 _CREATED = frozenset({"active", "paused", "stopped", "suspended", "rescued", "resized", "soft-delete", "error"})
+_UP_OR_OFF = frozenset({"active", "paused", "stopped"})
 
 # action -> (its name in messages, vm_states, task_states or None for any)
 _ALLOWED: Mapping[str, tuple[str, frozenset[str], frozenset[str | None] | None]] = {
@@ -153,6 +154,10 @@ _ALLOWED: Mapping[str, tuple[str, frozenset[str], frozenset[str | None] | None]]
     "stop": ("stop", frozenset({"active", "error"}), _NO_TASK),
     "soft_reboot": ("reboot", frozenset({"active"}), _NO_TASK),
     "hard_reboot": ("reboot", frozenset({"active", "stopped", "paused", "suspended", "error"}), _HARD_REBOOT_TASKS),
+    "attach_interface": ("attach_interface", _UP_OR_OFF, _NO_TASK),
+    "detach_interface": ("detach_interface", _UP_OR_OFF, _NO_TASK),
+    "add_fixed_ip": ("add_fixed_ip", _UP_OR_OFF, _NO_TASK),
+    "remove_fixed_ip": ("remove_fixed_ip", _UP_OR_OFF, _NO_TASK),
     "delete": ("delete", _ANY - {"deleted"}, None),
     "force_delete": ("forceDelete", _ANY - {"deleted"}, None),
     "get_console_output": ("get_console_output", _ANY - {"building", "deleted"}, None),

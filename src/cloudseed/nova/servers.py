@@ -184,18 +184,32 @@ async def delete_server(nova: Nova, ctx: Context, server_id: str, *, force: bool
     await _wake(nova, ctx)
 
 
-async def order(nova: Nova, ctx: Context, server_id: str, kind: str, task_state: TaskState, *, rule: str, action: str,
-                record: str, data: dict[str, Any] | None = None) -> None:
+async def order(nova: Nova, ctx: Context, server_id: str, kind: str, task_state: TaskState | None, *, rule: str,
+                action: str, record: str, data: dict[str, Any] | None = None) -> str:
     """Order the operation `kind` of the conductor: allowed by `rule`, not locked, `action` allowed in the server's
-    state (server_states.py); `record` is the name under which os-instance-actions shows it.
+    state (server_states.py); `record` is the name under which os-instance-actions shows it.  A null `task_state`
+    leaves the server's as it is.  Returns the operation's id.
     """
     async with nova.db.write() as tx:
         row = await find_server(nova, tx, ctx, server_id, f"os_compute_api:{rule}")
-        check_lock(nova, ctx, row)
-        server_states.check_action(action, server_id, row.vm_state, row.task_state)
+        check_order(nova, ctx, row, action)
         await record_action(tx, ctx, server_id, record)
-        await nova.conductor.order(tx, ctx, server_id, kind, task_state, data)
+        operation_id = await nova.conductor.order(tx, ctx, server_id, kind, task_state, data)
     await _wake(nova, ctx)
+    return operation_id
+
+
+def check_order(nova: Nova, ctx: Context, server: Server, action: str) -> None:
+    """Whether `action` may be ordered of the server now: not locked, and in a state that allows it."""
+    check_lock(nova, ctx, server)
+    server_states.check_action(action, server.id, server.vm_state, server.task_state)
+
+
+async def outcome(nova: Nova, ctx: Context, operation_id: str, timeout_s: float) -> dict[str, Any]:
+    """Wait for an operation's end: what it left in its `data`, or its error raised.  Timeout: it goes on."""
+    data: dict[str, Any] = await nova.api_bus.call(ctx, "conductor", "outcome", timeout_s=timeout_s,
+                                                   operation_id=operation_id)
+    return data
 
 
 async def stop_server(nova: Nova, ctx: Context, server_id: str) -> None:

@@ -134,14 +134,16 @@ class Bench:
         return server_id
 
     async def order(self, what: str, server_id: str, *arguments: Any) -> None:
-        """delete, stop, start or reboot."""
+        """An operation by its kind without `nova.`; the argument is its data (for a reboot, whether it is hard)."""
         ctx = Context()
         async with self.nova.db.write() as tx:
             if what == "delete":
                 await self.nova.conductor.order_delete(tx, ctx, server_id)
             else:
-                data = {"hard": arguments[0], "ordered_at": time.time()} if what == "reboot" else {}
-                await self.nova.conductor.order(tx, ctx, server_id, f"nova.{what}", _TASKS[what], data)
+                data = arguments[0] if arguments else {}
+                if what == "reboot":
+                    data = {"hard": data, "ordered_at": time.time()}
+                await self.nova.conductor.order(tx, ctx, server_id, f"nova.{what}", _TASKS.get(what), data)
         await self.nova.api_bus.cast(ctx, "conductor", "wake")
 
     async def forget_host(self, host: str) -> None:

@@ -35,11 +35,15 @@ class Neutron:
         if self.failures[name]:
             raise self.failures[name].pop(0)
 
-    def create(self, body: dict[str, Any]) -> dict[str, Any]:
+    def address(self) -> str:
+        """A free one."""
         self._next += 1
+        return f"10.{self._next // 65536}.{self._next // 256 % 256}.{self._next % 256}"
+
+    def create(self, body: dict[str, Any]) -> dict[str, Any]:
+        address = self.address()
         port = {"id": str(uuid.uuid4()), "mac_address": f"fa:16:3e:00:{self._next // 256:02x}:{self._next % 256:02x}",
-                "fixed_ips": [{"subnet_id": SUBNET, "ip_address": f"10.{self._next // 65536}."
-                               f"{self._next // 256 % 256}.{self._next % 256}"}],
+                "fixed_ips": [{"subnet_id": SUBNET, "ip_address": address}],
                 "status": "DOWN", "device_id": "", "device_owner": "", "binding:host_id": "",
                 "binding:vif_type": "unbound", **body}
         self.ports[port["id"]] = port
@@ -61,7 +65,7 @@ class Ports:
     async def on_get(self, req: Request, resp: Response) -> None:
         await self._neutron.note("GET ports")
         found = list(self._neutron.ports.values())
-        for name in ("device_id", "device_owner"):
+        for name in ("device_id", "device_owner", "network_id"):
             if (wanted := req.get_param(name)) is not None:
                 found = [port for port in found if port[name] == wanted]
         resp.media = {"ports": found}
@@ -88,6 +92,8 @@ class Port:
         await self._neutron.note("PUT ports")
         port = self._find(port_id)
         port.update((await req.json(dict[str, Any]))["port"])
+        for fixed in port["fixed_ips"]:
+            fixed.setdefault("ip_address", self._neutron.address())
         bound = bool(port["binding:host_id"])
         port.update({"binding:vif_type": "bridge" if bound else "unbound", "status": "ACTIVE" if bound else "DOWN"})
         resp.media = {"port": port}

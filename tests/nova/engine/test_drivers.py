@@ -184,3 +184,22 @@ async def test_a_port_that_is_not_wired_yet_is_no_failure(rig: Rig) -> None:
     with pytest.raises(Unavailable, match="apply its network"):
         await rig.driver.start(server, [missing])
     assert not await rig.runs(server.id)
+
+
+async def test_cards_that_no_machine_can_take(rig: Rig) -> None:
+    server = await rig.prepare()
+    vif = {"id": str(uuid.uuid4()), "address": "fa:16:3e:00:00:01",
+           "network": {"id": str(uuid.uuid4()), "meta": {"mtu": 1450}}}
+    with pytest.raises(CloudseedError):  # it is off
+        await rig.driver.attach_interface(server, vif)
+    await rig.driver.start(server, [])
+    await rig.driver.detach_interface(server.id, vif["id"])
+    if rig.driver.waits_for_plug:
+        with pytest.raises(CloudseedError):  # it has no tap
+            await rig.driver.attach_interface(server, vif)
+    else:
+        await rig.driver.attach_interface(server, vif)
+        await rig.driver.attach_interface(server, vif)
+        await rig.driver.detach_interface(server.id, vif["id"])
+    await rig.driver.detach_interface(server.id, vif["id"])
+    assert await rig.runs(server.id)

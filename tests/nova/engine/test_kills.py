@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from cloudseed.kernel.errors import Conflict
 from cloudseed.kernel.operations import OperationType, faults
 from cloudseed.nova.compute.errors import BuildAborted
 from cloudseed.nova.conductor import Conductor
@@ -103,8 +104,75 @@ async def test_a_power_action_is_finished(story: Story, kind: str, arguments: tu
         assert await bench.violations() == []
 
 
+CHANGES = {
+    "attach_interface": ({"order": {"uuid": NETWORK}}, 3), "detach_interface": ("second", 1),
+    "add_fixed_ip": ({"network_id": NETWORK}, 2), "remove_fixed_ip": ("address", 2)}
+
+
+@pytest.mark.parametrize(("kind", "point"), [
+    (kind, point) for kind in CHANGES for point in forward_points(TYPES[f"nova.{kind}"])])
+async def test_a_change_of_interfaces_is_finished(story: Story, kind: str, point: str) -> None:
+    data, ports = CHANGES[kind]
+
+    async def order(bench: Bench) -> None:
+        await story.boot(bench)
+        await bench.idle()
+        vif = (await bench.server(story.server_id)).network_info[1]
+        wanted = {"second": {"port_id": vif["id"]},
+                  "address": {"address": vif["network"]["subnets"][0]["ips"][0]["address"]}}
+        await bench.order(kind, story.server_id, wanted[data] if isinstance(data, str) else data)
+
+    async with killed_at(point, story.start, order) as bench:
+        await bench.idle()
+        row = await bench.server(story.server_id)
+        assert len(row.network_info) == ports and row.vm_state == "active"
+        assert bench.driver().ports(story.server_id) == [vif["id"] for vif in row.network_info]
+        assert len(story.neutron.ports) == (3 if kind == "attach_interface" else 2)  # a given port stays
+        used = {port["id"]: len(port["fixed_ips"]) for port in story.neutron.ports.values()}
+        assert sum(used.values()) == {"add_fixed_ip": 3, "remove_fixed_ip": 1}.get(kind, len(used))
+        assert await bench.violations() == []
+
+
+@pytest.mark.parametrize("given", [False, True])
+@pytest.mark.parametrize("point", undo_points(TYPES["nova.attach_interface"], "plug"))
+async def test_a_failed_attachment_is_undone(story: Story, point: str, given: bool) -> None:
+    mine = story.neutron.create({"network_id": NETWORK})["id"]
+
+    async def order(bench: Bench) -> None:
+        await story.boot(bench)
+        await bench.idle()
+        bench.driver().failures["attach_interface"] = [BuildAborted("never")]
+        await bench.order("attach_interface", story.server_id,
+                          {"order": {"uuid": NETWORK, **({"port": mine} if given else {})}})
+
+    async with killed_at(point, story.start, order) as bench:
+        await bench.idle()
+        assert len((await bench.server(story.server_id)).network_info) == 2 == len(
+            bench.driver().ports(story.server_id))
+        assert len(story.neutron.ports) == 3 and story.neutron.ports[mine]["device_id"] == ""
+        assert await bench.violations() == []
+
+
+@pytest.mark.parametrize(("kind", "point"), [
+    (kind, point) for kind in ("add_fixed_ip", "remove_fixed_ip")
+    for point in undo_points(TYPES[f"nova.{kind}"], "change")])
+async def test_a_failed_change_of_addresses_is_undone(story: Story, kind: str, point: str) -> None:
+    async def order(bench: Bench) -> None:
+        await story.boot(bench)
+        await bench.idle()
+        vif = (await bench.server(story.server_id)).network_info[0]
+        story.neutron.failures["PUT ports"] = [Conflict("never")]
+        await bench.order(kind, story.server_id, {
+            "network_id": NETWORK, "address": vif["network"]["subnets"][0]["ips"][0]["address"]})
+
+    async with killed_at(point, story.start, order) as bench:
+        assert await bench.violations() == []
+        assert [len(port["fixed_ips"]) for port in story.neutron.ports.values()] == [1, 1]
+
+
 async def test_the_tests_above_know_every_declared_point(story: Story) -> None:
     async with story.start():
         declared = {name for name in faults.declared() if name.startswith("nova.")}
     known = {point for kind in TYPES.values() for point in forward_points(kind)}
-    assert declared == known | set(undo_points(BOOT, "start"))
+    undone = {point for kind in TYPES.values() for point in undo_points(kind, kind.steps[-1].name)}
+    assert declared == known | undone

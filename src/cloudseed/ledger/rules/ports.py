@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from cloudseed.ledger.violations import Picture, Violation, busy, held, moment, rule
+from cloudseed.ledger.violations import Picture, Violation, busy, held, moment, operations, rule
 
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 PLUG_DEADLINE_S = 120.0
@@ -17,7 +17,8 @@ def ports_have_a_server(picture: Picture) -> Iterator[Violation]:
     servers, ports = held(picture, "nova", "servers"), held(picture, "neutron", "ports")
     if servers is None or ports is None:
         return
-    there = {server["id"] for server in servers} | busy(picture)
+    # a port that is made for an attachment is the operation's until the server has it
+    there = {server["id"] for server in servers} | busy(picture) | {op["id"] for _, op in operations(picture)}
     for port in ports:
         # nova makes a port before it binds it: until then its owner is empty and its device the server
         begun = not port["device_owner"] and UUID.match(port["device_id"])

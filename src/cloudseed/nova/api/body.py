@@ -29,7 +29,11 @@ async def read(req: Request, key: str, type: type[T], *, added: Mapping[str, Ver
 
 async def read_whole(req: Request, key: str, beside: Collection[str] = (), limit: int = 114_688) -> dict[str, Any]:
     """The body: an object with `key`, and nothing but it and `beside`."""
-    body: Any = await req.json(limit=limit)
+    return only(await req.json(limit=limit), key, beside)
+
+
+def only(body: Any, key: str, beside: Collection[str] = ()) -> dict[str, Any]:
+    """A decoded body, if it is an object with `key`, and nothing but it and `beside`."""
     if not isinstance(body, dict):
         raise Invalid("Invalid input for field/attribute body. The request's body must be a JSON object.")
     if key not in body:

@@ -29,7 +29,7 @@ LATER: dict[str, str] = {
     "unshelve": "os-shelve:unshelve", "trigger_crash_dump": "servers:trigger_crash_dump"}
 # actions that proxied neutron or gave consoles: gone from some microversion on
 GONE_SINCE: dict[str, tuple[int, int]] = {
-    "addFixedIp": (2, 44), "removeFixedIp": (2, 44), "addFloatingIp": (2, 44), "removeFloatingIp": (2, 44),
+    "addFloatingIp": (2, 44), "removeFloatingIp": (2, 44),
     "os-getVNCConsole": (2, 6), "os-getSPICEConsole": (2, 6), "os-getSerialConsole": (2, 6),
     "os-getRDPConsole": (2, 6)}
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from cloudseed.kernel.errors import NotFound
 from cloudseed.kernel.http.app import Response
 from cloudseed.kernel.http.request import Request
-from cloudseed.nova import security_groups, servers
+from cloudseed.nova import security_groups, server_interfaces, servers
+from cloudseed.nova.api.body import convert, is_uuid, only, shown
+from cloudseed.nova.api.server_bodies import check_address, check_tag
 from cloudseed.nova.api.server_views import addresses
-from cloudseed.nova.errors import NotSupportedYet
 from cloudseed.nova.server_security_groups import list_security_groups
 
 if TYPE_CHECKING:
@@ -58,6 +61,32 @@ def interface(vif: dict[str, Any], version: tuple[int, int], port: dict[str, Any
     return body
 
 
+class FixedIp(msgspec.Struct, forbid_unknown_fields=True):
+    ip_address: str
+
+    def __post_init__(self) -> None:
+        check_address(self.ip_address, "ip_address")
+
+
+class Attachment(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """The body of an attachment."""
+
+    net_id: str | None = None
+    port_id: str | None = None
+    fixed_ips: list[FixedIp] | None = None
+    tag: str | None = None
+
+    def __post_init__(self) -> None:
+        for what, value in (("net_id", self.net_id), ("port_id", self.port_id)):
+            if value is not None and not is_uuid(value):
+                raise ValueError(f"Invalid input for field/attribute {what}. Value: {shown(value)}. {shown(value)} is "
+                                 "not a 'uuid'")
+        if self.fixed_ips is not None and len(self.fixed_ips) != 1:
+            raise ValueError("Invalid input for field/attribute fixed_ips. It must hold one address")
+        if self.tag is not None:
+            check_tag(self.tag)
+
+
 class ServerInterfaces:
     """/v2.1/servers/{server_id}/os-interface"""
 
@@ -76,15 +105,18 @@ class ServerInterfaces:
         return {port["id"]: port for port in answer["ports"]}
 
     async def on_post(self, req: Request, resp: Response, server_id: str) -> None:
-        await servers.get_server(self.nova, req.ctx, server_id, "os_compute_api:os-attach-interfaces:create")
-        raise NotSupportedYet(action="interface attach")
+        body: Any = await req.json() if req.content_length else {}
+        order = Attachment()
+        if body != {}:  # nothing at all asks for the only network that there is
+            order = convert(req, only(body, "interfaceAttachment"), "interfaceAttachment", Attachment,
+                            added={"tag": (2, 49)})
+        fixed = order.fixed_ips[0].ip_address if order.fixed_ips else None
+        port_id = await server_interfaces.attach_interface(
+            self.nova, req.ctx, server_id, network_id=order.net_id, port_id=order.port_id, address=fixed,
+            tag=order.tag)
+        await self._show(req, resp, server_id, port_id)
 
-
-class ServerInterface(ServerInterfaces):
-    """/v2.1/servers/{server_id}/os-interface/{port_id}"""
-
-    async def on_get(self, req: Request, resp: Response, server_id: str,  # type: ignore[override]
-                     port_id: str) -> None:
+    async def _show(self, req: Request, resp: Response, server_id: str, port_id: str) -> None:
         row = await servers.get_server(self.nova, req.ctx, server_id, "os_compute_api:os-attach-interfaces:show")
         for vif in row.network_info:
             if vif["id"] == port_id:
@@ -93,13 +125,19 @@ class ServerInterface(ServerInterfaces):
                 return
         raise NotFound(f"Instance {server_id} does not have a port with id {port_id}")
 
+
+class ServerInterface(ServerInterfaces):
+    """/v2.1/servers/{server_id}/os-interface/{port_id}"""
+
+    async def on_get(self, req: Request, resp: Response, server_id: str,  # type: ignore[override]
+                     port_id: str) -> None:
+        await self._show(req, resp, server_id, port_id)
+
     on_post = None  # type: ignore[assignment]
 
     async def on_delete(self, req: Request, resp: Response, server_id: str, port_id: str) -> None:
-        row = await servers.get_server(self.nova, req.ctx, server_id, "os_compute_api:os-attach-interfaces:delete")
-        if all(vif["id"] != port_id for vif in row.network_info):
-            raise NotFound(f"Instance {server_id} does not have a port with id {port_id}")
-        raise NotSupportedYet(action="interface detach")
+        await server_interfaces.detach_interface(self.nova, req.ctx, server_id, port_id)
+        resp.status = 202
 
 
 class ServerSecurityGroups:

@@ -26,12 +26,17 @@ class Kind(StrEnum):
     REBOOT = "reboot"
     REMOVE_MACHINE = "remove_machine"  # the undo of a boot's disks and start
     DESTROY = "destroy"  # of a delete: machine and ports
+    OBTAIN_PORT = "obtain_port"  # of an attachment of an interface
+    PLUG_PORT = "plug_port"
+    DROP_PORT = "drop_port"  # its undo
+    UNPLUG_PORT = "unplug_port"  # of a detachment
+    RELEASE_PORT = "release_port"
     SYNC_NETWORK = "sync_network"
     SYNC_POWER = "sync_power"
 
 
-BUILDING = frozenset({Kind.ALLOCATE_NETWORKS, Kind.PREPARE_DISKS, Kind.START_NEW})
-UNDOING = frozenset({Kind.RELEASE_NETWORKS, Kind.REMOVE_MACHINE})
+BUILDING = frozenset({Kind.ALLOCATE_NETWORKS, Kind.PREPARE_DISKS, Kind.START_NEW, Kind.OBTAIN_PORT, Kind.PLUG_PORT})
+UNDOING = frozenset({Kind.RELEASE_NETWORKS, Kind.REMOVE_MACHINE, Kind.DROP_PORT})
 ENDING = UNDOING | {Kind.DESTROY}
 SYNCING = frozenset({Kind.SYNC_NETWORK, Kind.SYNC_POWER})
 

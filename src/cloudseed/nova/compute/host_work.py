@@ -9,6 +9,7 @@ from typing import Any
 
 from cloudseed.nova.compute.admission import Kind
 from cloudseed.nova.compute.boot_work import BootWork
+from cloudseed.nova.compute.interface_work import InterfaceWork
 from cloudseed.nova.compute.parts import HostParts, Verb
 from cloudseed.nova.compute.power_work import PowerWork
 from cloudseed.nova.compute.worker import Work
@@ -20,7 +21,8 @@ class HostWork:
     def __init__(self, parts: HostParts) -> None:
         self._parts = parts
         self._verbs: dict[Kind, Verb] = {
-            **BootWork(parts).verbs, **PowerWork(parts).verbs, Kind.SYNC_NETWORK: self._sync_network}
+            **BootWork(parts).verbs, **PowerWork(parts).verbs, **InterfaceWork(parts).verbs,
+            Kind.SYNC_NETWORK: self._sync_network}
 
     async def perform(self, work: Work) -> Any:
         """Do what `work` asks."""

@@ -43,17 +43,20 @@ class Networks:
         if spec.requested_networks == "none":
             return []
         existing = await self._own_ports(ctx, spec) if again else []
+        tags: dict[str, str] = {}
         try:
             wanted, bound = await self._wanted(ctx, spec), []
             groups = await self._security_groups(ctx, spec)
             for order in wanted:
                 port = _take(existing, order) or await self._obtain(ctx, spec, order, groups)
-                bound.append(await self._bind(ctx, spec, port, host))
+                bound.append(await self.bind(ctx, spec, port["id"], host))
+                if order.get("tag"):
+                    tags[port["id"]] = order["tag"]
         except (Invalid, NotFound, Conflict, Forbidden) as exc:
             if isinstance(exc, BuildAborted):
                 raise
             raise BuildAborted(exc.message, detail=exc.detail) from exc
-        return await self.picture(ctx, spec, [port["id"] for port in bound]) if bound else []
+        return await self.picture(ctx, spec, [port["id"] for port in bound], tags) if bound else []
 
     async def _wanted(self, ctx: Context, spec: ServerSpec) -> list[dict[str, Any]]:
         """The order's networks, each checked to exist.  "auto" is every network that the project has."""
@@ -88,14 +91,36 @@ class Networks:
             ids.append(matches[0])
         return ids
 
+    async def make(self, ctx: Context, spec: ServerSpec, order: dict[str, Any], device_id: str) -> str:
+        """A new port in the order's network, of the project's default group, bound to nothing yet; returns its id."""
+        port = await self._create(ctx, spec, order, [], device_id)
+        return str(port["id"])
+
+    async def port(self, ctx: Context, port_id: str) -> Port:
+        """One port.  NotFound."""
+        answer = await self._session.get_json(ctx, "network", f"/v2.0/ports/{port_id}")
+        found: Port = answer["port"]
+        return found
+
+    async def set_addresses(self, ctx: Context, port_id: str, fixed_ips: list[dict[str, str]]) -> None:
+        """Give the port exactly these addresses; one with only a `subnet_id` is chosen by neutron."""
+        await self._session.request(ctx, "network", "PUT", f"/v2.0/ports/{port_id}",
+                                    json={"port": {"fixed_ips": fixed_ips}})
+
+    async def subnets_of(self, ctx: Context, network_id: str) -> list[dict[str, Any]]:
+        return await self._list(ctx, "subnets", {"network_id": network_id})
+
     async def _obtain(self, ctx: Context, spec: ServerSpec, order: dict[str, Any], groups: list[str]) -> Port:
         if order.get("port"):
-            answer = await self._session.get_json(ctx, "network", f"/v2.0/ports/{order['port']}")
-            port: Port = answer["port"]
+            port = await self.port(ctx, order["port"])
             if port.get("device_id") and port["device_id"] != spec.id:
                 raise BuildAborted(f"Port {port['id']} is still in use.")
             return port
-        body: Port = {"network_id": order["uuid"], "tenant_id": spec.project_id, "device_id": spec.id,
+        return await self._create(ctx, spec, order, groups, spec.id)
+
+    async def _create(self, ctx: Context, spec: ServerSpec, order: dict[str, Any], groups: list[str],
+                      device_id: str) -> Port:
+        body: Port = {"network_id": order["uuid"], "tenant_id": spec.project_id, "device_id": device_id,
                       "admin_state_up": True}
         if groups:
             body["security_groups"] = groups
@@ -105,13 +130,14 @@ class Networks:
         made: Port = created.json()["port"]
         return made
 
-    async def _bind(self, ctx: Context, spec: ServerSpec, port: Port, host: str) -> Port:
+    async def bind(self, ctx: Context, spec: ServerSpec, port_id: str, host: str) -> Port:
+        """Make the port the server's, on `host`."""
         owner = f"compute:{spec.availability_zone or 'nova'}"
         change = {"device_id": spec.id, "device_owner": owner, "binding:host_id": host}
-        answer = await self._session.request(ctx, "network", "PUT", f"/v2.0/ports/{port['id']}", json={"port": change})
+        answer = await self._session.request(ctx, "network", "PUT", f"/v2.0/ports/{port_id}", json={"port": change})
         bound: Port = answer.json()["port"]
         if bound.get("binding:vif_type") == "binding_failed":
-            raise CloudseedError(f"Neutron cannot bind port {port['id']} on host {host}: is its network agent alive?")
+            raise CloudseedError(f"Neutron cannot bind port {port_id} on host {host}: is its network agent alive?")
         return bound
 
     # ---- looking
@@ -125,8 +151,9 @@ class Networks:
         return [port for port in await self.ports_of(ctx, spec.id)
                 if port.get("tenant_id") == spec.project_id or port["id"] in spec.given_ports]
 
-    async def picture(self, ctx: Context, spec: ServerSpec, order: list[str] | None = None) -> list[Vif]:
-        """The server's interfaces as neutron has them now."""
+    async def picture(self, ctx: Context, spec: ServerSpec, order: list[str] | None = None,
+                      tags: dict[str, str] | None = None) -> list[Vif]:
+        """The server's interfaces as neutron has them now, with the users' tags: those known, and `tags` by port."""
         ports = await self._own_ports(ctx, spec)
         if not ports:
             return []
@@ -137,8 +164,9 @@ class Networks:
         answers = await asyncio.gather(*(self._session.get_json(ctx, "network", f"/v2.0/networks/{network_id}")
                                          for network_id in network_ids))
         networks = {answer["network"]["id"]: answer["network"] for answer in answers}
+        known = {vif["id"]: vif["tag"] for vif in spec.network_info if vif.get("tag")}
         return network_info(order or [vif["id"] for vif in spec.network_info], ports, networks, subnets, dhcp,
-                            spec.given_ports)
+                            spec.given_ports, {**known, **(tags or {})})
 
     async def _dhcp_ports(self, ctx: Context, network_ids: list[str]) -> list[Port]:
         """The networks' DHCP ports, remembered for a while: they change with their network's first and last subnet."""
@@ -165,12 +193,16 @@ class Networks:
     async def release(self, ctx: Context, server_id: str, given: list[str]) -> None:
         """Unbind the given ports, delete the others.  Safe twice."""
         for port in await self.ports_of(ctx, server_id):
-            if port["id"] in given:
-                change: Port = {"device_id": "", "device_owner": "", "binding:host_id": None, "binding:profile": {}}
-                await self._session.request(ctx, "network", "PUT", f"/v2.0/ports/{port['id']}",
-                                            json={"port": change}, expect=(404,))
-            else:
-                await self._session.request(ctx, "network", "DELETE", f"/v2.0/ports/{port['id']}", expect=(404,))
+            await self.release_port(ctx, port["id"], given=port["id"] in given)
+
+    async def release_port(self, ctx: Context, port_id: str, *, given: bool) -> None:
+        """Unbind a port that the user made, delete another.  Safe twice."""
+        if given:
+            change: Port = {"device_id": "", "device_owner": "", "binding:host_id": None, "binding:profile": {}}
+            await self._session.request(ctx, "network", "PUT", f"/v2.0/ports/{port_id}", json={"port": change},
+                                        expect=(404,))
+        else:
+            await self._session.request(ctx, "network", "DELETE", f"/v2.0/ports/{port_id}", expect=(404,))
 
 
 def _take(existing: list[Port], order: dict[str, Any]) -> Port | None:

@@ -4,7 +4,7 @@ It is a list of interfaces (`Vif`), in the order in which the server has them.  
 `servers.network_info`) each has upstream's shape:
 
     {"id": port, "address": MAC, "active": bool, "type": "bridge", "vnic_type": "normal", "devname": "tap...",
-     "details": {...}, "profile": {...}, "preserve_on_delete": bool, "meta": {},
+     "details": {...}, "profile": {...}, "preserve_on_delete": bool, "meta": {}, "tag": the user's, if any,
      "network": {"id", "bridge", "label": network name, "meta": {"injected": false, "tenant_id", "mtu"},
                  "subnets": [{"cidr", "version": 4, "gateway": {"address", "type": "gateway", "version"},
                               "dns": [{"address", "type": "dns", "version"}], "routes": [],
@@ -23,16 +23,19 @@ Vif = dict[str, Any]
 
 def network_info(port_order: Iterable[str], ports: Iterable[Mapping[str, Any]],
                  networks: Mapping[str, Mapping[str, Any]], subnets: Iterable[Mapping[str, Any]],
-                 dhcp_ports: Iterable[Mapping[str, Any]], given: Iterable[str]) -> list[Vif]:
-    """The interfaces.  `port_order`: known order of port ids, others follow; `given`: ports that stay on delete."""
+                 dhcp_ports: Iterable[Mapping[str, Any]], given: Iterable[str],
+                 tags: Mapping[str, str] | None = None) -> list[Vif]:
+    """The interfaces.  `port_order`: known order of port ids, others follow; `given`: ports that stay on delete;
+    `tags`: the users' names for interfaces, by port id."""
     rank = {port_id: number for number, port_id in enumerate(port_order)}
     ordered = sorted(ports, key=lambda port: (rank.get(port["id"], len(rank)), port.get("created_at") or "",
                                               port["id"]))
     by_id = {subnet["id"]: subnet for subnet in subnets}
     dhcp_servers = {ip["subnet_id"]: ip["ip_address"] for port in dhcp_ports for ip in port.get("fixed_ips", ())}
     kept = frozenset(given)
-    return [_vif(port, networks.get(port["network_id"], {}), by_id, dhcp_servers, port["id"] in kept)
+    vifs = [_vif(port, networks.get(port["network_id"], {}), by_id, dhcp_servers, port["id"] in kept)
             for port in ordered]
+    return [{**vif, "tag": tags[vif["id"]]} if tags and vif["id"] in tags else vif for vif in vifs]
 
 
 def _vif(port: Mapping[str, Any], network: Mapping[str, Any], subnets: Mapping[str, Mapping[str, Any]],

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from cloudseed.kernel.context import Context
 from cloudseed.kernel.db import Tx
+from cloudseed.kernel.errors import from_wire
 from cloudseed.kernel.operations import OperationType
 from cloudseed.kernel.operations.tables import OPEN
 from cloudseed.nova.conductor.boot import Boot
 from cloudseed.nova.conductor.delete import Delete
 from cloudseed.nova.conductor.hosts import HostDesk
+from cloudseed.nova.conductor.interfaces import Interfaces
 from cloudseed.nova.conductor.on_host import Hosts
 from cloudseed.nova.conductor.power import Power
 from cloudseed.nova.conductor.records import change, read_server
@@ -36,15 +39,31 @@ class Conductor:
         self._boot = Boot(nova, hosts).type
         self._delete = Delete(nova, hosts).type
         self._desk = HostDesk(nova)
-        self.types: list[OperationType] = [self._boot, self._delete, *Power(nova, hosts).types]
+        self.types: list[OperationType] = [self._boot, self._delete, *Power(nova, hosts).types,
+                                         *Interfaces(nova, hosts).types]
         self._by_kind = {kind.kind: kind for kind in self.types}
 
     async def start(self) -> None:
         """Listen on the topic `conductor`."""
-        self._nova.conductor_bus.serve("conductor", {"wake": self._wake, **self._desk.handlers()})
+        self._nova.conductor_bus.serve("conductor", {
+            "wake": self._wake, "outcome": self._outcome, **self._desk.handlers()})
 
     async def _wake(self, ctx: Context) -> None:
         self._nova.engine.wake()
+
+    async def _outcome(self, ctx: Context, operation_id: str) -> dict[str, Any]:
+        """Wait until an operation is over: its data, or its error raised."""
+        table, pause = operation_tables.operations, 0.01
+        while True:
+            async with self._nova.db.read() as tx:
+                row = await tx.first(sa.select(table.c.status, table.c.data, table.c.error)
+                                     .where(table.c.id == operation_id))
+            if row is None or row.status == "done":
+                return dict(row.data) if row is not None else {}
+            if row.status not in OPEN:
+                raise from_wire(row.error)
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, 0.25)
 
     async def order_boot(self, tx: Tx, ctx: Context, server_id: str) -> None:
         """Boot a server that this transaction has written (vm_state building, task_state scheduling)."""
@@ -62,8 +81,9 @@ class Conductor:
         await self._nova.engine.cancel(tx, server_id, kinds=others)
         await self.order(tx, ctx, server_id, self._delete.kind, TaskState.DELETING)
 
-    async def order(self, tx: Tx, ctx: Context, server_id: str, kind: str, task_state: TaskState,
-                    data: dict[str, Any] | None = None) -> None:
-        """Order an operation of `types` on a server whose state this transaction has checked."""
-        await change(tx, await read_server(tx, server_id), task_state=task_state.value)
-        await self._nova.engine.submit(tx, self._by_kind[kind], server_id, data or {}, ctx)
+    async def order(self, tx: Tx, ctx: Context, server_id: str, kind: str, task_state: TaskState | None,
+                    data: dict[str, Any] | None = None) -> str:
+        """Order an operation of `types` on a server whose state this transaction has checked; returns its id."""
+        if task_state is not None:
+            await change(tx, await read_server(tx, server_id), task_state=task_state.value)
+        return await self._nova.engine.submit(tx, self._by_kind[kind], server_id, data or {}, ctx)

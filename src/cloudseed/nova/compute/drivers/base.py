@@ -76,6 +76,15 @@ class Driver(Protocol):
         """Soft: ask the guest, return at once.  Hard: return when it is off.  Off already is fine."""
         ...
 
+    async def attach_interface(self, spec: ServerSpec, vif: Vif) -> None:
+        """Plug a card into the machine, which runs; its port is wired.  Plugged already is fine."""
+        ...
+
+    async def detach_interface(self, server_id: str, port_id: str) -> None:
+        """Unplug a card from the machine, which runs; returns when the guest has let go.  Timeout when it has not
+        yet: ask again.  Not plugged is fine."""
+        ...
+
     async def remove(self, server_id: str) -> None:
         """End the machine and remove all that `prepare` made."""
         ...

@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from cloudseed.kernel.config import Config
-from cloudseed.kernel.errors import CloudseedError, NotFound
+from cloudseed.kernel.errors import CloudseedError, Conflict, NotFound
 from cloudseed.nova.compute.drivers.base import CachedImage, DriverFacts, Machine, MachineExit
 from cloudseed.nova.compute.network_info import Vif
 from cloudseed.nova.compute.spec import ServerSpec
@@ -105,6 +105,28 @@ class FakeDriver:
         self.boot_id = boot_id
         for record in list(self._records.values()):
             self._save(_Record(record.server_id, record.name, None, record.ports))
+
+    async def attach_interface(self, spec: ServerSpec, vif: Vif) -> None:
+        await self._pretend("attach_interface")
+        record = self._running(spec.id)
+        if vif["id"] not in record.ports:
+            self._save(msgspec.structs.replace(record, ports=[*record.ports, vif["id"]]))
+
+    async def detach_interface(self, server_id: str, port_id: str) -> None:
+        await self._pretend("detach_interface")
+        record = self._running(server_id)
+        if port_id in record.ports:
+            self._save(msgspec.structs.replace(record, ports=[port for port in record.ports if port != port_id]))
+
+    def ports(self, server_id: str) -> list[str]:
+        """The ports whose cards the machine has (of its present or last run)."""
+        return list(self._records[server_id].ports)
+
+    def _running(self, server_id: str) -> _Record:
+        record = self._records.get(server_id)
+        if record is None or record.started_at is None:
+            raise Conflict(f"Server {server_id} does not run on this host.")
+        return record
 
     async def remove(self, server_id: str) -> None:
         await self._pretend("remove")

@@ -101,6 +101,14 @@ class QemuDriver:
     async def stop(self, server_id: str, *, hard: bool) -> None:
         await self._ask(f"stop server {server_id}", self._host.stop_machine(server_id, hard=hard))
 
+    async def attach_interface(self, spec: ServerSpec, vif: Vif) -> None:
+        await self._ask(f"plug port {vif['id']} into server {spec.id}",
+                        self._host.attach_interface(spec.id, nic_spec(spec, vif)))
+
+    async def detach_interface(self, server_id: str, port_id: str) -> None:
+        await self._ask(f"unplug port {port_id} from server {server_id}",
+                        self._host.detach_interface(server_id, port_id))
+
     async def remove(self, server_id: str) -> None:
         await self._ask(f"remove server {server_id}", self._host.remove_machine(server_id))
 
@@ -147,7 +155,6 @@ class QemuDriver:
 def machine_spec(spec: ServerSpec, vifs: list[Vif]) -> MachineSpec:
     """The machine of a server, whole.  BuildAborted names the hardware property that cannot be had."""
     disk_bus = cast(Literal["virtio", "scsi", "ide", "sata"], _one_of(spec, "disk_bus", "virtio", DISK_BUSES))
-    model = cast(Literal["virtio", "e1000", "rtl8139"], _one_of(spec, "vif_model", "virtio", VIF_MODELS))
     machine = _machine_type(spec)
     cdrom: Literal["ide", "sata"] = "sata" if machine == "q35" else "ide"
     disks = [DiskSpec(name="root", bus=disk_bus, boot_index=0)]
@@ -156,13 +163,20 @@ def machine_spec(spec: ServerSpec, vifs: list[Vif]) -> MachineSpec:
     if spec.swap_mib:
         disks.append(DiskSpec(name="swap", bus=disk_bus))
     disks.append(DiskSpec(name="config", kind="config_drive", format="raw", bus=cdrom, read_only=True))
-    nics = [NicSpec(port_id=vif["id"], network_id=vif["network"]["id"], mac_address=vif["address"], model=model,
-                    mtu=vif["network"]["meta"].get("mtu") or 1500) for vif in vifs]
+    _one_of(spec, "vif_model", "virtio", VIF_MODELS)
+    nics = [nic_spec(spec, vif) for vif in vifs]
     return MachineSpec(
         server_id=spec.id, name=spec.name, vcpus=spec.vcpus, memory_mib=spec.memory_mib, disks=disks, nics=nics,
         machine_type=machine,
         firmware=cast(Literal["bios", "uefi"], _one_of(spec, "firmware_type", "bios", FIRMWARES)),
         vga=cast(Literal["std", "virtio", "none"], VIDEO[_one_of(spec, "video_model", "vga", tuple(VIDEO))]))
+
+
+def nic_spec(spec: ServerSpec, vif: Vif) -> NicSpec:
+    """The card of an interface, of the model that the image or the flavor asks for."""
+    model = cast(Literal["virtio", "e1000", "rtl8139"], _one_of(spec, "vif_model", "virtio", VIF_MODELS))
+    return NicSpec(port_id=vif["id"], network_id=vif["network"]["id"], mac_address=vif["address"], model=model,
+                   mtu=vif["network"]["meta"].get("mtu") or 1500)
 
 
 def _one_of(spec: ServerSpec, name: str, default: str, known: tuple[str, ...]) -> str:
