@@ -41,6 +41,8 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     fake_disk_gib: int = 1_000_000
     record_flows: bool = True
     operation_lease_s: float = 30.0
+    vendor_data_file: str = ""  # a JSON object that every guest is told; see nova/metadata/vendor_data.py
+    force_config_drive: bool = False  # give every server a config drive, also those that are not asked to have one
     policy_dir: str = ""  # holds <service>.yaml overrides
 
     @property

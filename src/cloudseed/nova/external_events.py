@@ -24,6 +24,7 @@ Event = dict[str, str]
 async def deliver(nova: Nova, ctx: Context, events: list[Event]) -> tuple[list[dict[str, Any]], int]:
     """Hand each event to its server's host; returns the events with their codes, and the answer's status."""
     ids = {event["server_uuid"] for event in events}
+    nova.metadata.sources.forget(ids)
     async with nova.db.read() as tx:
         rows = await tx.all(sa.select(servers.c.id, servers.c.host).where(
             servers.c.id.in_(ids), servers.c.deleted_at.is_(None)))

@@ -153,6 +153,8 @@ async def _write(nova: Nova, tx: Tx, ctx: Context, order: ServerOrder, checked: 
                                                 for _ in range(8))
     image, placement = checked.image, checked.placement
     security_groups = order.security_groups or ["default"]
+    password = order.admin_password or "".join(secrets.choice(_ALPHABET) for _ in range(12))
+    config_drive = order.config_drive or needs_config_drive(nova, image)
     rows, tags, members, ids = [], [], [], []
     for index in range(count):
         server_id = str(uuid.uuid4())
@@ -169,7 +171,7 @@ async def _write(nova: Nova, tx: Tx, ctx: Context, order: ServerOrder, checked: 
             "flavor_id": checked.flavor["id"], "vcpus": checked.flavor["vcpus"], "memory_mb": checked.flavor["ram"],
             "disk_gb": checked.flavor["disk"] + checked.flavor["ephemeral"],
             "key_name": order.key_name, "key_data": checked.key_data, "user_data": order.user_data,
-            "config_drive": order.config_drive, "availability_zone": placement.zone, "reservation_id": reservation,
+            "config_drive": config_drive, "availability_zone": placement.zone, "reservation_id": reservation,
             "launch_index": index, "access_ip_v4": order.access_ip_v4, "access_ip_v6": order.access_ip_v6,
             "metadata": order.metadata, "system_metadata": {"disk_config": order.disk_config},
             "requested_networks": checked.networks, "security_groups": security_groups,
@@ -187,9 +189,14 @@ async def _write(nova: Nova, tx: Tx, ctx: Context, order: ServerOrder, checked: 
         await tx.execute(sa.insert(server_group_members), members)
     for server_id in ids:
         await record_action(tx, ctx, server_id, "create")
-        await nova.conductor.order_boot(tx, ctx, server_id)
-    password = order.admin_password or "".join(secrets.choice(_ALPHABET) for _ in range(12))
+        await nova.conductor.order_boot(tx, ctx, server_id, password if config_drive else None)
     return Created(ids, reservation, password, security_groups)
+
+
+def needs_config_drive(nova: Nova, image: BootImage | None) -> bool:
+    """Whether a server gets a config drive that its owner did not ask for."""
+    asks = image is not None and image.properties.get("img_config_drive") == "mandatory"
+    return asks or nova.config.force_config_drive
 
 
 def root_device(image: BootImage) -> str:

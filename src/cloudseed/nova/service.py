@@ -26,6 +26,8 @@ from cloudseed.nova.api.prefix import OldUrls
 from cloudseed.nova.api.routes import routes
 from cloudseed.nova.compute.service import ComputeService, build_computes
 from cloudseed.nova.conductor import Conductor
+from cloudseed.nova.metadata.answers import Answers
+from cloudseed.nova.metadata.door import Door
 from cloudseed.nova.policies import RULES
 from cloudseed.nova.scheduler import Scheduler
 
@@ -52,6 +54,7 @@ class Nova:
     scheduler_bus: Bus
     conductor: Conductor = field(init=False)
     scheduler: Scheduler = field(init=False)
+    metadata: Answers = field(init=False)
     computes: list[ComputeService] = field(default_factory=list)
 
 
@@ -67,6 +70,8 @@ def build(env: Environment) -> Service:
         scheduler_bus=env.bus("nova-scheduler"))
     nova.conductor = Conductor(nova)
     nova.scheduler = Scheduler(nova)
+    nova.metadata = Answers(nova)
+    door = Door(env.state / "metadata.sock", nova.metadata.answer)
     nova.computes = build_computes(env)
     nova.engine.register(*nova.conductor.types)
     app: Any = make_app(routes(nova), fault=faults.nova, validator=env.validator(nova.api_session),
@@ -79,6 +84,7 @@ def build(env: Environment) -> Service:
     async def start() -> None:
         await nova.conductor.start()
         await nova.scheduler.start()
+        await door.start()
 
     async def ready() -> None:
         # only now: a compute fetches its token and speaks with placement
@@ -86,6 +92,7 @@ def build(env: Environment) -> Service:
             await compute.start()
 
     async def stop() -> None:
+        await door.stop()
         for compute in nova.computes:
             await compute.stop()
 

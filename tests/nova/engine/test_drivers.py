@@ -19,8 +19,9 @@ from cloudseed.nova.compute.drivers.base import CachedImage, Driver
 from cloudseed.nova.compute.drivers.fake import FakeDriver
 from cloudseed.nova.compute.drivers.qemu import QemuDriver, machine_spec
 from cloudseed.nova.compute.errors import BuildAborted
-from cloudseed.nova.compute.guest_metadata import config_drive
 from cloudseed.nova.compute.spec import ServerSpec
+from cloudseed.nova.metadata.documents import Guest
+from cloudseed.nova.metadata.tree import config_drive
 from tests.host.conftest import Host
 
 DRIVERS = ["fake", pytest.param("qemu", marks=pytest.mark.real)]
@@ -34,7 +35,7 @@ class Rig:
 
     async def prepare(self, **fields: Any) -> ServerSpec:
         server = spec(**fields)
-        await self.driver.prepare(server, self.image, config_drive(server, [], b"random"))
+        await self.driver.prepare(server, self.image, config_drive(Guest(spec=server, vifs=[]), b"random"))
         return server
 
     async def runs(self, server_id: str) -> bool:
@@ -49,7 +50,7 @@ class Rig:
 
 def spec(**fields: Any) -> ServerSpec:
     return ServerSpec(**{"id": str(uuid.uuid4()), "name": "vm", "hostname": "vm", "project_id": "p", "user_id": "u",
-                         "vcpus": 1, "memory_mib": 128, "root_gib": 1, **fields})
+                         "vcpus": 1, "memory_mib": 128, "root_gib": 1, "config_drive": True, **fields})
 
 
 @pytest.fixture
@@ -85,7 +86,7 @@ pytestmark = pytest.mark.parametrize("rig", DRIVERS, indirect=True)
 async def test_a_machine_from_its_disks_to_its_end(rig: Rig) -> None:
     server = await rig.prepare()
     assert await rig.driver.machine(server.id) is not None and not await rig.runs(server.id)
-    await rig.driver.prepare(server, rig.image, config_drive(server, [], b"random"))
+    await rig.driver.prepare(server, rig.image, config_drive(Guest(spec=server, vifs=[]), b"random"))
     await rig.driver.start(server, [])
     first = await rig.driver.machine(server.id)
     await rig.driver.start(server, [])

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import itertools
-import json
 from typing import Any
 
 import pytest
@@ -12,10 +10,8 @@ import pytest
 from cloudseed.nova import server_states
 from cloudseed.nova.compute.admission import BUILDING, ENDING, Ask, Kind, Standing, Verdict, admit
 from cloudseed.nova.compute.drivers.base import Machine
-from cloudseed.nova.compute.guest_metadata import config_drive, network_data
 from cloudseed.nova.compute.network_info import network_info
 from cloudseed.nova.compute.reconcile import Mend, decide
-from cloudseed.nova.compute.spec import ServerSpec
 from cloudseed.nova.server_states import ServerStateConflict, VmState, api_status, check_action, states_of_status
 
 
@@ -97,33 +93,6 @@ def test_the_order_of_interfaces_is_kept() -> None:
     ports = [{**PORT, "id": name} for name in ("a", "b", "c")]
     made = network_info(["c", "a"], ports, {}, [], [], [])
     assert [vif["id"] for vif in made] == ["c", "a", "b"]
-
-
-def test_network_data_with_dhcp_and_static() -> None:
-    with_dhcp = network_data(vifs(dhcp=True))
-    assert [n["type"] for n in with_dhcp["networks"]] == ["ipv4_dhcp", "ipv6"]
-    four = network_data(vifs(dhcp=False))["networks"][0]
-    assert (four["ip_address"], four["netmask"]) == ("10.0.0.5", "255.255.255.0")
-    assert {"network": "0.0.0.0", "netmask": "0.0.0.0", "gateway": "10.0.0.1"} in four["routes"]
-    assert {"network": "10.9.0.0", "netmask": "255.255.0.0", "gateway": "10.0.0.9"} in four["routes"]
-    assert with_dhcp["links"][0]["ethernet_mac_address"] == "fa:16:3e:00:00:01"
-
-
-def test_the_config_drive() -> None:
-    spec = ServerSpec(
-        id="11111111-2222-4333-8444-555555555555", name="vm", hostname="vm-host", project_id="p", user_id="u",
-        vcpus=1, memory_mib=1, root_gib=1, key_name="k", key_data="ssh-ed25519 AAAA", metadata={"role": "web"},
-        user_data=base64.b64encode(b"#!/bin/sh\necho hi\n").decode(),
-        personality=[{"path": "/etc/motd", "contents": base64.b64encode(b"hello").decode()}])
-    files = config_drive(spec, vifs(dhcp=True), b"\x01\x02")
-    meta = json.loads(files["openstack/latest/meta_data.json"])
-    assert meta["uuid"] == spec.id and meta["hostname"] == "vm-host" and meta["meta"] == {"role": "web"}
-    assert meta["public_keys"] == {"k": "ssh-ed25519 AAAA"} and meta["keys"][0]["type"] == "ssh"
-    assert base64.b64decode(meta["random_seed"]) == b"\x01\x02"
-    assert files["openstack/latest/user_data"].startswith(b"#!/bin/sh")
-    assert files["openstack" + meta["files"][0]["content_path"]] == b"hello"
-    assert {"openstack/latest/vendor_data.json", "openstack/latest/network_data.json",
-            "openstack/2018-08-27/meta_data.json", "ec2/latest/meta-data.json"} <= files.keys()
 
 
 @pytest.mark.parametrize(("vm_state", "task_state", "status"), [

@@ -8,7 +8,7 @@ from cloudseed.kernel.errors import Invalid, NotFound
 from cloudseed.kernel.http.app import Response
 from cloudseed.kernel.http.microversion import require
 from cloudseed.kernel.http.request import Request
-from cloudseed.nova import servers
+from cloudseed.nova import server_passwords, servers
 from cloudseed.nova.errors import NotSupportedYet
 
 if TYPE_CHECKING:
@@ -86,14 +86,13 @@ class Topology(_Base):
 
 
 class Password(_Base):
-    """/v2.1/servers/{server_id}/os-server-password: what a guest would have reported; ours report none"""
+    """/v2.1/servers/{server_id}/os-server-password: what the guest reported"""
 
     async def on_get(self, req: Request, resp: Response, server_id: str) -> None:
-        await self.check(req, server_id, "os_compute_api:os-server-password:show")
-        resp.media = {"password": ""}
+        resp.media = {"password": await server_passwords.get_password(self.nova, req.ctx, server_id)}
 
     async def on_delete(self, req: Request, resp: Response, server_id: str) -> None:
-        await self.check(req, server_id, "os_compute_api:os-server-password:clear")
+        await server_passwords.clear_password(self.nova, req.ctx, server_id)
         resp.status = 204
 
 

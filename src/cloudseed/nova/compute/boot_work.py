@@ -6,13 +6,14 @@ import os
 
 from cloudseed.nova.compute.admission import Kind
 from cloudseed.nova.compute.errors import HostFailed, NotHere
-from cloudseed.nova.compute.guest_metadata import config_drive
 from cloudseed.nova.compute.network_info import Vif
 from cloudseed.nova.compute.parts import HostParts, Verb
 from cloudseed.nova.compute.plugging import PLUG_DEADLINE_S
 from cloudseed.nova.compute.resources import MICROVERSION
 from cloudseed.nova.compute.spec import decode_spec
 from cloudseed.nova.compute.worker import Work
+from cloudseed.nova.metadata.documents import Guest
+from cloudseed.nova.metadata.tree import config_drive
 
 PROBLEMS_AFTER_S = 5.0  # a port is wired in much less: then the host is asked whether it can at all
 
@@ -43,8 +44,11 @@ class BootWork:
         if spec.image_id and self._parts.images is not None and self._parts.driver.needs_image:
             image = await work.wait(self._parts.images.ensure(work.ctx, spec.image_id))
         work.check()
-        # the guest's drive is made for drivers whose guests read it
-        files = config_drive(spec, spec.network_info, os.urandom(512)) if self._parts.driver.needs_image else {}
+        files = {}
+        if spec.config_drive:
+            guest = Guest(spec=spec, vifs=spec.network_info, vendor=self._parts.vendor_data,
+                          admin_password=work.arguments.get("admin_password"))
+            files = config_drive(guest, os.urandom(512))
         await self._parts.driver.prepare(spec, image, files)
 
     async def _start_new(self, work: Work) -> list[Vif]:

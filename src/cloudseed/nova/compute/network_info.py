@@ -67,7 +67,8 @@ def _subnet(subnet: Mapping[str, Any], addresses: list[str], dhcp_server: str | 
         "routes": [{"cidr": route["destination"], "gateway": _address(route["nexthop"], "gateway"), "interface": None}
                    for route in subnet.get("host_routes", ())],
         "ips": [{**_address(address, "fixed"), "floating_ips": []} for address in addresses],
-        "meta": {"dhcp_server": dhcp_server} if dhcp_server else {}}
+        "meta": {**({"dhcp_server": dhcp_server} if dhcp_server else {}),
+                 **({"ipv6_address_mode": mode} if (mode := subnet.get("ipv6_address_mode")) else {})}}
 
 
 def _address(address: str, kind: str) -> dict[str, Any]:

@@ -30,3 +30,4 @@ class HostParts:
     plugs: Plugs
     publisher: Publisher
     networks: Networks
+    vendor_data: dict[str, Any]

@@ -32,6 +32,7 @@ from cloudseed.nova.compute.publishing import Publisher
 from cloudseed.nova.compute.reconcile import Action, Mend, decide
 from cloudseed.nova.compute.resources import Resources
 from cloudseed.nova.compute.worker import ServerWorker
+from cloudseed.nova.metadata import vendor_data
 
 log = logging.getLogger(__name__)
 REPORT_S = 10.0
@@ -59,7 +60,8 @@ class ComputeService:
         self._images = images
         self._work = HostWork(HostParts(
             host=host_name, network_host=env.config.host, node_id=self.node_id, driver=driver, session=self._session,
-            images=images, plugs=self._plugs, publisher=self._publisher, networks=Networks(self._session)))
+            images=images, plugs=self._plugs, publisher=self._publisher, networks=Networks(self._session),
+            vendor_data=vendor_data.load(env.config.vendor_data_file)))
         self._workers: dict[str, ServerWorker] = {}
         self._report_loop = Loop(f"nova-compute {host_name}: report", self._report, REPORT_S, first_delay_s=REPORT_S)
         self._reconcile_loop = Loop(f"nova-compute {host_name}: machines", self._reconcile, RECONCILE_S)

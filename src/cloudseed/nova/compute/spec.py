@@ -32,12 +32,15 @@ class ServerSpec(msgspec.Struct, frozen=True, kw_only=True):
     key_data: str | None = None
     user_data: str | None = None  # base64
     metadata: dict[str, str] = {}
+    config_drive: bool = False
     availability_zone: str | None = None
     launch_index: int = 0
     requested_networks: list[dict[str, Any]] | str = []  # {uuid?, port?, fixed_ip?, tag?}; "auto" or "none"
     security_groups: list[str] = []
     personality: list[dict[str, Any]] = []
     created_at: str = ""
+    reservation_id: str = ""
+    root_device_name: str | None = None
     network_info: list[dict[str, Any]] = []
 
     @property
@@ -63,10 +66,11 @@ def spec_from_row(row: Any) -> ServerSpec:
         flavor_name=flavor.get("name", ""), extra_specs=flavor.get("extra_specs") or {},
         image_id=row.image_id, image_properties=row.image_properties or {}, key_name=row.key_name,
         key_data=row.key_data, user_data=row.user_data, metadata=row.metadata or {},
-        availability_zone=row.availability_zone, launch_index=row.launch_index,
+        config_drive=bool(row.config_drive), availability_zone=row.availability_zone, launch_index=row.launch_index,
         requested_networks=row.requested_networks if row.requested_networks is not None else [],
         security_groups=row.security_groups or [], personality=row.personality or [],
-        created_at=created.isoformat(), network_info=row.network_info or [])
+        created_at=created.isoformat(), network_info=row.network_info or [],
+        reservation_id=row.reservation_id, root_device_name=row.root_device_name)
 
 
 def encode_spec(spec: ServerSpec) -> dict[str, Any]:

@@ -118,7 +118,8 @@ class Boot:
     # ---- disks, start
 
     async def disks(self, run: Run) -> None:
-        await self._on_host(run, "prepare_disks", spec=encode_spec(await load_spec(self._nova, run.resource_id)))
+        await self._on_host(run, "prepare_disks", spec=encode_spec(await load_spec(self._nova, run.resource_id)),
+                            admin_password=run.data.get("admin_password"))
 
     async def undo_disks(self, run: Run) -> None:
         host = run.data.get("host")
@@ -154,6 +155,7 @@ class Boot:
     # ---- the end
 
     async def finish(self, run: Run) -> None:
+        run.data.pop("admin_password", None)
         async with self._nova.db.write() as tx:
             row = await read_server(tx, run.resource_id)
             now = utcnow()
@@ -164,6 +166,7 @@ class Boot:
 
     async def failed(self, run: Run, error: CloudseedError) -> None:
         """All is undone: say why.  A boot that was cancelled was cancelled by a delete, which goes on from here."""
+        run.data.pop("admin_password", None)
         failures = run.data.get("failures")
         if failures and isinstance(error, NoValidHost):
             error = NoValidHost(reason=f"{error.fields.get('reason', error.message)} Hosts that failed before: "

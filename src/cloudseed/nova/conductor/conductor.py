@@ -65,9 +65,13 @@ class Conductor:
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, 0.25)
 
-    async def order_boot(self, tx: Tx, ctx: Context, server_id: str) -> None:
-        """Boot a server that this transaction has written (vm_state building, task_state scheduling)."""
-        await self._nova.engine.submit(tx, self._boot, server_id, {}, ctx)
+    async def order_boot(self, tx: Tx, ctx: Context, server_id: str, admin_password: str | None = None) -> None:
+        """Boot a server that this transaction has written (vm_state building, task_state scheduling).
+
+        `admin_password` goes onto its config drive, and is forgotten when the boot ends.
+        """
+        data = {"admin_password": admin_password} if admin_password is not None else {}
+        await self._nova.engine.submit(tx, self._boot, server_id, data, ctx)
 
     async def order_delete(self, tx: Tx, ctx: Context, server_id: str) -> None:
         """Delete: whatever else is under way is cancelled and undone first; ordered twice it is one delete."""

@@ -79,7 +79,8 @@ class QemuDriver:
             await self._ask(doing, self._host.create_disk(spec.id, "ephemeral", spec.ephemeral_gib * GIB))
         if spec.swap_mib:
             await self._ask(doing, self._host.create_disk(spec.id, "swap", spec.swap_mib * MIB))
-        await self._ask(doing, self._host.write_config_drive(spec.id, config_drive))
+        if spec.config_drive:
+            await self._ask(doing, self._host.write_config_drive(spec.id, config_drive))
 
     async def start(self, spec: ServerSpec, vifs: list[Vif]) -> None:
         doing = f"start server {spec.id}"
@@ -162,7 +163,8 @@ def machine_spec(spec: ServerSpec, vifs: list[Vif]) -> MachineSpec:
         disks.append(DiskSpec(name="ephemeral", bus=disk_bus))
     if spec.swap_mib:
         disks.append(DiskSpec(name="swap", bus=disk_bus))
-    disks.append(DiskSpec(name="config", kind="config_drive", format="raw", bus=cdrom, read_only=True))
+    if spec.config_drive:
+        disks.append(DiskSpec(name="config", kind="config_drive", format="raw", bus=cdrom, read_only=True))
     _one_of(spec, "vif_model", "virtio", VIF_MODELS)
     nics = [nic_spec(spec, vif) for vif in vifs]
     return MachineSpec(

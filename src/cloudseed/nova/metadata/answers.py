@@ -1,0 +1,130 @@
+"""A guest's request and its answer.
+
+Of a request only the method, the path and the body count.  Headers that name a server or an address
+(X-Instance-ID, X-Forwarded-For, ...) come from the guest here and mean nothing.
+"""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import os
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_to_bytes
+
+import msgspec
+import sqlalchemy as sa
+
+from cloudseed.kernel.context import Context
+from cloudseed.kernel.db import Durability
+from cloudseed.kernel.errors import CloudseedError
+from cloudseed.nova.compute.spec import spec_from_row
+from cloudseed.nova.metadata import documents, vendor_data
+from cloudseed.nova.metadata.documents import Guest
+from cloudseed.nova.metadata.sources import Server, Source, Sources
+from cloudseed.nova.metadata.tree import TEXT, NothingThere, known_version, look_up, path_of
+from cloudseed.nova.models import servers
+from cloudseed.nova.server_passwords import MAX_BYTES, password_of, with_password
+
+if TYPE_CHECKING:
+    from cloudseed.nova.service import Nova
+
+log = logging.getLogger(__name__)
+PART = "nova-metadata-api"
+_REASONS = {
+    400: "The server could not comply with the request since it is either malformed or otherwise incorrect.",
+    404: "The resource could not be found.", 405: "The method is not allowed for this resource.",
+    409: "There was a conflict when trying to complete your request.",
+    500: "An unknown error has occurred. Please try your request again.",
+    503: "The metadata service cannot answer now. Please try your request again."}
+_TITLES = {400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed", 409: "Conflict",
+           500: "Internal Server Error", 503: "Service Unavailable"}
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """`content_type` without its charset."""
+
+    status: int
+    body: bytes
+    content_type: str = TEXT
+
+
+class Answers:
+    """The metadata service, behind its door."""
+
+    def __init__(self, nova: Nova) -> None:
+        self._nova = nova
+        self.sources = Sources(nova)
+        self._vendor = vendor_data.load(nova.config.vendor_data_file)
+
+    async def answer(self, source: Source, method: str, target: str, body: bytes) -> Answer:
+        """Never raises, but for cancellation."""
+        ctx = Context()
+        recorder, path = self._nova.env.recorder, target.partition("?")[0]
+        exchange = recorder.begin(ctx.trace, "guest", PART, "http", method, path)
+        made = refusal(500)
+        try:
+            with Durability() as durability:
+                made = await self._answer(ctx, source, method, path, body)
+                await durability.wait()
+        except CloudseedError as exc:  # neutron does not answer, the disk is full
+            log.warning("no metadata for %s: %s", source, exc.message)
+            made = refusal(503)
+        except Exception:
+            log.exception("no metadata for %s: %s %s", source, method, path[:200])
+            made = refusal(500)
+        finally:
+            recorder.end(exchange, made.status)
+        return made
+
+    async def _answer(self, ctx: Context, source: Source, method: str, path: str, body: bytes) -> Answer:
+        try:
+            parts = path_of(unquote_to_bytes(path).decode())
+        except UnicodeDecodeError:
+            return refusal(404)
+        row = await self.sources.find(ctx, source)
+        if row is None:
+            return refusal(404)
+        try:
+            if parts[0] == "openstack" and len(parts) == 3 and parts[2] == "password":
+                if known_version(parts[1]) < documents.PASSWORD_SINCE:
+                    raise NothingThere(parts[2])
+                return await self._password(row, method, body)
+            spec = spec_from_row(row)
+            guest = Guest(spec=spec, vifs=spec.network_info, vendor=self._vendor)
+            today = datetime.datetime.now(datetime.UTC).date().isoformat()
+            content, kind = look_up(guest, parts, os.urandom(512), today)
+        except NothingThere:
+            return refusal(404)
+        if method not in ("GET", "HEAD"):
+            return refusal(405)
+        return Answer(200, content, kind)
+
+    async def _password(self, row: Server, method: str, body: bytes) -> Answer:
+        """The password that the guest's own program made and encrypted with the server's key: written once."""
+        if method in ("GET", "HEAD"):
+            return Answer(200, password_of(row.system_metadata).encode())
+        if method != "POST":
+            return refusal(400, "GET and POST only are supported.")
+        if len(body) > MAX_BYTES:
+            return refusal(400, "Request is too large.")
+        try:
+            text = body.decode()
+        except UnicodeDecodeError:
+            return refusal(400)
+        async with self._nova.db.write() as tx:
+            known: Any = await tx.scalar(sa.select(servers.c.system_metadata).where(servers.c.id == row.id))
+            if password_of(known):
+                return refusal(409)
+            await tx.execute(sa.update(servers).where(servers.c.id == row.id).values(
+                system_metadata=with_password(known, text)))
+        return Answer(200, b"")
+
+
+def refusal(status: int, reason: str = "") -> Answer:
+    """An error as upstream's service words it, in HTML."""
+    title = f"{status} {_TITLES.get(status, 'Error')}"
+    words = reason or _REASONS.get(status, "")
+    page = (f"<html>\n <head>\n  <title>{title}</title>\n </head>\n <body>\n  <h1>{title}</h1>\n  {words}<br /><br />\n"
+            "\n\n\n </body>\n</html>")
+    return Answer(status, page.encode(), "text/html")
