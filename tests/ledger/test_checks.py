@@ -121,6 +121,7 @@ BROKEN: list[tuple[str, str, Change]] = [
     ("machine-without-server", GONE, lambda p: p["host"]["machines"].append(GONE)),
     ("stray-process", "77", lambda p: p["host"]["strays"].append("77 qemu")),
     ("base-image-missing", SERVER, lambda p: p["host"]["images"].clear()),
+    ("copy-without-snapshot", "outgoing/x", lambda p: p["host"]["files"].append("outgoing/x")),
     ("file-without-owner", "images/incoming/x", lambda p: p["host"]["files"].append("images/incoming/x")),
     ("port-without-server", PORT, drop_servers),
     ("port-without-server", PORT, set_port(device_owner="", device_id=GONE)),

@@ -20,6 +20,7 @@ from cloudseed.host import records
 from cloudseed.host.errors import Code, HostError
 from cloudseed.host.records import (
     ApplyResult,
+    CopyStatus,
     DiskInfo,
     DiskSpec,
     HostFacts,
@@ -139,6 +140,14 @@ class HostClient:
     async def get_disk(self, server_id: str, name: str) -> DiskInfo:
         """What is known of a machine's disk; `not_found` when there is none."""
         return await self._ask(records.GetDisk(server_id=server_id, name=name), DiskInfo)
+
+    async def copy_disk(self, server_id: str, name: str, key: str) -> CopyStatus:
+        """Begin a flat copy of a disk as it is now into `outgoing/<key>`, or see how far it is."""
+        return await self._ask(records.CopyDisk(server_id=server_id, name=name, key=key), CopyStatus)
+
+    async def drop_copy(self, server_id: str, key: str) -> None:
+        """Give a copy up and remove its file."""
+        await self._tell(records.DropCopy(server_id=server_id, key=key))
 
     async def write_config_drive(self, server_id: str, files: dict[str, bytes]) -> None:
         """Write the machine's config drive."""

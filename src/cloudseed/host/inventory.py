@@ -54,13 +54,13 @@ def purge(cloud: str, paths: StatePaths) -> None:
     for pid in [*report.machine_pids.values(), *(int(text.split()[0]) for text in report.strays)]:
         strays.end(pid)
     networks.remove_others(cloud, paths, set())
-    for directory in (paths.machines, paths.images, paths.dhcp, paths.volumes, paths.cache):
+    for directory in (paths.machines, paths.images, paths.outgoing, paths.dhcp, paths.volumes, paths.cache):
         shutil.rmtree(directory, ignore_errors=True)
 
 
 def _files(paths: StatePaths) -> list[str]:
     found = []
-    for top in (paths.machines, paths.images, paths.dhcp):
+    for top in (paths.machines, paths.images, paths.outgoing, paths.dhcp):
         for directory, _, names in os.walk(top):
             found += [str((Path(directory) / name).relative_to(paths.root)) for name in names]
     return sorted(found)

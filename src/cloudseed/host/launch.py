@@ -49,7 +49,7 @@ class Launcher:
         """Start QEMU and record its process; it may still refuse, which its monitor or its log tells."""
         machine = self.directory(spec.server_id)
         try:
-            with ExitStack() as stack, self._user() as uid:
+            with ExitStack() as stack, self.user() as uid:
                 launch = self._open_all(stack, spec, machine, accel, uid)
                 argv = qemu_command.arguments(spec, launch)
                 machine.qemu_log.unlink(missing_ok=True)
@@ -146,9 +146,9 @@ class Launcher:
             accel=accel,
             disks={disk.name: self.open_disk(stack, spec.server_id, disk) for disk in spec.disks},
             taps={nic.port_id: self.open_tap(stack, nic) for nic in spec.nics},
-            qmp=_listen(stack, machine.qmp_socket, self._control),
-            host_qmp=_listen(stack, machine.host_qmp_socket, (0, 0)),
-            serial=_listen(stack, machine.serial_socket, self._control),
+            qmp=listen(stack, machine.qmp_socket, self._control),
+            host_qmp=listen(stack, machine.host_qmp_socket, (0, 0)),
+            serial=listen(stack, machine.serial_socket, self._control),
             console_log=log,
             vnc_directory=vnc,
         )
@@ -160,7 +160,7 @@ class Launcher:
         return path
 
     @contextmanager
-    def _user(self) -> Iterator[int]:
+    def user(self) -> Iterator[int]:
         """A user id that no process of this system has, kept for us until the machine's process has it."""
         with self._reserving:
             used = _used_uids() | self._reserved
@@ -208,7 +208,7 @@ def _open(stack: ExitStack, path: Path, mode: int, disk: DiskSpec) -> int:
     return descriptor
 
 
-def _listen(stack: ExitStack, path: Path, owner: tuple[int, int]) -> int:
+def listen(stack: ExitStack, path: Path, owner: tuple[int, int]) -> int:
     """A listening socket at the path that only its owner may connect to."""
     path.unlink(missing_ok=True)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)

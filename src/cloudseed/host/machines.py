@@ -232,6 +232,15 @@ class Machines:
                 raise HostError("conflict", f"disk {name} is in use by running server {server_id}: detach it")
             disks.remove(self._paths, server_id, name)
 
+    def lock(self, server_id: str) -> asyncio.Lock:
+        """Who holds it keeps the machine as it is: running or not."""
+        return self._locks[server_id]
+
+    def monitor(self, server_id: str) -> QmpMonitor | None:
+        """The monitor of a machine that runs and answers."""
+        running = self._running.get(server_id)
+        return running.monitor if running is not None else None
+
     # ---- one machine's end
 
     async def _end(self, server_id: str, reason: str) -> None:

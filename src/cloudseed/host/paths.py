@@ -130,6 +130,11 @@ class MachinePaths:
         return self.vnc_directory / "vnc.sock"
 
     @property
+    def copier_socket(self) -> Path:
+        """QMP of the QEMU that copies a disk while the machine is off."""
+        return self.directory / "copier.sock"
+
+    @property
     def config_drive(self) -> Path:
         return self.directory / "config.iso"
 
@@ -170,6 +175,15 @@ class StatePaths:
     def incoming(self) -> Path:
         """Where the control process puts images that are to be imported."""
         return self.images / "incoming"
+
+    @property
+    def outgoing(self) -> Path:
+        """Copies of disks on their way out, which the control process may read."""
+        return self.root / "outgoing"
+
+    def outgoing_copy(self, key: str) -> Path:
+        """The copy of that key, a UUID, once it is whole."""
+        return self.outgoing / check_uuid(key, "the copy's key")
 
     @property
     def dhcp(self) -> Path:

@@ -106,7 +106,7 @@ def arguments(spec: MachineSpec, launch: Launch) -> list[str]:
     for index, disk in enumerate(spec.disks):
         files = launch.disks[disk.name]
         argv += add_fds(disk, files)
-        argv += ["-blockdev", _json(blockdev(disk, files))]
+        argv += ["-blockdev", blockdev_json(disk, files)]
         argv += ["-device", _json(disk_device(disk, index, spec.machine_type))]
     for nic in spec.nics:
         argv += ["-netdev", f"tap,id={netdev_id(nic.port_id)},fd={launch.taps[nic.port_id]}"]
@@ -155,6 +155,11 @@ def blockdev(disk: DiskSpec, files: DiskFiles) -> dict[str, Any]:
             "file": {"driver": "file", "filename": f"/dev/fdset/{below}", "read-only": True},
         }
     return node
+
+
+def blockdev_json(disk: DiskSpec, files: DiskFiles) -> str:
+    """`blockdev` as the command line takes it."""
+    return _json(blockdev(disk, files))
 
 
 def disk_device(disk: DiskSpec, index: int, machine_type: str) -> dict[str, Any]:

@@ -26,6 +26,7 @@ import msgspec
 
 from cloudseed.host import config_drive, disks, images, inventory, logs, networks, processes
 from cloudseed.host import records as r
+from cloudseed.host.copies import Copies
 from cloudseed.host.errors import HostError, from_os_error
 from cloudseed.host.facts import Facts
 from cloudseed.host.launch import Launcher
@@ -48,6 +49,7 @@ class HostServer:
         self._facts = Facts(cloud, self._paths, cache)
         self._launcher = Launcher(cloud, self._paths, control_uid, control_gid)
         self._machines = Machines(self._paths, self._launcher, self._facts.accel, self._tell_exit)
+        self._copies = Copies(self._paths, self._launcher, self._machines, control_gid)
         self._networks = asyncio.Lock()
         self._metadata = MetadataRelay(cloud, self._paths.metadata_socket, control_uid)
         self._watchers: set[asyncio.StreamWriter] = set()
@@ -57,6 +59,7 @@ class HostServer:
     async def run(self, socket_path: Path, ready: Callable[[], None], stop: asyncio.Event) -> None:
         """Serve until `stop` is set; `ready` is called when connections are accepted."""
         self._prepare()
+        self._copies.sweep()
         await self._machines.adopt()
         server = await asyncio.start_unix_server(self._accept, sock=self._bind(socket_path))
         trimming = asyncio.create_task(self._trim(), name="trim-logs")
@@ -78,6 +81,7 @@ class HostServer:
             await asyncio.gather(trimming, probing, *self._connections, return_exceptions=True)
             await server.wait_closed()
             await self._metadata.close()
+            await self._copies.drop_all()
             await self._machines.close()
             socket_path.unlink(missing_ok=True)
 
@@ -88,7 +92,7 @@ class HostServer:
         # the control process passes through but cannot rename: what root runs and reads lies in here
         os.chown(self._paths.root, 0, self._control[1])
         self._paths.root.chmod(0o710)
-        for directory in (self._paths.machines, self._paths.images, self._paths.dhcp):
+        for directory in (self._paths.machines, self._paths.images, self._paths.dhcp, self._paths.outgoing):
             directory.mkdir(mode=0o750, exist_ok=True)
             if directory.is_symlink():
                 raise HostError("failed", f"{directory} is a symbolic link: remove it")
@@ -197,7 +201,7 @@ class HostServer:
             r.ApplyNetworks: self._apply,
             r.EnsureMachine: lambda c: machines.ensure(c.spec),
             r.StopMachine: lambda c: machines.stop(c.server_id, c.hard),
-            r.RemoveMachine: lambda c: machines.remove(c.server_id),
+            r.RemoveMachine: self._remove_machine,
             r.ListMachines: lambda c: [machines.info(server_id) for server_id in machines.server_ids()],
             r.AttachInterface: lambda c: machines.attach_interface(c.server_id, c.nic),
             r.DetachInterface: lambda c: machines.detach_interface(c.server_id, c.port_id),
@@ -207,6 +211,8 @@ class HostServer:
             r.ResizeDisk: lambda c: machines.resize_disk(c.server_id, c.name, c.size_bytes),
             r.RemoveDisk: lambda c: machines.remove_disk(c.server_id, c.name),
             r.GetDisk: lambda c: disks.read(paths, c.server_id, c.name),
+            r.CopyDisk: lambda c: self._copies.copy(c.server_id, c.name, c.key),
+            r.DropCopy: lambda c: self._copies.drop(c.server_id, c.key),
             r.WriteConfigDrive: lambda c: thread(self._write_config_drive, c.server_id, c.files),
             r.ImportImage: lambda c: thread(images.import_image, paths, c.key, c.source, c.format),
             r.ListImages: lambda c: images.list_images(paths),
@@ -225,6 +231,10 @@ class HostServer:
             command.backing_format,
         )
 
+    async def _remove_machine(self, command: r.RemoveMachine) -> None:
+        await self._copies.drop_all(command.server_id)
+        await self._machines.remove(command.server_id)
+
     async def _apply(self, command: r.ApplyNetworks) -> r.ApplyResult:
         async with self._networks:
             result = await asyncio.to_thread(networks.apply, self._cloud, self._paths, command.networks, command.full)
@@ -239,6 +249,7 @@ class HostServer:
         processes.replace_file(machine.config_drive, data, mode=0o600)
 
     async def _purge(self) -> None:
+        await self._copies.drop_all()
         async with self._networks:
             await self._metadata.close()
             for server_id in self._machines.server_ids():

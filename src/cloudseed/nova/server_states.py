@@ -65,6 +65,11 @@ class TaskState(StrEnum):
     REBUILD_BLOCK_DEVICE_MAPPING = "rebuild_block_device_mapping"
     REBUILD_SPAWNING = "rebuild_spawning"
     MIGRATING = "migrating"
+    IMAGE_SNAPSHOT_PENDING = "image_snapshot_pending"
+    IMAGE_SNAPSHOT = "image_snapshot"
+    IMAGE_BACKUP = "image_backup"
+    IMAGE_PENDING_UPLOAD = "image_pending_upload"
+    IMAGE_UPLOADING = "image_uploading"
     RESIZE_PREP = "resize_prep"
     RESIZE_MIGRATING = "resize_migrating"
     RESIZE_MIGRATED = "resize_migrated"
@@ -145,6 +150,7 @@ _NO_TASK = frozenset({None})
 _HARD_REBOOT_TASKS = frozenset({
     None, "rebooting", "reboot_pending", "reboot_started", "resuming", "rebooting_hard", "unpausing", "pausing",
     "suspending"})
+_COPIED = frozenset({"active", "stopped", "paused", "suspended"})
 _CREATED = frozenset({"active", "paused", "stopped", "suspended", "rescued", "resized", "soft-delete", "error"})
 _UP_OR_OFF = frozenset({"active", "paused", "stopped"})
 
@@ -160,6 +166,8 @@ _ALLOWED: Mapping[str, tuple[str, frozenset[str], frozenset[str | None] | None]]
     "remove_fixed_ip": ("remove_fixed_ip", _UP_OR_OFF, _NO_TASK),
     "delete": ("delete", _ANY - {"deleted"}, None),
     "force_delete": ("forceDelete", _ANY - {"deleted"}, None),
+    "create_image": ("createImage", _COPIED, _NO_TASK),
+    "create_backup": ("createBackup", _COPIED, _NO_TASK),
     "get_console_output": ("get_console_output", _ANY - {"building", "deleted"}, None),
     "get_diagnostics": ("get_diagnostics", _CREATED - {"error"}, None),
 }

@@ -166,7 +166,8 @@ async def unlock_server(nova: Nova, ctx: Context, server_id: str) -> None:
 
 # ---- orders
 
-async def _wake(nova: Nova, ctx: Context) -> None:
+async def wake(nova: Nova, ctx: Context) -> None:
+    """Tell the conductor that an order was committed."""
     await nova.api_bus.cast(ctx, "conductor", "wake")
 
 
@@ -181,7 +182,7 @@ async def delete_server(nova: Nova, ctx: Context, server_id: str, *, force: bool
             return
         await record_action(tx, ctx, server_id, "delete")
         await nova.conductor.order_delete(tx, ctx, server_id)
-    await _wake(nova, ctx)
+    await wake(nova, ctx)
 
 
 async def order(nova: Nova, ctx: Context, server_id: str, kind: str, task_state: TaskState | None, *, rule: str,
@@ -195,7 +196,7 @@ async def order(nova: Nova, ctx: Context, server_id: str, kind: str, task_state:
         check_order(nova, ctx, row, action)
         await record_action(tx, ctx, server_id, record)
         operation_id = await nova.conductor.order(tx, ctx, server_id, kind, task_state, data)
-    await _wake(nova, ctx)
+    await wake(nova, ctx)
     return operation_id
 
 

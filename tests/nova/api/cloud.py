@@ -21,6 +21,7 @@ from cloudseed.kernel.http.app import Response, make_app
 from cloudseed.kernel.http.edge import Mount
 from cloudseed.kernel.http.request import Request
 from cloudseed.kernel.runtime import Environment, Runtime, Service
+from cloudseed.nova.compute.drivers.fake import FakeDriver
 from tests.support.cloud import Answer, Client, Cloud
 
 LATEST = {"OpenStack-API-Version": "compute latest"}
@@ -99,6 +100,13 @@ class NovaCloud(Cloud):
         subnet = {"network_id": network_id, "cidr": "10.1.0.0/20", "ip_version": 4}
         assert (await client.post("/networking/v2.0/subnets", {"subnet": subnet})).status == 201
         return network_id
+
+    def driver(self) -> FakeDriver:
+        """The hypervisor of the only host."""
+        (nova,) = (service.handle for service in self.runtime.services if service.name == "nova")
+        driver = nova.computes[0].driver  # type: ignore[attr-defined]
+        assert isinstance(driver, FakeDriver)
+        return driver
 
     def order(self, **values: Any) -> Json:
         """A body for POST /servers; a null takes a field away."""

@@ -14,6 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from cloudseed.glance.service import build as build_glance
 from cloudseed.kernel.config import Config
 from cloudseed.kernel.context import Context
 from cloudseed.kernel.db import Database, utcnow
@@ -22,13 +23,15 @@ from cloudseed.keystone.service import build as build_keystone
 from cloudseed.nova.compute.drivers.fake import FakeDriver
 from cloudseed.nova.compute.service import ComputeService, build_computes
 from cloudseed.nova.conductor import Conductor
+from cloudseed.nova.conductor.image_of_server import new_image
 from cloudseed.nova.models import metadata, operation_tables, server_faults, servers, services
 from cloudseed.nova.scheduler import Scheduler
 from cloudseed.nova.server_states import TaskState
 from cloudseed.placement.service import build as build_placement
 from tests.nova.engine.neutron_double import NETWORK, Neutron
 
-_TASKS = {"stop": TaskState.POWERING_OFF, "start": TaskState.POWERING_ON, "reboot": TaskState.REBOOTING}
+_TASKS = {"stop": TaskState.POWERING_OFF, "start": TaskState.POWERING_ON, "reboot": TaskState.REBOOTING,
+          "snapshot": TaskState.IMAGE_SNAPSHOT_PENDING, "backup": TaskState.IMAGE_BACKUP}
 FLAVOR = {"id": "c1", "name": "cirros256", "vcpus": 1, "ram": 256, "disk": 1, "ephemeral": 0, "swap": 0,
           "extra_specs": {}}
 
@@ -43,6 +46,7 @@ class EngineNova:
         metadata.create_all(self.db.engine)
         self.engine = env.operations(self.db, operation_tables)
         self.conductor_session = env.session("nova-conductor", "nova")
+        self.api_session = env.session("nova-api", "nova")
         self.scheduler_session = env.session("nova-scheduler", "nova")
         self.api_bus, self.conductor_bus = env.bus("nova-api"), env.bus("nova-conductor")
         self.scheduler_bus = env.bus("nova-scheduler")
@@ -74,8 +78,8 @@ async def _template() -> str:
     """A state in which keystone and placement have been started once: copying it is faster than migrating."""
     if not _templates:
         _templates.append(tempfile.TemporaryDirectory(prefix="bench-"))
-        env = Environment(Config(state=_templates[0].name, driver="fake", password_hash_rounds=4))
-        runtime = Runtime(env, [build_keystone, build_placement])
+        env = Environment(Config(state=_templates[0].name, driver="fake", password_hash_rounds=4, image_store="file"))
+        runtime = Runtime(env, [build_keystone, build_placement, build_glance])
         await runtime.start(listen=False)
         await runtime.stop()
     return _templates[0].name
@@ -85,7 +89,7 @@ class Bench:
     """One start of the cloud; the same path and neutron again is a restart."""
 
     def __init__(self, path: Path, neutron: Neutron | None = None, **settings: Any) -> None:
-        self.config = Config(state=str(path), driver="fake", password_hash_rounds=4, **settings)
+        self.config = Config(state=str(path), driver="fake", password_hash_rounds=4, image_store="file", **settings)
         self.neutron = neutron or Neutron()
         self.nova: EngineNova
         self.runtime: Runtime
@@ -99,7 +103,7 @@ class Bench:
             self.nova = EngineNova(env)
             return self.nova.service()
 
-        self.runtime = Runtime(env, [build_keystone, build_placement, self.neutron.build, build_nova])
+        self.runtime = Runtime(env, [build_keystone, build_placement, build_glance, self.neutron.build, build_nova])
         await self.runtime.start(listen=False)
         return self
 
@@ -134,17 +138,32 @@ class Bench:
         return server_id
 
     async def order(self, what: str, server_id: str, *arguments: Any) -> None:
-        """An operation by its kind without `nova.`; the argument is its data (for a reboot, whether it is hard)."""
+        """An operation by its kind without `nova.`; the argument is its data (for a reboot, whether it is hard; for a
+        snapshot a name; for a backup a name, a type and a rotation)."""
         ctx = Context()
+        if what in ("snapshot", "backup"):
+            data = await self._image_order(ctx, what, server_id, *arguments)
+        elif what == "reboot":
+            data = {"hard": arguments[0], "ordered_at": time.time()}
+        else:
+            data = arguments[0] if arguments else {}
         async with self.nova.db.write() as tx:
             if what == "delete":
                 await self.nova.conductor.order_delete(tx, ctx, server_id)
             else:
-                data = arguments[0] if arguments else {}
-                if what == "reboot":
-                    data = {"hard": data, "ordered_at": time.time()}
                 await self.nova.conductor.order(tx, ctx, server_id, f"nova.{what}", _TASKS.get(what), data)
         await self.nova.api_bus.cast(ctx, "conductor", "wake")
+
+    async def _image_order(self, ctx: Context, what: str, server_id: str, name: str, backup_type: str | None = None,
+                           rotation: int = 0) -> dict[str, Any]:
+        metadata = {"backup_type": backup_type} if backup_type else {}
+        body = new_image(await self.server(server_id), ctx, name, what, metadata)
+        return {"image": {"id": str(uuid.uuid4()), "body": body}, "backup_type": backup_type, "rotation": rotation}
+
+    async def images(self) -> list[dict[str, Any]]:
+        """Glance's, newest first."""
+        found = await self.nova.api_session.get_json(Context(), "image", "/v2/images?sort=created_at:desc")
+        return list(found["images"])
 
     async def forget_host(self, host: str) -> None:
         """As if the host had not reported in for long."""
@@ -204,6 +223,8 @@ class Bench:
             ports = [p["id"] for p in self.neutron.ports.values() if p["device_id"] == row.id]
             if sorted(ports) != sorted(vif["id"] for vif in row.network_info):
                 found.append(f"server {row.id} has ports {ports}, knows {row.network_info}")
+        found += [f"copy left behind: {path}" for path in self.config.state_path.glob("**/*.copy")]
+        found += [f"image {i['id']} is {i['status']}" for i in await self.images() if i["status"] != "active"]
         for port in self.neutron.ports.values():
             if port["device_id"] and port["device_id"] not in placed:
                 found.append(f"port {port['id']} of no server {port['device_id']}")

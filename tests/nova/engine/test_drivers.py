@@ -137,6 +137,21 @@ async def test_the_power_button_and_the_console(rig: Rig) -> None:
     await rig.off(server.id)
 
 
+@pytest.mark.parametrize("running", [False, True])
+async def test_a_copy_of_the_disk(rig: Rig, running: bool) -> None:
+    server, copy_id = await rig.prepare(), str(uuid.uuid4())
+    if running:
+        await rig.driver.start(server, [])
+    copy = await rig.driver.copy_disk(server, copy_id)
+    assert copy.stat().st_size > 0 and await rig.driver.copy_disk(server, copy_id) == copy
+    assert await rig.runs(server.id) == running
+    await rig.driver.drop_copy(server.id, copy_id)
+    await rig.driver.drop_copy(server.id, copy_id)
+    assert not copy.exists()
+    with pytest.raises(CloudseedError):
+        await rig.driver.copy_disk(spec(), str(uuid.uuid4()))
+
+
 async def test_errors_have_names(rig: Rig) -> None:
     with pytest.raises(NotFound):
         await rig.driver.console_output(str(uuid.uuid4()), None)

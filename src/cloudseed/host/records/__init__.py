@@ -18,9 +18,12 @@ from cloudseed.host.records.base import (
     Record,
 )
 from cloudseed.host.records.disks import (
+    CopyDisk,
+    CopyStatus,
     CreateDisk,
     DiskInfo,
     DiskSpec,
+    DropCopy,
     GetDisk,
     ImageInfo,
     ImportImage,
@@ -76,12 +79,15 @@ __all__ = [
     "AttachDisk",
     "AttachInterface",
     "Command",
+    "CopyDisk",
+    "CopyStatus",
     "CreateDisk",
     "DetachDisk",
     "DetachInterface",
     "DhcpPort",
     "DiskInfo",
     "DiskSpec",
+    "DropCopy",
     "EnsureMachine",
     "Failure",
     "FixedIp",
@@ -124,7 +130,7 @@ AnyCommand = (
     GetFacts | GetInventory | Purge | ApplyNetworks
     | EnsureMachine | StopMachine | RemoveMachine | ListMachines
     | AttachInterface | DetachInterface | AttachDisk | DetachDisk
-    | CreateDisk | ResizeDisk | RemoveDisk | GetDisk | WriteConfigDrive
+    | CreateDisk | ResizeDisk | RemoveDisk | GetDisk | CopyDisk | DropCopy | WriteConfigDrive
     | ImportImage | ListImages | RemoveImage | Watch
 )  # fmt: skip
 

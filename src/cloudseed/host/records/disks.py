@@ -73,6 +73,33 @@ class RemoveDisk(Command, frozen=True, kw_only=True):
     name: str
 
 
+class CopyStatus(Record, frozen=True, kw_only=True):
+    """How far a copy is.  `done`: `outgoing/<key>` is whole."""
+
+    done: bool
+    copied_bytes: int
+    total_bytes: int
+
+
+class CopyDisk(Command, frozen=True, kw_only=True):
+    """Copy a disk as it is now, flat, as qcow2 into `outgoing/<key>`. -> CopyStatus
+
+    Answers when the copy has begun, which fixes the instant that it shows; asked again, it tells how far it is, or
+    why it failed.  `key` is a UUID.
+    """
+
+    server_id: str
+    name: str
+    key: str
+
+
+class DropCopy(Command, frozen=True, kw_only=True):
+    """Give a copy up and remove its file; nothing there is fine. -> None"""
+
+    server_id: str
+    key: str
+
+
 class GetDisk(Command, frozen=True, kw_only=True):
     """-> DiskInfo"""
 

@@ -37,7 +37,7 @@ class InventoryReport(Record, frozen=True, kw_only=True):
     machine_pids: dict[str, int]  # server id -> pid
     machines: list[str]  # server ids that have a directory
     images: list[str]
-    files: list[str]  # every file below machines/, images/ and dhcp/, relative to the state directory
+    files: list[str]  # every file below machines/, images/, outgoing/ and dhcp/, relative to the state directory
     strays: list[str] = []  # processes of ours that no spec file explains: "pid command"
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from cloudseed.ledger.violations import Item, Picture, Violation, busy, held, rule
 
+COPYING = ("nova.snapshot", "nova.backup", "nova.shelve")  # operations that send copies of disks to glance
 RUNNING = ("active",)
 OFF = ("stopped", "shelved", "shelved_offloaded", "soft-delete")
 
@@ -112,16 +113,23 @@ def machines_have_their_image(picture: Picture) -> Iterator[Violation]:
 
 @rule
 def host_files_have_an_owner(picture: Picture) -> Iterator[Violation]:
-    """No file below machines/, images/ and dhcp/ that belongs to nothing, and no forgotten download."""
+    """No file below machines/, images/ and dhcp/ that belongs to nothing, no forgotten download, no forgotten copy."""
     host = picture.get("host")
     if not isinstance(host, dict) or "files" not in host:
         return
     downloading = any(op["kind"] == "nova.boot" for op in held(picture, "nova", "operations") or [])
     images = set(host["images"])
+    copying = any(op["kind"] in COPYING for op in held(picture, "nova", "operations") or [])
     for file in host["files"]:
         top, _, rest = file.partition("/")
         name = rest.partition("/")[0]
         known = top != "images" or name.removesuffix(".info") in images or (name == "incoming" and downloading)
+        if top == "outgoing" and not copying:
+            yield Violation(
+                "copy-without-snapshot", file,
+                "a copy of a server's disk, and no snapshot is under way",
+                "remove it from the state directory",
+            )  # fmt: skip
         if not known:
             yield Violation(
                 "file-without-owner", file,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # actions that upstream has and this cloud not yet: refused by name, with the rule that they will have
 LATER: dict[str, str] = {
     "changePassword": "os-admin-password", "confirmResize": "servers:confirm_resize",
-    "createBackup": "os-create-backup", "createImage": "servers:create_image", "evacuate": "os-evacuate",
+    "evacuate": "os-evacuate",
     "injectNetworkInfo": "os-admin-actions:inject_network_info", "migrate": "os-migrate-server:migrate",
     "os-migrateLive": "os-migrate-server:migrate_live", "pause": "os-pause-server:pause",
     "unpause": "os-pause-server:unpause", "rebuild": "servers:rebuild", "rescue": "os-rescue",

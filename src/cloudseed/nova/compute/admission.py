@@ -31,12 +31,19 @@ class Kind(StrEnum):
     DROP_PORT = "drop_port"  # its undo
     UNPLUG_PORT = "unplug_port"  # of a detachment
     RELEASE_PORT = "release_port"
+    SNAPSHOT = "snapshot"  # a flat copy of the root disk
+    UPLOAD_SNAPSHOT = "upload_snapshot"
+    DISCARD_SNAPSHOT = "discard_snapshot"  # the undo of both
     SYNC_NETWORK = "sync_network"
     SYNC_POWER = "sync_power"
 
 
-BUILDING = frozenset({Kind.ALLOCATE_NETWORKS, Kind.PREPARE_DISKS, Kind.START_NEW, Kind.OBTAIN_PORT, Kind.PLUG_PORT})
-UNDOING = frozenset({Kind.RELEASE_NETWORKS, Kind.REMOVE_MACHINE, Kind.DROP_PORT})
+BUILDING = frozenset({
+    Kind.ALLOCATE_NETWORKS, Kind.PREPARE_DISKS, Kind.START_NEW, Kind.OBTAIN_PORT, Kind.PLUG_PORT,
+    Kind.SNAPSHOT, Kind.UPLOAD_SNAPSHOT})
+UNDOING = frozenset({
+    Kind.RELEASE_NETWORKS, Kind.REMOVE_MACHINE, Kind.DROP_PORT,
+    Kind.DISCARD_SNAPSHOT})
 ENDING = UNDOING | {Kind.DESTROY}
 SYNCING = frozenset({Kind.SYNC_NETWORK, Kind.SYNC_POWER})
 

@@ -19,6 +19,7 @@ from cloudseed.nova.conductor.interfaces import Interfaces
 from cloudseed.nova.conductor.on_host import Hosts
 from cloudseed.nova.conductor.power import Power
 from cloudseed.nova.conductor.records import change, read_server
+from cloudseed.nova.conductor.snapshot import Snapshot
 from cloudseed.nova.models import operation_tables
 from cloudseed.nova.server_states import TaskState
 
@@ -40,7 +41,8 @@ class Conductor:
         self._delete = Delete(nova, hosts).type
         self._desk = HostDesk(nova)
         self.types: list[OperationType] = [self._boot, self._delete, *Power(nova, hosts).types,
-                                         *Interfaces(nova, hosts).types]
+                                         *Interfaces(nova, hosts).types,
+                                         *Snapshot(nova, hosts).types]
         self._by_kind = {kind.kind: kind for kind in self.types}
 
     async def start(self) -> None:

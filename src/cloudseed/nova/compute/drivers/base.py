@@ -8,6 +8,7 @@ not known here.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
@@ -58,6 +59,7 @@ class Driver(Protocol):
     """One host's hypervisor."""
 
     needs_image: bool  # prepare() wants the image in the host's cache
+    copy_format: str  # of what `copy_disk` makes, as glance names formats
     waits_for_plug: bool  # start() needs the ports wired before
 
     async def facts(self) -> DriverFacts:
@@ -87,6 +89,15 @@ class Driver(Protocol):
 
     async def remove(self, server_id: str) -> None:
         """End the machine and remove all that `prepare` made."""
+        ...
+
+    async def copy_disk(self, spec: ServerSpec, copy_id: str) -> Path:
+        """A flat copy of the root disk as it was at one instant after the first call with this `copy_id`, for us to
+        read; until `drop_copy`.  Running, paused or off alike.  Cut short, it goes on."""
+        ...
+
+    async def drop_copy(self, server_id: str, copy_id: str) -> None:
+        """Give the copy up and remove it; nothing there is fine."""
         ...
 
     async def machines(self) -> list[Machine]:

@@ -39,6 +39,7 @@ class FakeDriver:
     """Machines in memory, each with a file below `directory`."""
 
     needs_image = False
+    copy_format = "raw"
     waits_for_plug = False
 
     def __init__(self, directory: Path, config: Config) -> None:
@@ -132,6 +133,20 @@ class FakeDriver:
         await self._pretend("remove")
         self._records.pop(server_id, None)
         (self._directory / f"{server_id}.json").unlink(missing_ok=True)
+
+    def _copy(self, copy_id: str) -> Path:
+        return self._directory / f"{copy_id}.copy"
+
+    async def copy_disk(self, spec: ServerSpec, copy_id: str) -> Path:
+        await self._pretend("copy_disk")
+        if spec.id not in self._records:
+            raise NotFound(f"Server {spec.id} has no disks on this host.")
+        self._copy(copy_id).write_text(f"the disk of {spec.name}\n")
+        return self._copy(copy_id)
+
+    async def drop_copy(self, server_id: str, copy_id: str) -> None:
+        await self._pretend("drop_copy")
+        self._copy(copy_id).unlink(missing_ok=True)
 
     async def machines(self) -> list[Machine]:
         return [_machine(record) for record in self._records.values()]

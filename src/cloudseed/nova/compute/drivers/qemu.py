@@ -44,6 +44,7 @@ class QemuDriver:
     """The machines that `host` runs; `paths` is its state directory, where consoles are read."""
 
     needs_image = True
+    copy_format = "qcow2"
     waits_for_plug = True
 
     def __init__(self, host: HostClient, paths: StatePaths, name: str) -> None:
@@ -112,6 +113,17 @@ class QemuDriver:
 
     async def remove(self, server_id: str) -> None:
         await self._ask(f"remove server {server_id}", self._host.remove_machine(server_id))
+
+    async def copy_disk(self, spec: ServerSpec, copy_id: str) -> Path:
+        pause = 0.05
+        while not (await self._ask(f"copy the disk of server {spec.id}",
+                                   self._host.copy_disk(spec.id, "root", copy_id))).done:
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, 2.0)
+        return self._paths.outgoing_copy(copy_id)
+
+    async def drop_copy(self, server_id: str, copy_id: str) -> None:
+        await self._ask(f"remove a copy of the disk of server {server_id}", self._host.drop_copy(server_id, copy_id))
 
     async def machines(self) -> list[Machine]:
         found = await self._ask("list machines", self._host.list_machines())

@@ -1,0 +1,61 @@
+"""Orders to make images of servers: createImage and createBackup."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from cloudseed.kernel.context import Context
+from cloudseed.kernel.errors import CloudseedError
+from cloudseed.nova import server_states
+from cloudseed.nova.conductor.image_of_server import make_record, new_image
+from cloudseed.nova.server_states import TaskState
+from cloudseed.nova.servers import find_server, record_action, wake
+
+if TYPE_CHECKING:
+    from cloudseed.nova.service import Nova
+
+
+class SnapshotOrder(msgspec.Struct, kw_only=True):
+    """`backup_type` and `rotation` make it a backup."""
+
+    name: str
+    metadata: dict[str, str]
+    backup_type: str | None = None
+    rotation: int = 0
+
+
+async def create_image(nova: Nova, ctx: Context, server_id: str, order: SnapshotOrder) -> str:
+    """Order an image of the server's root disk; its id.  As upstream, a lock does not forbid it.
+
+    The order is committed first and the image's record made by whoever comes first, this request or the operation:
+    a process that dies in between leaves no image that nobody carries on.  An image that glance refuses to this
+    user ends the order, and the request.
+    """
+    backup = order.backup_type is not None
+    rule = "os-create-backup" if backup else "servers:create_image"
+    image_id = str(uuid.uuid4())
+    async with nova.db.write() as tx:
+        row = await find_server(nova, tx, ctx, server_id, f"os_compute_api:{rule}")
+        server_states.check_action("create_backup" if backup else "create_image", server_id, row.vm_state,
+                                   row.task_state)
+        metadata = order.metadata | ({"backup_type": order.backup_type} if order.backup_type is not None else {})
+        body = new_image(row, ctx, order.name, "backup" if backup else "snapshot", metadata)
+        await record_action(tx, ctx, server_id, "createBackup" if backup else "createImage")
+        data: dict[str, Any] = {"image": {"id": image_id, "body": body}}
+        if backup:
+            data |= {"backup_type": order.backup_type, "rotation": order.rotation}
+        await nova.conductor.order(
+            tx, ctx, server_id, "nova.backup" if backup else "nova.snapshot",
+            TaskState.IMAGE_BACKUP if backup else TaskState.IMAGE_SNAPSHOT_PENDING, data)
+    try:
+        await make_record(nova.api_session, ctx, image_id, body)
+    except CloudseedError:
+        async with nova.db.write() as tx:
+            await nova.engine.cancel(tx, server_id, kinds=("nova.backup", "nova.snapshot"))
+        raise
+    finally:
+        await wake(nova, ctx)
+    return image_id
