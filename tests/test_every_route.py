@@ -54,6 +54,8 @@ def _may_be_public(method: str, path: str) -> bool:
         or (prefix == "identity" and rest == "v3/auth/tokens" and method == "POST")
         # the old password is the proof, since an expired one must be replaceable
         or (prefix == "identity" and rest == "v3/users/x/password" and method == "POST")
+        # pages and scripts; what opens a console is the token in its URL
+        or (prefix == "console" and method == "GET")
         or (prefix == "object-store" and rest in ("info", "healthcheck"))
         or (prefix == "object-store" and rest.startswith("v1/") and method == "OPTIONS")
         or (prefix == "identity" and rest.startswith("v3/OS-") and method in ("GET", "HEAD"))

@@ -43,20 +43,22 @@ def short_address(path: Path) -> Iterator[str]:
         os.close(directory)
 
 
-async def connect(path: Path, owner: int | None = None) -> socket.socket:
+async def connect(path: Path, owner: int | None = None, pid: int | None = None) -> socket.socket:
     """A connected, non-blocking stream socket to a unix socket at any path; OSError when nobody listens.
 
-    PermissionError unless it is `owner`, when given, who listens: the path's directory may be his to change, and
-    root must not speak in his stead to services that trust root.
+    PermissionError unless it is user `owner` and process `pid`, when given, who listens: the path's directory may be
+    his to change, and root must not speak in his stead to services that trust root.
     """
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     try:
         with short_address(path) as address:
             await asyncio.get_running_loop().sock_connect(sock, address)
-        if owner is not None:
-            data = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-            if struct.unpack("3i", data)[1] != owner:
-                raise PermissionError(f"{path} does not lead to a process of user {owner}")
+        data = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        listener, user, _ = struct.unpack("3i", data)
+        if owner is not None and user != owner:
+            raise PermissionError(f"{path} does not lead to a process of user {owner}")
+        if pid is not None and listener != pid:
+            raise PermissionError(f"{path} does not lead to process {pid}")
     except BaseException:
         sock.close()
         raise

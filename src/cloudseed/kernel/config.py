@@ -31,6 +31,7 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     driver: str = "auto"  # nova's hypervisor driver: qemu, fake, or auto (qemu where root and QEMU are there)
     password_hash_rounds: int = 12  # bcrypt's cost, keystone's default
     token_expiration_s: int = 3600
+    console_token_ttl_s: int = 600  # how long a console's URL opens it
     image_store: str = "swift"  # or "file"
     cpu_allocation_ratio: float = 4.0
     ram_allocation_ratio: float = 1.0

@@ -181,7 +181,9 @@ class Runtime:
         settings = uvicorn.Config(
             self.env.edge,
             http=BulkReader,  # type: ignore[arg-type]  # a class made and used like uvicorn's own
-            ws="none",
+            ws="wsproto",
+            ws_max_size=1 << 20,  # what a viewer sends: keys, and texts for a clipboard
+            ws_per_message_deflate=False,  # a small message may unpack to a large one, and costs memory meanwhile
             lifespan="off",
             log_config=None,
             access_log=False,
@@ -191,6 +193,8 @@ class Runtime:
             timeout_keep_alive=75,
             h11_max_incomplete_event_size=None,
         )
+        # at INFO it writes each websocket's URL into the log, and a console's URL holds its token
+        logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
         self._server = uvicorn.Server(settings)
         self._server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
         self._serving = asyncio.create_task(self._server.serve(sockets=[listener]), name="http")

@@ -36,3 +36,11 @@ class NotImplementedHere(errors.CloudseedError):
 
 class MovedAway(errors.Gone):
     template = "This resource is no longer available. No forwarding address is given."
+
+
+class ServerNotReady(errors.Conflict):
+    template = "Instance %(server_id)s is not ready"
+
+
+class ConsoleTokenNotFound(errors.NotFound):
+    template = "Token not found"

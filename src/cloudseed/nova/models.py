@@ -106,6 +106,16 @@ server_action_events = sa.Table(
     sa.Column("details", sa.Text),
     sa.Column("host", sa.String(255)))
 
+# What opens a console (console_tokens.py): the token's SHA-256, since the token is a secret of its URL.
+console_tokens = sa.Table(
+    "console_tokens", metadata,
+    sa.Column("token_digest", sa.String(64), primary_key=True),
+    sa.Column("server_id", sa.String(36), nullable=False, index=True),
+    sa.Column("kind", sa.String(16), nullable=False),  # novnc, serial
+    sa.Column("host", sa.String(255), nullable=False),  # where the server was: elsewhere the token is worth nothing
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("expires_at", UtcDateTime, nullable=False, index=True))
+
 flavors = sa.Table(
     "flavors", metadata,
     sa.Column("id", sa.String(255), primary_key=True),  # the API's flavor id

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from cloudseed.kernel.context import Context
 from cloudseed.kernel.db import Tx, utcnow
 from cloudseed.kernel.errors import Conflict
-from cloudseed.nova import server_states
+from cloudseed.nova import console_tokens, server_states
 from cloudseed.nova.errors import ServerLocked, ServerNotFound
 from cloudseed.nova.models import (
     server_actions,
@@ -181,6 +181,7 @@ async def delete_server(nova: Nova, ctx: Context, server_id: str, *, force: bool
         if row.task_state == "deleting":
             return
         await record_action(tx, ctx, server_id, "delete")
+        await console_tokens.forget(tx, server_id, TaskState.DELETING)
         await nova.conductor.order_delete(tx, ctx, server_id)
     await wake(nova, ctx)
 
@@ -195,6 +196,7 @@ async def order(nova: Nova, ctx: Context, server_id: str, kind: str, task_state:
         row = await find_server(nova, tx, ctx, server_id, f"os_compute_api:{rule}")
         check_order(nova, ctx, row, action)
         await record_action(tx, ctx, server_id, record)
+        await console_tokens.forget(tx, server_id, task_state)
         operation_id = await nova.conductor.order(tx, ctx, server_id, kind, task_state, data)
     await wake(nova, ctx)
     return operation_id

@@ -26,6 +26,9 @@ from cloudseed.nova.api.prefix import OldUrls
 from cloudseed.nova.api.routes import routes
 from cloudseed.nova.compute.service import ComputeService, build_computes
 from cloudseed.nova.conductor import Conductor
+from cloudseed.nova.console import pages
+from cloudseed.nova.console.proxy import ConsoleProxy
+from cloudseed.nova.consoles import PREFIX as CONSOLES
 from cloudseed.nova.metadata.answers import Answers
 from cloudseed.nova.metadata.door import Door
 from cloudseed.nova.policies import RULES
@@ -77,6 +80,8 @@ def build(env: Environment) -> Service:
     app: Any = make_app(routes(nova), fault=faults.nova, validator=env.validator(nova.api_session),
                         identity_url=env.identity_url, microversions=MICROVERSIONS)
     app.add_middleware(OldUrls())
+    console_app: Any = make_app(pages.routes(nova), fault=faults.nova, validator=env.validator(nova.api_session),
+                                identity_url=env.identity_url)
 
     async def report() -> None:
         await services.report_controllers(nova)
@@ -103,6 +108,7 @@ def build(env: Environment) -> Service:
         return await ledger.explain(nova, kind, name)
 
     return Service(
-        "nova", mounts=[Mount("/compute", "nova-api", app)],
+        "nova", mounts=[Mount("/compute", "nova-api", app),
+                        Mount(CONSOLES, "nova-novncproxy", console_app, ConsoleProxy(nova))],
         loops=[Loop("nova service reports", report, HEARTBEAT_S)],
         engines=[nova.engine], start=start, ready=ready, stop=stop, ledger=picture, explain=explain, handle=nova)

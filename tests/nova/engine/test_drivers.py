@@ -9,12 +9,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from cloudseed.guest_images import build_tiny
 from cloudseed.host.paths import StatePaths
 from cloudseed.kernel.config import Config
 from cloudseed.kernel.errors import CloudseedError, NotFound, Unavailable
+from cloudseed.nova.compute.consoles import ConsoleKind, ConsoleNotReady, connect
 from cloudseed.nova.compute.drivers.base import CachedImage, Driver
 from cloudseed.nova.compute.drivers.fake import FakeDriver
 from cloudseed.nova.compute.drivers.qemu import QemuDriver, machine_spec
@@ -24,6 +26,7 @@ from cloudseed.nova.metadata.documents import Guest
 from cloudseed.nova.metadata.tree import config_drive
 from tests.host.conftest import Host
 
+KINDS: tuple[ConsoleKind, ...] = ("novnc", "serial")
 DRIVERS = ["fake", pytest.param("qemu", marks=pytest.mark.real)]
 
 
@@ -60,7 +63,9 @@ async def rig(request: pytest.FixtureRequest, tmp_path: Path, cloud: str, state:
         def fake() -> Driver:
             return FakeDriver(tmp_path / "machines", Config(state=str(tmp_path)))
 
-        yield Rig(fake(), None, fake)
+        made = Rig(fake(), None, fake)
+        yield made
+        made.driver.close()
         return
     host = Host(cloud, state)
 
@@ -219,3 +224,30 @@ async def test_cards_that_no_machine_can_take(rig: Rig) -> None:
         await rig.driver.detach_interface(server.id, vif["id"])
     await rig.driver.detach_interface(server.id, vif["id"])
     assert await rig.runs(server.id)
+
+
+async def test_a_running_machine_has_a_screen_and_a_serial_line(rig: Rig) -> None:
+    server = await rig.prepare()
+    for kind in KINDS:
+        with pytest.raises(ConsoleNotReady):
+            await rig.driver.console(server.id, kind)
+    await rig.driver.start(server, [])
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(30):
+        screen = await connect(await rig.driver.console(server.id, "novnc"))
+        with screen:
+            assert await loop.sock_recv(screen, 12) == b"RFB 003.008\n"
+        for _ in range(2):  # one viewer after the other
+            line, seen = await connect(await rig.driver.console(server.id, "serial")), b""
+            with line:
+                while not seen.strip():
+                    await loop.sock_sendall(line, b"\r")
+                    seen += await loop.sock_recv(line, 100)
+    address = await rig.driver.console(server.id, "novnc")
+    with pytest.raises(ConsoleNotReady, match="does not lead to process"):
+        await connect(msgspec.structs.replace(address, pid=1))  # somebody else than the machine listens there
+    await rig.driver.stop(server.id, hard=True)
+    with pytest.raises(ConsoleNotReady):
+        await rig.driver.console(server.id, "novnc")
+    with pytest.raises(ConsoleNotReady):
+        await connect(address)

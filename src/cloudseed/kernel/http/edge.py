@@ -44,11 +44,16 @@ _REQUEST_ID = re.compile(rb"^req-[0-9a-fA-F-]{1,64}$")
 
 
 class Mount(NamedTuple):
-    """A service's app under its prefix.  `name` is its part's name in flows, such as nova-api."""
+    """A service's app under its prefix.  `name` is its part's name in flows, such as nova-api.
+
+    `websocket`: the app that answers websockets there; without one they are refused.  It is called with the whole
+    connection, which it accepts or closes; nobody has looked at any token before.
+    """
 
     prefix: str
     name: str
     app: App
+    websocket: App | None = None
 
 
 class Edge:
@@ -76,7 +81,7 @@ class Edge:
         """A request from outside (through the HTTP server)."""
         if scope["type"] != "http":
             if scope["type"] == "websocket":
-                await send({"type": "websocket.close", "code": 1000})
+                await self._websocket(scope, receive, send)
             return
         path = scope["path"]
         mount = self.find(path)
@@ -137,6 +142,24 @@ class Edge:
         finally:
             if leaving is not None:
                 leaving.cancel()
+
+    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """A websocket from outside; recorded as one exchange that is answered when it is accepted or refused."""
+        mount = self.find(scope["path"])
+        if mount is None or mount.websocket is None:
+            await send({"type": "websocket.close", "code": 1000})
+            return
+        trace = new_trace()
+        exchange = self._recorder.begin(trace, "openstack", mount.name, "http", "GET", scope["path"])
+        state = RequestState(Context(trace=trace), None, f"{self.public_url}{mount.prefix}")
+
+        async def sending(message: dict[str, Any]) -> None:
+            if not exchange.status:
+                self._recorder.end(exchange, 101 if message["type"] == "websocket.accept" else 403)
+            await send(message)
+
+        inner = {**scope, "path": scope["path"][len(mount.prefix) :] or "/", "root_path": "", "cloudseed": state}
+        await mount.websocket(inner, receive, sending)
 
     def _group(self, connection: Any, exchange: Exchange, state: RequestState) -> None:
         """Join what this connection asked before it had a token with the flow of that token."""

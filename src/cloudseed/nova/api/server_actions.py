@@ -27,11 +27,9 @@ LATER: dict[str, str] = {
     "resume": "os-suspend-server:resume", "suspend": "os-suspend-server:suspend",
     "revertResize": "servers:revert_resize", "shelve": "os-shelve:shelve", "shelveOffload": "os-shelve:shelve_offload",
     "unshelve": "os-shelve:unshelve", "trigger_crash_dump": "servers:trigger_crash_dump"}
-# actions that proxied neutron or gave consoles: gone from some microversion on
+# actions that proxied neutron: gone from some microversion on
 GONE_SINCE: dict[str, tuple[int, int]] = {
-    "addFloatingIp": (2, 44), "removeFloatingIp": (2, 44),
-    "os-getVNCConsole": (2, 6), "os-getSPICEConsole": (2, 6), "os-getSerialConsole": (2, 6),
-    "os-getRDPConsole": (2, 6)}
+    "addFloatingIp": (2, 44), "removeFloatingIp": (2, 44)}
 
 
 class ServerAction:

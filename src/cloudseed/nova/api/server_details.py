@@ -128,23 +128,6 @@ class ServerMigrationAction(_Base):
         raise NotFound(f"Migration {migration_id} is not found for server {server_id}.")
 
 
-class RemoteConsoles(_Base):
-    """/v2.1/servers/{server_id}/remote-consoles"""
-
-    async def on_post(self, req: Request, resp: Response, server_id: str) -> None:
-        require(req.microversion, (2, 6))
-        await self.check(req, server_id, "os_compute_api:os-remote-consoles")
-        raise NotSupportedYet(action="remote console")
-
-
-class ConsoleAuthToken(_Base):
-    """/v2.1/os-console-auth-tokens/{token}: none is given out yet, so every one is unknown"""
-
-    async def on_get(self, req: Request, resp: Response, token: str) -> None:
-        self.nova.policy.enforce("os_compute_api:os-console-auth-tokens", req.ctx.identity)
-        raise NotFound("Token not found")
-
-
 class VirtualInterfaces(_Base):
     """/v2.1/servers/{server_id}/os-virtual-interfaces: nova-network's, refused as upstream does"""
 

@@ -11,6 +11,8 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import msgspec
+
 from cloudseed.host.paths import StatePaths
 from cloudseed.kernel.context import Context
 from cloudseed.kernel.errors import CloudseedError, NotFound
@@ -18,6 +20,7 @@ from cloudseed.kernel.http.client import ServiceSession
 from cloudseed.kernel.periodic import Loop
 from cloudseed.kernel.runtime import Environment
 from cloudseed.nova.compute.admission import Ask, Kind
+from cloudseed.nova.compute.consoles import ConsoleKind
 from cloudseed.nova.compute.drivers.base import Driver
 from cloudseed.nova.compute.drivers.fake import FakeDriver
 from cloudseed.nova.compute.drivers.qemu import QemuDriver
@@ -73,7 +76,7 @@ class ComputeService:
         asks = {kind.value: self._asked(kind) for kind in Kind if kind not in (Kind.SYNC_NETWORK, Kind.SYNC_POWER)}
         self._unsubscribe = self._bus.serve(f"compute.{self.host}", {
             **asks, "external_event": self._external_event, "console_output": self._console_output,
-            "diagnostics": self._diagnostics, "look_again": self._look_again})
+            "console": self._console, "diagnostics": self._diagnostics, "look_again": self._look_again})
         try:
             await self._report()
         except CloudseedError as exc:
@@ -96,6 +99,7 @@ class ComputeService:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=5)
+        self.driver.close()
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.create_task(work)
@@ -145,6 +149,10 @@ class ComputeService:
 
     async def _console_output(self, ctx: Context, server_id: str, length: int | None = None) -> str:
         return await self.driver.console_output(server_id, length)
+
+    async def _console(self, ctx: Context, server_id: str, kind: ConsoleKind) -> dict[str, Any]:
+        address: dict[str, Any] = msgspec.to_builtins(await self.driver.console(server_id, kind))
+        return address
 
     async def _diagnostics(self, ctx: Context, server_id: str) -> dict[str, Any]:
         machine = await self.driver.machine(server_id)

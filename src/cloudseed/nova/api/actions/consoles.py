@@ -1,4 +1,4 @@
-"""What a server wrote to its serial console."""
+"""What a server wrote to its serial console; and, in old microversions, URLs of its consoles."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import msgspec
 from cloudseed.kernel.http.app import Response
 from cloudseed.kernel.http.request import Request
 from cloudseed.nova import servers
+from cloudseed.nova.api import remote_consoles
 from cloudseed.nova.api.body import as_type, check_range
 
 if TYPE_CHECKING:
@@ -31,4 +32,4 @@ async def console_output(nova: Nova, req: Request, resp: Response, server_id: st
     resp.media = {"output": "".join(c for c in output if c in "\n\r\t\x1b" or ord(c) >= 32)}
 
 
-HANDLERS = {"os-getConsoleOutput": console_output}
+HANDLERS = {"os-getConsoleOutput": console_output, **remote_consoles.ACTIONS}

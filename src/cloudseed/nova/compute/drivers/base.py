@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from cloudseed.nova.compute.consoles import ConsoleAddress, ConsoleKind
 from cloudseed.nova.compute.network_info import Vif
 from cloudseed.nova.compute.spec import ServerSpec
 
@@ -110,6 +111,15 @@ class Driver(Protocol):
 
     async def console_output(self, server_id: str, lines: int | None) -> str:
         """The last `lines` lines of the serial console (all that is kept when None)."""
+        ...
+
+    async def console(self, server_id: str, kind: ConsoleKind) -> ConsoleAddress:
+        """Where the running machine's console is.  Raises ConsoleNotReady when it does not run,
+        ConsoleTypeUnavailable when it has no such console."""
+        ...
+
+    def close(self) -> None:
+        """Our process ends: let go of what it holds.  Machines run on."""
         ...
 
     def exits(self) -> AsyncIterator[MachineExit]:

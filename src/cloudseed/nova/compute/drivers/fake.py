@@ -17,7 +17,9 @@ import msgspec
 
 from cloudseed.kernel.config import Config
 from cloudseed.kernel.errors import CloudseedError, Conflict, NotFound
+from cloudseed.nova.compute.consoles import ConsoleAddress, ConsoleKind, ConsoleNotReady
 from cloudseed.nova.compute.drivers.base import CachedImage, DriverFacts, Machine, MachineExit
+from cloudseed.nova.compute.drivers.fake_consoles import FakeConsoles
 from cloudseed.nova.compute.network_info import Vif
 from cloudseed.nova.compute.spec import ServerSpec
 
@@ -51,6 +53,7 @@ class FakeDriver:
         self.boot_id = "fake-1"
         self._exits: asyncio.Queue[MachineExit] = asyncio.Queue()
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._consoles = FakeConsoles(directory)
         self._records = {path.stem: msgspec.json.decode(path.read_bytes(), type=_Record)
                          for path in directory.glob("*.json")}
 
@@ -99,11 +102,13 @@ class FakeDriver:
         record = self._records.get(server_id)
         if record is not None and record.started_at is not None:
             self._save(_Record(server_id, record.name, None, record.ports))
+            self._consoles.end(server_id)
             self._exits.put_nowait(MachineExit(server_id, reason))
 
     def end_all(self, boot_id: str) -> None:
         """The host rebooted: nothing runs, and nobody was told."""
         self.boot_id = boot_id
+        self._consoles.end()
         for record in list(self._records.values()):
             self._save(_Record(record.server_id, record.name, None, record.ports))
 
@@ -132,6 +137,7 @@ class FakeDriver:
     async def remove(self, server_id: str) -> None:
         await self._pretend("remove")
         self._records.pop(server_id, None)
+        self._consoles.end(server_id)
         (self._directory / f"{server_id}.json").unlink(missing_ok=True)
 
     def _copy(self, copy_id: str) -> Path:
@@ -161,6 +167,15 @@ class FakeDriver:
             raise NotFound(f"Server {server_id} has no console here.")
         text = [f"FAKE CONSOLE OUTPUT of {record.name}", "ANOTHER", "LAST LINE"]
         return "\n".join(text if lines is None else text[len(text) - min(lines, len(text)):])
+
+    async def console(self, server_id: str, kind: ConsoleKind) -> ConsoleAddress:
+        record = self._records.get(server_id)
+        if record is None or record.started_at is None:
+            raise ConsoleNotReady(server_id=server_id)
+        return await self._consoles.address(server_id, record.name, kind)
+
+    def close(self) -> None:
+        self._consoles.end()
 
     async def exits(self) -> AsyncIterator[MachineExit]:
         while True:

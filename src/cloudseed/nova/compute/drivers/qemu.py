@@ -20,6 +20,12 @@ from cloudseed.host.errors import HostError
 from cloudseed.host.paths import StatePaths
 from cloudseed.host.records import DiskSpec, MachineSpec, NicSpec
 from cloudseed.kernel.errors import CloudseedError, NotFound, Timeout, Unavailable
+from cloudseed.nova.compute.consoles import (
+    ConsoleAddress,
+    ConsoleKind,
+    ConsoleNotReady,
+    ConsoleTypeUnavailable,
+)
 from cloudseed.nova.compute.drivers.base import CachedImage, DriverFacts, Machine, MachineExit
 from cloudseed.nova.compute.errors import BuildAborted, HostFailed
 from cloudseed.nova.compute.network_info import Vif
@@ -138,6 +144,20 @@ class QemuDriver:
             return await asyncio.to_thread(_tail, path, lines)
         except FileNotFoundError:
             raise NotFound(f"Server {server_id} has no console here.") from None
+
+    async def console(self, server_id: str, kind: ConsoleKind) -> ConsoleAddress:
+        found = await self._ask("find a console", self._host.list_machines())
+        machine = next((m for m in found if m.server_id == server_id), None)
+        if machine is None or machine.pid is None:
+            raise ConsoleNotReady(server_id=server_id)
+        paths = self._paths.machine(server_id)
+        path = paths.vnc_socket if kind == "novnc" else paths.serial_socket
+        if not path.is_socket():  # the machine was made without a screen
+            raise ConsoleTypeUnavailable(console_type=kind)
+        return ConsoleAddress(kind=kind, path=str(path), pid=machine.pid)
+
+    def close(self) -> None:
+        """Nothing is held: the connection to the host process is its owner's to close."""
 
     async def exits(self) -> AsyncIterator[MachineExit]:
         try:
