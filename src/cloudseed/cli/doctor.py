@@ -55,6 +55,7 @@ PROGRAMS = (
     Program("qemu-system-x86_64", "--version", "qemu-system-x86", "runs machines"),
     Program("qemu-img", "--version", "qemu-utils", "makes disks"),
     Program("dnsmasq", "--version", "dnsmasq-base", "answers DHCP"),
+    Program("radvd", "--version", "radvd", "announces routers to IPv6 guests"),
     Program("nft", "--version", "nftables", "security groups"),
     Program("ip", "-V", "iproute2", "links and namespaces"),
 )
@@ -72,6 +73,10 @@ KERNEL_FEATURES = {
     "nftables, inet family with conntrack": (
         "nft 'table inet t { chain c { type filter hook forward priority 0; ct state established accept; }; }'",
         "nf_tables nft_ct nf_conntrack",
+    ),
+    "nftables, address translation": (
+        "nft 'table inet t { chain c { type nat hook postrouting priority 100; masquerade; }; }'",
+        "nf_tables nft_chain_nat nft_masq nft_nat",
     ),
     "nftables, bridge family": (
         "nft 'table bridge t { chain c { type filter hook forward priority -200; meta mark set 1; }; }'",

@@ -14,6 +14,7 @@ _PACKAGES = {
     "qemu-img": "qemu-utils",
     "dnsmasq": "dnsmasq-base",
     "nft": "nftables",
+    "radvd": "radvd",
 }
 
 

@@ -31,6 +31,7 @@ from cloudseed.host.records import (
     MachineSpec,
     NetworkWish,
     NicSpec,
+    RouterWish,
 )
 from cloudseed.host.wire import connect, frame, read_frame
 
@@ -69,9 +70,11 @@ class HostClient:
 
     # ---- networks
 
-    async def apply_networks(self, networks: Sequence[NetworkWish], *, full: bool) -> ApplyResult:
-        """Make these networks so; with `full` they are all that shall be."""
-        command = records.ApplyNetworks(networks=list(networks), full=full)
+    async def apply_networks(
+        self, networks: Sequence[NetworkWish], *, full: bool, routers: Sequence[RouterWish] = ()
+    ) -> ApplyResult:
+        """Make these networks and routers so; with `full` they are all that shall be."""
+        command = records.ApplyNetworks(networks=list(networks), routers=list(routers), full=full)
         return await self._ask(command, ApplyResult, max(self._timeout_s, 120.0))
 
     # ---- machines

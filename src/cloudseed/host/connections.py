@@ -37,6 +37,16 @@ class Connection:
     icmp_code: int | None = None
 
 
+@dataclass(frozen=True)
+class Translation:
+    """What a router translates: fixed addresses by floating ones, those that ports of an address lead to, and the
+    address that all else shows outside."""
+
+    floating: dict[str, str]
+    forwarded: dict[str, set[str]]
+    snat: str | None
+
+
 def permitted(connection: Connection, ports: Sequence[PortWish]) -> bool:
     """Whether the rules of the local ports at its two ends let the connection begin."""
     if connection.protocol == socket.IPPROTO_UDP and connection.destination_port in _DHCP_PORTS:
@@ -70,6 +80,38 @@ def end_unpermitted(wish: NetworkWish) -> int:
                     ended += 1
                 except NetlinkError:
                     continue  # it ended by itself meanwhile
+    return ended
+
+
+def translated_well(begin: tuple[str, str], answer: tuple[str, str], router: Translation) -> bool:
+    """Whether a router would translate the connection still as it did at its beginning.
+
+    `begin` and `answer` are (source, destination) of the first packet and of its answer.  An answer that comes from
+    elsewhere than the first packet went to was led there by a floating address; one that goes elsewhere than the
+    first packet came from, by the address that the sender shows.
+    """
+    fixed = router.floating.get(begin[1])
+    led_well = answer[0] == fixed if fixed else answer[0] in (begin[1], *router.forwarded.get(begin[1], ()))
+    shown = {floating for floating, own in router.floating.items() if own == begin[0]}
+    return led_well and (answer[1] in shown or answer[1] in (begin[0], router.snat))
+
+
+def end_untranslated(router: Translation) -> int:
+    """Make the current namespace forget connections that it would not translate as it does; returns how many."""
+    if _COUNT.exists() and int(_COUNT.read_text()) == 0:
+        return 0
+    ended = 0
+    with NFCTSocket(nfgen_family=socket.AF_INET) as conntrack:
+        for entry in list(conntrack.dump()):
+            begin = NFCTAttrTuple.from_netlink(socket.AF_INET, entry.get_attr("CTA_TUPLE_ORIG"))
+            answer = NFCTAttrTuple.from_netlink(socket.AF_INET, entry.get_attr("CTA_TUPLE_REPLY"))
+            if translated_well((begin.saddr, begin.daddr), (answer.saddr, answer.daddr), router):
+                continue
+            try:
+                conntrack.entry("del", tuple_orig=begin)
+                ended += 1
+            except NetlinkError:
+                continue  # it ended by itself meanwhile
     return ended
 
 

@@ -21,17 +21,20 @@ from cloudseed.host.records import (
     NetworkStatus,
     NetworkWish,
     PortStatus,
+    RouterStatus,
+    RouterWish,
 )
 
 
 class FakeHost:
-    """In memory; what was applied last is in `networks`, by network id."""
+    """In memory; what was applied last is in `networks` and `routers`, by id."""
 
     real = False
 
     def __init__(self, name: str = "fake") -> None:
         self.name = name
         self.networks: dict[str, NetworkWish] = {}
+        self.routers: dict[str, RouterWish] = {}
 
     async def get_facts(self) -> HostFacts:
         return HostFacts(
@@ -51,8 +54,12 @@ class FakeHost:
             name=self.name,
         )
 
-    async def apply_networks(self, networks: Sequence[NetworkWish], *, full: bool) -> ApplyResult:
-        """Every local port that is administratively up is up at once."""
+    async def apply_networks(
+        self, networks: Sequence[NetworkWish], *, full: bool, routers: Sequence[RouterWish] = ()
+    ) -> ApplyResult:
+        """Every local port that is administratively up is up at once, and every router."""
+        done = [RouterStatus(router_id=r.router_id, changed=self.routers.get(r.router_id) != r) for r in routers]
+        self.routers = {**({} if full else self.routers), **{router.router_id: router for router in routers}}
         removed = [known for known in self.networks if full and known not in {n.network_id for n in networks}]
         statuses = [
             NetworkStatus(network_id=wish.network_id, changed=self.networks.get(wish.network_id) != wish)
@@ -67,7 +74,7 @@ class FakeHost:
             for port in wish.ports
             if port.local
         ]
-        return ApplyResult(ports=ports, networks=statuses, removed_namespaces=removed)
+        return ApplyResult(ports=ports, networks=statuses, routers=done, removed_namespaces=removed)
 
     async def list_machines(self) -> list[MachineInfo]:
         return []

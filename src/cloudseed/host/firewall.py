@@ -25,7 +25,7 @@ import ipaddress
 from collections.abc import Iterable, Sequence
 
 from cloudseed.host.errors import HostError
-from cloudseed.host.paths import check_cidr, check_mac, tap_name
+from cloudseed.host.paths import check_cidr, check_mac, leg_name, tap_name
 from cloudseed.host.records import NetworkWish, PortWish, RuleWish
 
 # neutron's names of protocols (its API reference), as IANA numbers them
@@ -50,12 +50,17 @@ def ruleset(cloud: str, wish: NetworkWish) -> str:
     Raises HostError `invalid` for a rule or an address that makes no sense.
     """
     ports = sorted((p for p in wish.ports if p.local and p.admin_state_up), key=lambda p: p.port_id)
-    body = _tables(cloud, ports)
+    body = _tables(cloud, ports, trusted_links(wish))
     comment = f'comment "{digest(body)}"'
     body = body.replace("@COMMENT@", comment)
     # "add" makes the deletion succeed the first time too
     reset = "".join(f"add table {f} {cloud}\ndelete table {f} {cloud}\n" for f in ("bridge", "inet"))
     return reset + body
+
+
+def trusted_links(wish: NetworkWish) -> list[str]:
+    """Links on the bridge that are our own ends of something: routers' legs, and the host's in an external network."""
+    return [*sorted(leg_name(leg) for leg in wish.legs), *(["host"] if wish.external else [])]
 
 
 def digest(text: str) -> str:
@@ -68,7 +73,7 @@ def comment_of(rules: str) -> str:
     return rules.partition('comment "')[2].partition('"')[0]
 
 
-def _tables(cloud: str, ports: Sequence[PortWish]) -> str:
+def _tables(cloud: str, ports: Sequence[PortWish], trusted: Sequence[str]) -> str:
     sets = _AddressSets()
     secured = [port for port in ports if port.port_security_enabled]
     chains: dict[str, list[str]] = {}
@@ -90,13 +95,15 @@ def _tables(cloud: str, ports: Sequence[PortWish]) -> str:
     verdicts = [
         f'"{tap_name(p.port_id)}" : {_source_verdict(p)}' for p in ports
     ]  # a tap that is not named here falls to the policy
+    verdicts += [f'"{name}" : accept' for name in trusted]
     out += ["  chain prerouting {", "    type filter hook prerouting priority -300; policy drop;"]
     if verdicts:
         out.append(f"    iifname vmap {{ {', '.join(verdicts)} }}")
     out += ["  }", "  chain forward {", "    type filter hook forward priority -200; policy drop;"]
-    if ports:
+    if verdicts:
         targets = [f'"{tap_name(p.port_id)}" : {ingress_mark.get(p.port_id, 0):#010x}' for p in ports]
-        names = ", ".join(f'"{tap_name(p.port_id)}"' for p in ports)
+        targets += [f'"{name}" : {0:#010x}' for name in trusted]
+        names = ", ".join(f'"{name}"' for name in (*(tap_name(p.port_id) for p in ports), *trusted))
         out.append(f"    meta mark set oifname map {{ {', '.join(targets)} }}")
         out.append(f"    oifname {{ {names} }} accept")
     out += ["  }", "}", f"table inet {cloud} {{", "  @COMMENT@"]

@@ -6,9 +6,9 @@ import os
 import shutil
 from pathlib import Path
 
-from cloudseed.host import dhcp, netns, networks, processes, strays
+from cloudseed.host import advertising, dhcp, external, netns, networks, processes, routers, strays
 from cloudseed.host.errors import HostError
-from cloudseed.host.paths import StatePaths, namespace_name
+from cloudseed.host.paths import StatePaths, namespace_name, router_namespace
 from cloudseed.host.records import InventoryReport
 
 
@@ -29,9 +29,21 @@ def read(cloud: str, paths: StatePaths) -> InventoryReport:
         for server_id in machines
         if (record := processes.load(paths.machines / server_id / "pid")) is not None and record.alive
     }
-    found = strays.in_namespaces(namespaces)
+    router_ids = [p.name for p in sorted(paths.routers.iterdir())] if paths.routers.is_dir() else []
+    by_name = {router_namespace(cloud, i): i for i in router_ids}
+    router_names = netns.names(f"{cloud}-rtr-")
+    router_links = {}
+    for name in router_names:
+        try:
+            router_links[name] = routers.legs(name)
+        except HostError:
+            router_links[name] = []
+    radvd = {i: record.pid for i in router_ids if (record := advertising.running(paths.routers / i)) is not None}
+    found = strays.in_namespaces([*namespaces, *router_names])
     found += [(pid, "qemu") for pid in strays.machines(machines).values()]
-    known = {*dnsmasq.values(), *running.values()}
+    known = {*dnsmasq.values(), *running.values(), *radvd.values()}
+    for router_id in radvd:
+        known |= advertising.helpers(paths.routers / router_id, (pid for pid, name in found if name == "radvd"))
     return InventoryReport(
         namespaces=namespaces,
         networks={namespace_name(cloud, i): i for i in ids},
@@ -41,6 +53,11 @@ def read(cloud: str, paths: StatePaths) -> InventoryReport:
         machines=machines,
         images=sorted(p.name.removesuffix(".info") for p in paths.images.glob("*.info")),
         files=_files(paths),
+        routers={name: by_name.get(name, "") for name in router_names},
+        router_links=router_links,
+        radvd_pids=radvd,
+        host_links=external.link_names(cloud),
+        host_rules=external.has_rules(cloud),
         strays=[f"{pid} {command}" for pid, command in sorted(found) if pid not in known],
     )
 
@@ -53,14 +70,17 @@ def purge(cloud: str, paths: StatePaths) -> None:
     report = read(cloud, paths)
     for pid in [*report.machine_pids.values(), *(int(text.split()[0]) for text in report.strays)]:
         strays.end(pid)
+    routers.remove_others(cloud, paths, ())
     networks.remove_others(cloud, paths, set())
-    for directory in (paths.machines, paths.images, paths.outgoing, paths.dhcp, paths.volumes, paths.cache):
+    external.remove_others(cloud, set())
+    external.stop_forwarding(cloud)
+    for directory in (paths.machines, paths.images, paths.outgoing, paths.dhcp, paths.routers, paths.volumes, paths.cache):
         shutil.rmtree(directory, ignore_errors=True)
 
 
 def _files(paths: StatePaths) -> list[str]:
     found = []
-    for top in (paths.machines, paths.images, paths.outgoing, paths.dhcp):
+    for top in (paths.machines, paths.images, paths.outgoing, paths.dhcp, paths.routers):
         for directory, _, names in os.walk(top):
             found += [str((Path(directory) / name).relative_to(paths.root)) for name in names]
     return sorted(found)

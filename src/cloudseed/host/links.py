@@ -1,4 +1,4 @@
-"""Links inside the current network namespace: one bridge, and a tap for each local port.
+"""Links inside the current network namespace: one bridge, a tap for each local port, routers' legs.
 
 Functions here run in a thread that `netns.run` put into the namespace, and are synchronous: a netlink
 exchange takes microseconds.
@@ -26,6 +26,7 @@ _IFF_TAP = 0x0002
 _IFF_NO_PI = 0x1000
 _IFF_VNET_HDR = 0x4000
 _IFF_UP = 1
+_IFA_F_NODAD = 0x02
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def sync_bridge(ip: IPRoute, mtu: int, mac: str | None, addresses: set[str]) -> 
             mtu=mtu,
             **extra,
         )
-        _write_sysctl(f"net/ipv6/conf/{BRIDGE}/disable_ipv6", "1")
+        write_sysctl(f"net/ipv6/conf/{BRIDGE}/disable_ipv6", "1")
         bridge = list_links(ip)[BRIDGE]
         changed = True
     wanted: dict[str, Any] = {}
@@ -109,11 +110,11 @@ def sync_bridge(ip: IPRoute, mtu: int, mac: str | None, addresses: set[str]) -> 
     if wanted:
         ip.link("set", index=bridge.index, **wanted)
         changed = True
-    return _sync_addresses(ip, bridge.index, addresses) or changed
+    return sync_addresses(ip, bridge.index, addresses) is not None or changed
 
 
-def plug_tap(ip: IPRoute, tap: Link, bridge: Link, mtu: int, up: bool) -> bool:
-    """Put the tap on the bridge with that MTU, up or down.  True if changed.
+def plug(ip: IPRoute, tap: Link, bridge: Link, mtu: int, up: bool) -> bool:
+    """Put the tap (or a router's leg) on the bridge with that MTU, up or down.  True if changed.
 
     Its rules must be in place before this puts it up.
     """
@@ -144,30 +145,46 @@ def harden_namespace(ip: IPRoute) -> None:
     A new namespace inherits the host's IPv4 settings, and a host with containers often forwards.
     """
     ip.link("set", index=1, state="up")
-    _write_sysctl("net/ipv4/ip_forward", "0")
-    _write_sysctl("net/ipv6/conf/all/disable_ipv6", "1")
+    write_sysctl("net/ipv4/ip_forward", "0")
+    write_sysctl("net/ipv6/conf/all/disable_ipv6", "1")
     for family in ("ip", "ip6"):
-        if not _write_sysctl(f"net/bridge/bridge-nf-call-{family}tables", "1"):
+        if not write_sysctl(f"net/bridge/bridge-nf-call-{family}tables", "1"):
             message = "the kernel has no br_netfilter, which security groups need: run modprobe br_netfilter"
             raise HostError("failed", message)
 
 
-def _sync_addresses(ip: IPRoute, index: int, wanted: set[str]) -> bool:
-    present = {
-        f"{message.get_attr('IFA_ADDRESS')}/{message['prefixlen']}"
+def addresses(ip: IPRoute, index: int) -> set[str]:
+    """The link's addresses (`ip/prefix`), but for IPv6's link-local ones, which the kernel makes itself."""
+    return {
+        f"{message.get_attr('IFA_LOCAL') or message.get_attr('IFA_ADDRESS')}/{message['prefixlen']}"
         for message in ip.get_addr(index=index)
-        if message["scope"] != 253 or message["family"] != socket.AF_INET6  # the kernel's own link-local
+        if message["scope"] != 253 or message["family"] != socket.AF_INET6
     }
+
+
+def sync_addresses(ip: IPRoute, index: int, wanted: set[str]) -> set[str] | None:
+    """Give the link these addresses and no others; None when nothing changed, else those that are new."""
+    present = addresses(ip, index)
+    if present == wanted:
+        return None
     for address in sorted(present - wanted):
         host, _, prefix = address.partition("/")
-        ip.addr("del", index=index, address=host, prefixlen=int(prefix))
-    for address in sorted(wanted - present):
+        try:
+            ip.addr("del", index=index, address=host, prefixlen=int(prefix))
+        except NetlinkError as exc:
+            if exc.code != 99:  # a secondary address that went with the first of its range
+                raise
+    # what the kernel took along comes back
+    for address in sorted(wanted - addresses(ip, index)):
         host, _, prefix = address.partition("/")
-        ip.addr("add", index=index, address=host, prefixlen=int(prefix))
-    return present != wanted
+        # an address of ours is nobody else's: it need not wait until that is proved
+        flags = {"flags": _IFA_F_NODAD} if ":" in host else {}
+        ip.addr("add", index=index, address=host, prefixlen=int(prefix), **flags)
+    return wanted - present
 
 
-def _write_sysctl(name: str, value: str) -> bool:
+def write_sysctl(name: str, value: str) -> bool:
+    """Set a setting of the kernel, or of the current namespace where it has its own; false when there is none."""
     path = Path("/proc/sys") / name
     try:
         if path.read_text().strip() != value:

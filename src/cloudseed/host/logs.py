@@ -18,7 +18,8 @@ KEEP_BYTES = 512 * 1024
 
 def trim(paths: StatePaths) -> None:
     """Cut every log that is longer than MAX_BYTES to its latest KEEP_BYTES."""
-    patterns = ((paths.machines, "*/console.log"), (paths.machines, "*/qemu.log"), (paths.dhcp, "*/dnsmasq.log"))
+    patterns = ((paths.machines, "*/console.log"), (paths.machines, "*/qemu.log"), (paths.dhcp, "*/dnsmasq.log"),
+                (paths.routers, "*/radvd.log"))
     for directory, pattern in patterns:
         for path in directory.glob(pattern):
             with contextlib.suppress(FileNotFoundError):

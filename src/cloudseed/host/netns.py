@@ -8,10 +8,11 @@ such a thread is born in the namespace.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -84,6 +85,19 @@ def run(name: str, work: Callable[[], _T]) -> _T:
         return work()
 
     return _in_thread(enter)
+
+
+@contextlib.contextmanager
+def descriptor(name: str) -> Iterator[int]:
+    """The namespace as a file descriptor, for links that reach into it; `not_found` when there is none."""
+    try:
+        opened = os.open(DIRECTORY / name, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise HostError("not_found", f"there is no network namespace {name}: apply its network") from None
+    try:
+        yield opened
+    finally:
+        os.close(opened)
 
 
 def run_with_only(name: str, directory: Path, target: Path, work: Callable[[], _T]) -> _T:

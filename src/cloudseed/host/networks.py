@@ -13,16 +13,35 @@ from collections.abc import Sequence
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-from cloudseed.host import binaries, connections, dhcp, firewall, links, netns, processes, strays
+from cloudseed.host import (
+    binaries,
+    connections,
+    dhcp,
+    external,
+    firewall,
+    links,
+    netns,
+    processes,
+    routers,
+    strays,
+)
 from cloudseed.host.errors import HostError, from_os_error
 from cloudseed.host.paths import StatePaths, check_cidr, check_mac, check_uuid, namespace_name, tap_name
-from cloudseed.host.records import ApplyResult, NetworkStatus, NetworkWish, PortStatus
+from cloudseed.host.records import ApplyResult, NetworkStatus, NetworkWish, PortStatus, RouterWish
 
 
-def apply(cloud: str, paths: StatePaths, wishes: Sequence[NetworkWish], full: bool) -> ApplyResult:
-    """Make the networks so; one that fails does not keep the others from being applied.
+def apply(
+    cloud: str,
+    paths: StatePaths,
+    wishes: Sequence[NetworkWish],
+    full: bool,
+    router_wishes: Sequence[RouterWish] = (),
+    nat: bool = False,
+) -> ApplyResult:
+    """Make the networks and routers so; one that fails does not keep the others from being applied.
 
-    With `full`, namespaces of ours and DHCP directories that no wish names are removed.
+    With `full`, namespaces of ours and directories that no wish names are removed.  `nat`: the host forwards for
+    external networks (see `external.py`).
     """
     ports: list[PortStatus] = []
     networks: list[NetworkStatus] = []
@@ -42,8 +61,15 @@ def apply(cloud: str, paths: StatePaths, wishes: Sequence[NetworkWish], full: bo
             else PortStatus(port_id=p.port_id, up=False, reason="the port is administratively down")
             for p in local
         ]
-    removed = remove_others(cloud, paths, {w.network_id for w in wishes}) if full else []
-    return ApplyResult(ports=ports, networks=networks, removed_namespaces=removed)
+    removed = []
+    if full:
+        external.forward(cloud, wishes, nat)
+        external.remove_others(cloud, {w.network_id for w in wishes if w.external})
+    failed = {status.network_id: status.error for status in networks if status.error}
+    found = routers.apply(cloud, paths, router_wishes, failed, full)
+    if full:
+        removed = remove_others(cloud, paths, {w.network_id for w in wishes})
+    return ApplyResult(ports=ports, networks=networks, routers=found, removed_namespaces=removed)
 
 
 def remove_others(cloud: str, paths: StatePaths, keep: set[str]) -> list[str]:
@@ -87,6 +113,7 @@ def _apply_one(cloud: str, paths: StatePaths, wish: NetworkWish) -> bool:
         directory.chmod(0o755)
         changed = netns.create(namespace)
         changed |= netns.run(namespace, lambda: _wire(cloud, wish, rules))
+        changed |= external.apply(cloud, wish)
         return dhcp.sync(namespace, directory, wish) or changed
     except OSError as exc:
         raise from_os_error(exc, f"wiring network {wish.network_id}") from exc
@@ -103,6 +130,8 @@ def _check(wish: NetworkWish) -> None:
     if wish.dhcp_port is not None:
         check_mac(wish.dhcp_port.mac_address, f"the MAC address of network {wish.network_id}'s DHCP port")
     names: dict[str, str] = {}
+    for leg in wish.legs:
+        check_uuid(leg, "port_id")
     for port in wish.ports:
         check_uuid(port.port_id, "port_id")
         check_mac(port.mac_address, f"the MAC address of port {port.port_id}")
@@ -120,8 +149,9 @@ def _wire(cloud: str, wish: NetworkWish, rules: str) -> bool:
         links.harden_namespace(ip)
         changed |= links.sync_bridge(ip, wish.mtu, mac, dhcp.addresses(wish))
         present = links.list_links(ip)
+        kept = {*local, *firewall.trusted_links(wish)}
         for name, link in present.items():
-            if name.startswith("tap") and name not in local:
+            if name.startswith(("tap", "leg", external.HOST_LINK)) and name not in kept:
                 links.remove_link(ip, link)
                 changed = True
         for name in local:
@@ -133,7 +163,7 @@ def _wire(cloud: str, wish: NetworkWish, rules: str) -> bool:
             connections.end_unpermitted(wish)
         present = links.list_links(ip)
         for name, port in local.items():
-            changed |= links.plug_tap(ip, present[name], present[links.BRIDGE], wish.mtu, port.admin_state_up)
+            changed |= links.plug(ip, present[name], present[links.BRIDGE], wish.mtu, port.admin_state_up)
     return changed
 
 
@@ -150,5 +180,5 @@ def _remove_links() -> None:
     """The taps too: a machine that still runs would keep them, and with them the namespace, alive."""
     with IPRoute() as ip:
         for name, link in links.list_links(ip).items():
-            if name.startswith("tap") or name == links.BRIDGE:
+            if name.startswith(("tap", "leg", external.HOST_LINK, links.BRIDGE)):
                 links.remove_link(ip, link)

@@ -93,6 +93,26 @@ def tap_name(port_id: str) -> str:
     return f"tap{port_id[:11]}"
 
 
+def router_namespace(cloud: str, router_id: str) -> str:
+    """The network namespace of a router: `<cloud>-rtr-<first 12 hex digits of its id>`."""
+    return f"{cloud}-rtr-{router_id.replace('-', '')[:12]}"
+
+
+def leg_name(port_id: str) -> str:
+    """The end of a router's link that lies in the network's namespace."""
+    return f"leg{port_id[:11]}"
+
+
+def router_link_name(port_id: str, gateway: bool) -> str:
+    """The end that lies in the router's namespace, named as neutron names it."""
+    return f"{'qg' if gateway else 'qr'}-{port_id[:11]}"
+
+
+def external_link_name(cloud: str, network_id: str) -> str:
+    """The host's own end of an external network: the only link of ours outside our namespaces."""
+    return f"{cloud}-x{network_id.replace('-', '')[:5]}"
+
+
 @dataclass(frozen=True)
 class MachinePaths:
     """The files of one machine.  The control process may connect to the sockets and read the console."""
@@ -203,6 +223,14 @@ class StatePaths:
     def cache(self) -> Path:
         """Results of probes."""
         return self.root / "host-cache"
+
+    @property
+    def routers(self) -> Path:
+        return self.root / "routers"
+
+    def router(self, router_id: str) -> Path:
+        """The files of a router's advertisements."""
+        return self.routers / check_uuid(router_id, "router_id")
 
     def machine(self, server_id: str) -> MachinePaths:
         """The files of that server; `invalid` when the id is no UUID."""

@@ -74,6 +74,15 @@ def read_stat(pid: int) -> Stat | None:
     )
 
 
+def parent(pid: int) -> int | None:
+    """The process's parent, or None when there is no such process."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return int(text.rpartition(")")[2].split()[1])
+
+
 def started_at(record: ProcessRecord) -> float:
     """When it started, in seconds since the epoch."""
     age = time.clock_gettime(time.CLOCK_BOOTTIME) - record.start_ticks / os.sysconf("SC_CLK_TCK")

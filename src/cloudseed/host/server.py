@@ -42,7 +42,9 @@ _TRIM_INTERVAL_S = 15.0
 class HostServer:
     """One cloud's host process over one state directory."""
 
-    def __init__(self, cloud: str, state: Path, control_uid: int, control_gid: int, cache: Path | None = None) -> None:
+    def __init__(self, cloud: str, state: Path, control_uid: int, control_gid: int, cache: Path | None = None,
+                 external_nat: bool = False) -> None:
+        self._external_nat = external_nat
         self._cloud = check_cloud_name(cloud)
         self._paths = StatePaths(state.absolute())
         self._control = (control_uid, control_gid)
@@ -92,7 +94,13 @@ class HostServer:
         # the control process passes through but cannot rename: what root runs and reads lies in here
         os.chown(self._paths.root, 0, self._control[1])
         self._paths.root.chmod(0o710)
-        for directory in (self._paths.machines, self._paths.images, self._paths.dhcp, self._paths.outgoing):
+        for directory in (
+            self._paths.machines,
+            self._paths.images,
+            self._paths.dhcp,
+            self._paths.outgoing,
+            self._paths.routers,
+        ):
             directory.mkdir(mode=0o750, exist_ok=True)
             if directory.is_symlink():
                 raise HostError("failed", f"{directory} is a symbolic link: remove it")
@@ -237,7 +245,15 @@ class HostServer:
 
     async def _apply(self, command: r.ApplyNetworks) -> r.ApplyResult:
         async with self._networks:
-            result = await asyncio.to_thread(networks.apply, self._cloud, self._paths, command.networks, command.full)
+            result = await asyncio.to_thread(
+                networks.apply,
+                self._cloud,
+                self._paths,
+                command.networks,
+                command.full,
+                command.routers,
+                self._external_nat,
+            )
             failed = {status.network_id for status in result.networks if status.error}
             applied = [wish for wish in command.networks if wish.network_id not in failed]
             await self._metadata.sync(applied, command.full)
@@ -284,13 +300,13 @@ async def _send(writer: asyncio.StreamWriter, reply: r.Reply) -> None:
     await writer.drain()
 
 
-async def serve(cloud: str, state: Path, socket_path: Path, uid: int, gid: int) -> None:
+async def serve(cloud: str, state: Path, socket_path: Path, uid: int, gid: int, external_nat: bool) -> None:
     """Run the host process until SIGTERM or SIGINT; prints `ready` when it accepts connections."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     cache = os.environ.get("CLOUDSEED_CACHE")
-    server = HostServer(cloud, state, uid, gid, Path(cache) if cache else None)
+    server = HostServer(cloud, state, uid, gid, Path(cache) if cache else None, external_nat)
     await server.run(socket_path, lambda: print("ready", flush=True), stop)
 
 
@@ -302,6 +318,9 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--uid", type=int, required=True, help="the control process's user")
     parser.add_argument("--gid", type=int, required=True, help="the control process's group")
     parser.add_argument("--name", default="cs", help="the cloud's short name, which its namespaces start with")
+    parser.add_argument(
+        "--external-nat", action="store_true", help="guests behind routers reach what this host reaches"
+    )
     options = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger("qemu.qmp").setLevel(logging.WARNING)
@@ -310,7 +329,7 @@ def main(argv: list[str]) -> int:
         return 1
     os.umask(0o077)
     try:
-        asyncio.run(serve(options.name, options.state, options.socket, options.uid, options.gid))
+        asyncio.run(serve(options.name, options.state, options.socket, options.uid, options.gid, options.external_nat))
     except HostError as exc:
         print(f"cloudseed.host: {exc.message}", file=sys.stderr)
         return 1

@@ -56,9 +56,8 @@ from cloudseed.host.records.machines import (
 )
 from cloudseed.host.records.networks import (
     AddressPair,
-    ApplyNetworks,
-    ApplyResult,
     DhcpPort,
+    ExternalWish,
     FixedIp,
     HostRoute,
     NetworkStatus,
@@ -68,10 +67,20 @@ from cloudseed.host.records.networks import (
     RuleWish,
     SubnetWish,
 )
+from cloudseed.host.records.routers import (
+    Advertisement,
+    FloatingWish,
+    ForwardingWish,
+    RouterLeg,
+    RouterStatus,
+    RouterWish,
+)
+from cloudseed.host.records.wiring import ApplyNetworks, ApplyResult
 
 __all__ = [
     "MAX_FRAME_BYTES",
     "AddressPair",
+    "Advertisement",
     "AnyCommand",
     "AnyEvent",
     "ApplyNetworks",
@@ -89,8 +98,11 @@ __all__ = [
     "DiskSpec",
     "DropCopy",
     "EnsureMachine",
+    "ExternalWish",
     "Failure",
     "FixedIp",
+    "FloatingWish",
+    "ForwardingWish",
     "GetDisk",
     "GetFacts",
     "GetInventory",
@@ -117,6 +129,9 @@ __all__ = [
     "Reply",
     "Request",
     "ResizeDisk",
+    "RouterLeg",
+    "RouterStatus",
+    "RouterWish",
     "RuleWish",
     "StopMachine",
     "SubnetWish",

@@ -37,7 +37,12 @@ class InventoryReport(Record, frozen=True, kw_only=True):
     machine_pids: dict[str, int]  # server id -> pid
     machines: list[str]  # server ids that have a directory
     images: list[str]
-    files: list[str]  # every file below machines/, images/, outgoing/ and dhcp/, relative to the state directory
+    files: list[str]  # every file below machines/, images/, outgoing/, dhcp/, routers/, relative to the state directory
+    routers: dict[str, str] = {}  # a router's namespace -> router id, as far as known, else ""
+    router_links: dict[str, list[str]] = {}  # a router's namespace -> its links
+    radvd_pids: dict[str, int] = {}  # router id -> pid
+    host_links: list[str] = []  # ours outside our namespaces: the host's ends of external networks
+    host_rules: bool = False  # the host's own nftables table of ours is there
     strays: list[str] = []  # processes of ours that no spec file explains: "pid command"
 
 

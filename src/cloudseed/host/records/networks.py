@@ -1,10 +1,10 @@
-"""Networks of a host: their wishes, what became of them, and the commands about them."""
+"""Networks of a host: their wishes, and what became of them."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from cloudseed.host.records.base import Command, Record
+from cloudseed.host.records.base import Record
 
 
 class HostRoute(Record, frozen=True, kw_only=True):
@@ -15,7 +15,7 @@ class HostRoute(Record, frozen=True, kw_only=True):
 
 
 class SubnetWish(Record, frozen=True, kw_only=True):
-    """One subnet of a network, as DHCP must present it."""
+    """One subnet of a network, as DHCP must present it.  `ipv6_address_mode` is neutron's."""
 
     subnet_id: str
     cidr: str
@@ -23,6 +23,7 @@ class SubnetWish(Record, frozen=True, kw_only=True):
     dns_nameservers: list[str] = []
     host_routes: list[HostRoute] = []
     enable_dhcp: bool = True
+    ipv6_address_mode: Literal["slaac", "dhcpv6-stateless", "dhcpv6-stateful"] | None = None
 
 
 class FixedIp(Record, frozen=True, kw_only=True):
@@ -82,6 +83,12 @@ class DhcpPort(Record, frozen=True, kw_only=True):
     fixed_ips: list[FixedIp]
 
 
+class ExternalWish(Record, frozen=True, kw_only=True):
+    """The host's own end of an external network: the subnets' gateway addresses as `ip/prefix`."""
+
+    addresses: list[str]
+
+
 class NetworkWish(Record, frozen=True, kw_only=True):
     """All that one network needs on this host: a namespace with a bridge, taps, DHCP and a firewall."""
 
@@ -92,6 +99,8 @@ class NetworkWish(Record, frozen=True, kw_only=True):
     ports: list[PortWish] = []
     dns_domain: str = "openstacklocal"
     dhcp_lease_s: int = 86400
+    legs: list[str] = []  # ids of routers' ports that are wired here (see RouterWish)
+    external: ExternalWish | None = None  # null: the host itself has no part in it
 
 
 class PortStatus(Record, frozen=True, kw_only=True):
@@ -114,18 +123,3 @@ class NetworkStatus(Record, frozen=True, kw_only=True):
     network_id: str
     changed: bool
     error: str = ""
-
-
-class ApplyResult(Record, frozen=True, kw_only=True):
-    """The outcome of `ApplyNetworks`: a status for each local port and each network, and what was removed."""
-
-    ports: list[PortStatus]
-    networks: list[NetworkStatus]
-    removed_namespaces: list[str] = []
-
-
-class ApplyNetworks(Command, frozen=True, kw_only=True):
-    """Make these networks so; with `full`, our other namespaces are removed. -> ApplyResult"""
-
-    networks: list[NetworkWish]
-    full: bool

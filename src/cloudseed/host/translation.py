@@ -1,0 +1,101 @@
+"""What a router translates, as text for nft: a pure function of the router's wish.
+
+    outside ──▶ prerouting    a floating address becomes the fixed one (or, by port, a forwarding's)
+            ──▶ routing
+    inside  ──▶ postrouting   what stays inside keeps its source; a fixed address with a floating one shows that;
+                              all else leaves under the gateway's address, where SNAT is on
+                              what was led back inside by a floating address comes from the router, so that the
+                              answer comes this way too
+
+IPv6 is routed as it is.  Everything is replaced in one transaction.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+
+from cloudseed.host.connections import Translation
+from cloudseed.host.errors import HostError
+from cloudseed.host.firewall import digest
+from cloudseed.host.paths import router_link_name
+from cloudseed.host.records import ForwardingWish, RouterWish
+
+_NUMBERS = {"tcp": 6, "udp": 17, "sctp": 132, "dccp": 33}
+
+
+def ruleset(cloud: str, wish: RouterWish) -> str:
+    """The router's table `ip <cloud>` as one transaction; it carries its digest as a comment."""
+    body = "\n".join(_table(cloud, wish))
+    body = body.replace("@COMMENT@", f'comment "{digest(body)}"')
+    return f"add table ip {cloud}\ndelete table ip {cloud}\n{body}\n"
+
+
+def snat_address(wish: RouterWish) -> str | None:
+    """The gateway's first IPv4 address."""
+    if wish.gateway is None:
+        return None
+    return next((address4(a.partition("/")[0]) for a in wish.gateway.addresses if ":" not in a), None)
+
+
+def floating(wish: RouterWish) -> dict[str, str]:
+    """Fixed addresses by floating ones."""
+    return {address4(f.floating_ip): address4(f.fixed_ip) for f in wish.floating}
+
+
+def summary(wish: RouterWish) -> Translation:
+    """The same for judging connections."""
+    forwarded: dict[str, set[str]] = {}
+    for each in wish.forwardings:
+        forwarded.setdefault(address4(each.floating_ip), set()).add(address4(each.fixed_ip))
+    return Translation(floating(wish), forwarded, snat_address(wish))
+
+
+def address4(text: str) -> str:
+    """An IPv4 address, normalized; `invalid` otherwise."""
+    try:
+        return str(ipaddress.IPv4Address(text))
+    except ValueError:
+        raise HostError("invalid", f"a router translates IPv4 addresses, not {text[:64]!r}") from None
+
+
+def _table(cloud: str, wish: RouterWish) -> list[str]:
+    out = [f"table ip {cloud} {{", "  @COMMENT@"]
+    gateway = wish.gateway
+    if gateway is None:
+        return [*out, "}"]
+    outside = f'"{router_link_name(gateway.port_id, True)}"'
+    inward, source = floating(wish), snat_address(wish)
+    forwarded = _forwardings(wish.forwardings)
+    to_fixed = [f"    dnat to ip daddr map {_map(inward.items())}"] if inward else []
+    for hook, priority in (("prerouting", -100), ("output", -100)):
+        out += [f"  chain {hook} {{", f"    type nat hook {hook} priority {priority}; policy accept;"]
+        out += [*forwarded, *to_fixed, "  }"]
+    out += ["  chain postrouting {", "    type nat hook postrouting priority 100; policy accept;"]
+    out.append(f"    oifname != {outside} ct status & dnat == 0 accept")
+    # two floating addresses of one port: it shows the first
+    outward = {fixed: shown for shown, fixed in reversed(inward.items())}
+    if outward:
+        out.append(f"    snat to ip saddr map {_map(outward.items())}")
+    if source is not None:
+        if wish.enable_snat:
+            out.append(f"    oifname {outside} snat to {source}")
+        out.append(f"    iifname != {outside} oifname != {outside} ct status & dnat != 0 snat to {source}")
+    return [*out, "  }", "}"]
+
+
+def _forwardings(wishes: Iterable[ForwardingWish]) -> list[str]:
+    lines = []
+    for wish in sorted(wishes, key=lambda w: (w.floating_ip, w.protocol, w.floating_port)):
+        first, inner, count = wish.floating_port, wish.fixed_port, wish.count
+        if min(first, inner, count) < 1 or max(first, inner) + count - 1 > 65535:
+            raise HostError("invalid", f"ports of a forwarding must be 1 to 65535, not {first}, {inner}, {count}")
+        match = f"ip daddr {address4(wish.floating_ip)} meta l4proto {_NUMBERS[wish.protocol]}"
+        fixed = address4(wish.fixed_ip)
+        for offset in range(count):
+            lines.append(f"    {match} th dport {first + offset} dnat to {fixed}:{inner + offset}")
+    return lines
+
+
+def _map(pairs: Iterable[tuple[str, str]]) -> str:
+    return f"{{ {', '.join(f'{key} : {value}' for key, value in sorted(pairs))} }}"
