@@ -74,13 +74,18 @@ def purge(cloud: str, paths: StatePaths) -> None:
     networks.remove_others(cloud, paths, set())
     external.remove_others(cloud, set())
     external.stop_forwarding(cloud)
-    for directory in (paths.machines, paths.images, paths.outgoing, paths.dhcp, paths.routers, paths.volumes, paths.cache):
+    for directory in (*_listed(paths), paths.volumes, paths.cache):
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def _listed(paths: StatePaths) -> tuple[Path, ...]:
+    """The directories whose files the report lists."""
+    return paths.machines, paths.images, paths.outgoing, paths.dhcp, paths.routers
 
 
 def _files(paths: StatePaths) -> list[str]:
     found = []
-    for top in (paths.machines, paths.images, paths.outgoing, paths.dhcp, paths.routers):
+    for top in _listed(paths):
         for directory, _, names in os.walk(top):
             found += [str((Path(directory) / name).relative_to(paths.root)) for name in names]
     return sorted(found)
