@@ -67,7 +67,7 @@ def clean() -> Picture:
             "computes": [{"id": NODE, "host": "here", "node": "here", "up": True, "disabled": False}],
             "operations": []},
         "host": {
-            "name": "here", "runs_servers": True, "wires_networks": True, "namespaces": [SPACE],
+            "name": "here", "computes": ["here"], "runs_servers": True, "wires_networks": True, "namespaces": [SPACE],
             "networks": {SPACE: NETWORK}, "taps": {SPACE: ["tap77777777-00", "tap88888888-00"]},
             "dnsmasq_pids": {NETWORK: 11}, "machine_pids": {SERVER: 12}, "machines": [SERVER, STOPPED],
             "images": [IMAGE], "strays": [],

@@ -35,6 +35,9 @@ def add_settings(made: argparse.ArgumentParser) -> None:
     made.add_argument("--port", type=int, help="the API's port (default 8080)")
     made.add_argument("--name", help="short name of the cloud, prefix of its namespaces and links")
     made.add_argument("--driver", choices=("auto", "qemu", "fake"), help="the hypervisor driver (default auto)")
+    made.add_argument(
+        "--computes", type=int, metavar="N", help="nova-computes that share this machine, for learning and tests"
+    )
     made.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="any other setting")
 
 
@@ -46,6 +49,7 @@ def settings(options: argparse.Namespace) -> Config:
         "port": options.port,
         "name": options.name,
         "driver": options.driver,
+        "computes": options.computes,
     }
     try:
         for item in options.set:

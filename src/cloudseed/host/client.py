@@ -120,6 +120,7 @@ class HostClient:
         size_bytes: int,
         backing: str | None = None,
         backing_format: Literal["qcow2", "raw"] | None = None,
+        owner: str = "",
     ) -> DiskInfo:
         """Make a machine's disk, empty or on top of a cached image."""
         command = records.CreateDisk(
@@ -128,6 +129,7 @@ class HostClient:
             size_bytes=size_bytes,
             backing=backing,
             backing_format=backing_format,
+            owner=owner,
         )
         return await self._ask(command, DiskInfo, self._long())
 

@@ -99,7 +99,7 @@ class Machines:
         record = processes.load(self._paths.machine(server_id).pid)
         stat = processes.read_stat(record.pid) if record is not None and record.alive else None
         if record is None or stat is None:
-            return MachineInfo(server_id=server_id, running=False)
+            return MachineInfo(server_id=server_id, running=False, owner=self._owner(server_id))
         return MachineInfo(
             server_id=server_id,
             running=True,
@@ -107,7 +107,14 @@ class Machines:
             started_at=processes.started_at(record),
             cpu_seconds=stat.cpu_seconds,
             rss_bytes=stat.rss_bytes,
+            owner=self._owner(server_id),
         )
+
+    def _owner(self, server_id: str) -> str:
+        try:
+            return self._paths.machine(server_id).owner.read_text()
+        except FileNotFoundError:
+            return ""
 
     async def ensure(self, spec: MachineSpec) -> MachineInfo:
         """Start the machine unless it runs; returns when QEMU has accepted the spec and the guest runs."""

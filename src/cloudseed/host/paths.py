@@ -163,6 +163,11 @@ class MachinePaths:
         return self.directory / "spec.json"
 
     @property
+    def owner(self) -> Path:
+        """The compute that had the machine made, of those that share this host."""
+        return self.directory / "owner"
+
+    @property
     def pid(self) -> Path:
         """pid, start time in clock ticks and boot id, so that no other process is taken for it."""
         return self.directory / "pid"

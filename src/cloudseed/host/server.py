@@ -32,7 +32,7 @@ from cloudseed.host.facts import Facts
 from cloudseed.host.launch import Launcher
 from cloudseed.host.machines import Machines
 from cloudseed.host.metadata import MetadataRelay
-from cloudseed.host.paths import StatePaths, check_cloud_name
+from cloudseed.host.paths import StatePaths, check_cloud_name, check_key
 from cloudseed.host.wire import frame, read_frame, short_address
 
 log = logging.getLogger("cloudseed.host")
@@ -228,7 +228,9 @@ class HostServer:
         }
 
     async def _create_disk(self, command: r.CreateDisk) -> r.DiskInfo:
-        self._launcher.directory(command.server_id)
+        machine = self._launcher.directory(command.server_id)
+        if command.owner and not machine.owner.exists():
+            processes.replace_file(machine.owner, check_key(command.owner, "owner").encode())
         return await asyncio.to_thread(
             disks.create,
             self._paths,

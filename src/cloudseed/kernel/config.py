@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 SERVICE_USERS = ("glance", "placement", "neutron", "nova", "cinder", "swift")
+MAX_COMPUTES = 16
 
 
 class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -36,6 +37,7 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     cpu_allocation_ratio: float = 4.0
     ram_allocation_ratio: float = 1.0
     disk_allocation_ratio: float = 1.0
+    computes: int = 1  # how many nova-computes share this machine's processors, memory and disk
     fake_hosts: int = 1  # how many fake hypervisors, with driver = "fake"
     fake_vcpus: int = 1000
     fake_memory_mib: int = 1_000_000
@@ -54,6 +56,11 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     def data_path(self) -> Path:
         """What the services keep; see `data_directory`."""
         return data_directory(self.state_path)
+
+    @property
+    def compute_names(self) -> list[str]:
+        """The names of this machine's computes: its own, then `<host>-2` and so on."""
+        return [self.host, *(f"{self.host}-{number}" for number in range(2, self.computes + 1))]
 
     @property
     def public_url(self) -> str:
@@ -92,6 +99,8 @@ def load(path: Path | None = None, **flags: Any) -> Config:
         config = msgspec.convert(values, Config, strict=False)
     except msgspec.ValidationError as exc:
         raise ConfigError(f"{path or 'settings'}: {exc}") from None
+    if not 1 <= config.computes <= MAX_COMPUTES:
+        raise ConfigError(f"computes = {config.computes}: it must be 1 to {MAX_COMPUTES}")
     config.state = str(Path(config.state).absolute())
     if not config.name:
         # several clouds on one machine (tests!) must not share a name

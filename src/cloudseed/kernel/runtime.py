@@ -252,7 +252,8 @@ class Runtime:
         """What exists on this host, and what of it is for us to have: `name` is the host's, as services know it."""
         host, config = self.env.host, self.env.config
         real = getattr(host, "real", True) and config.driver != "fake"  # else it is there but used for nothing
-        mine = {"name": config.host, "wires_networks": real, "runs_servers": real}
+        mine = {"name": config.host, "wires_networks": real, "runs_servers": real,
+                "computes": config.compute_names}
         try:
             return {**msgspec.to_builtins(await host.get_inventory()), **mine}
         except Exception as exc:  # the host process's own errors; the kernel does not know their class

@@ -207,6 +207,23 @@ async def test_a_port_that_is_not_wired_yet_is_no_failure(rig: Rig) -> None:
     assert not await rig.runs(server.id)
 
 
+async def test_computes_that_share_a_host_know_their_own(rig: Rig) -> None:
+    if not isinstance(rig.driver, QemuDriver):
+        pytest.skip("pretended hosts share nothing")
+    whole = await rig.driver.facts()
+    first = QemuDriver(rig.driver._host, rig.driver._paths, "here", 2, True)
+    second = QemuDriver(rig.driver._host, rig.driver._paths, "here-2", 2, False)
+    facts = await second.facts()
+    assert facts.memory_mib == whole.memory_mib // 2 and facts.vcpus == -(-whole.vcpus // 2)
+    for driver in (first, second):
+        server = spec(name=driver._name)
+        await driver.prepare(server, rig.image, config_drive(server, [], b"random"))
+        await driver.start(server, [])
+    ones, twos = await first.machines(), await second.machines()
+    assert len(ones) == len(twos) == 1 and ones[0].server_id != twos[0].server_id and twos[0].running
+    assert await second.machine(ones[0].server_id) is None
+
+
 async def test_cards_that_no_machine_can_take(rig: Rig) -> None:
     server = await rig.prepare()
     vif = {"id": str(uuid.uuid4()), "address": "fa:16:3e:00:00:01",

@@ -49,6 +49,7 @@ class CreateDisk(Command, frozen=True, kw_only=True):
     """Make `machines/<server>/<name>.qcow2`; one that exists with the same backing is kept. -> DiskInfo
 
     `size_bytes` may be 0 with a backing image: the image's own size.  A size below the image's is invalid.
+    `owner` is kept with a machine that has none yet: computes that share a host know their own by it.
     """
 
     server_id: str
@@ -56,6 +57,7 @@ class CreateDisk(Command, frozen=True, kw_only=True):
     size_bytes: int
     backing: str | None = None  # key of an image in the cache
     backing_format: Literal["qcow2", "raw"] | None = None
+    owner: str = ""
 
 
 class ResizeDisk(Command, frozen=True, kw_only=True):

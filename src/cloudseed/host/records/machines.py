@@ -35,7 +35,9 @@ class MachineSpec(Record, frozen=True, kw_only=True):
 
 
 class MachineInfo(Record, frozen=True, kw_only=True):
-    """A machine that this host has files or a process of.  `started_at` is seconds since the epoch."""
+    """A machine that this host has files or a process of.  `started_at` is seconds since the epoch.  `owner` is what
+    was said with its first disk.
+    """
 
     server_id: str
     running: bool
@@ -43,6 +45,7 @@ class MachineInfo(Record, frozen=True, kw_only=True):
     started_at: float | None = None
     cpu_seconds: float = 0.0
     rss_bytes: int = 0
+    owner: str = ""
 
 
 class EnsureMachine(Command, frozen=True, kw_only=True):

@@ -40,7 +40,7 @@ def servers_have_their_machine(picture: Picture) -> Iterator[Violation]:
     host, machines, running = found
     under_way = busy(picture)
     for server in servers:
-        if server["host"] != host["name"] or server["id"] in under_way:
+        if server["host"] not in host["computes"] or server["id"] in under_way:
             continue
         if server["vm_state"] in RUNNING and server["id"] not in running:
             yield Violation(
@@ -69,7 +69,7 @@ def machines_have_a_server(picture: Picture) -> Iterator[Violation]:
     if servers is None or found is None:
         return
     host, machines, running = found
-    mine = {server["id"] for server in servers if server["host"] == host["name"]} | busy(picture)
+    mine = {server["id"] for server in servers if server["host"] in host["computes"]} | busy(picture)
     for server_id in sorted((machines | running) - mine):
         runs = f"process {host['machine_pids'][server_id]} runs" if server_id in running else "its files are there"
         yield Violation(

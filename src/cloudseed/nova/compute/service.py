@@ -49,7 +49,7 @@ class ComputeService:
     """The machines of one host, driven by `driver`."""
 
     def __init__(self, env: Environment, host_name: str, driver: Driver,
-                 session: ServiceSession | None = None) -> None:
+                 session: ServiceSession | None = None, images: ImageCache | None = None) -> None:
         self.host = host_name
         self.driver = driver
         self._session = session or env.session("nova-compute", "nova")
@@ -59,7 +59,6 @@ class ComputeService:
         self._publisher = Publisher(self._bus, host_name, self.node_id)
         self._resources = Resources(self._session, env.config, self.node_id, host_name)
         self._plugs = Plugs()
-        images = ImageCache(self._session, env.host, env.config.state_path, host_name) if driver.needs_image else None
         self._images = images
         self._work = HostWork(HostParts(
             host=host_name, network_host=env.config.host, node_id=self.node_id, driver=driver, session=self._session,
@@ -220,15 +219,20 @@ class ComputeService:
 
 
 def build_computes(env: Environment) -> list[ComputeService]:
-    """The computes of this process: one over the host process, or `fake_hosts` pretended ones."""
+    """The computes of this process: `computes` of them over the host process, or that many pretended ones."""
     config, real = env.config, env.host is not None and getattr(env.host, "real", True)
     if config.driver == "qemu" or (config.driver == "auto" and real):
         if env.host is None:
             raise CloudseedError("The qemu driver needs the host process: start as root, or set driver = \"fake\".")
-        return [ComputeService(env, config.host, QemuDriver(env.host, StatePaths(env.config.state_path), config.host))]
+        names, paths = config.compute_names, StatePaths(config.state_path)
+        session = env.session("nova-compute", "nova")
+        images = ImageCache(session, env.host, config.state_path, config.host)
+        return [ComputeService(env, name, QemuDriver(env.host, paths, name, len(names), name == config.host), session,
+                               images) for name in names]
     # they share a token: a thousand logins for a thousand pretended hosts would measure nothing
-    session = env.session("nova-compute", "nova")
-    names = [config.host] if config.fake_hosts <= 1 else [f"{config.host}-{n + 1}" for n in range(config.fake_hosts)]
+    session, names = env.session("nova-compute", "nova"), config.compute_names
+    if config.fake_hosts > 1:
+        names = [f"{config.host}-{n + 1}" for n in range(config.fake_hosts)]
     return [ComputeService(env, name, FakeDriver(_directory(env, name) / "machines", config), session)
             for name in names]
 

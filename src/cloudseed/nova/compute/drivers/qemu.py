@@ -47,13 +47,19 @@ CONSOLE_MAX_BYTES = 100 * 1024
 
 
 class QemuDriver:
-    """The machines that `host` runs; `paths` is its state directory, where consoles are read."""
+    """The machines that `host` runs for the compute `name`; `paths` is its state directory, where consoles are read.
+
+    Computes that share a machine (`sharing` says how many) each have their part of its processors, memory and disk.
+    Whose a machine is, the host process keeps with it; one that nobody owns is the first compute's.
+    """
 
     needs_image = True
     copy_format = "qcow2"
     waits_for_plug = True
 
-    def __init__(self, host: HostClient, paths: StatePaths, name: str) -> None:
+    def __init__(self, host: HostClient, paths: StatePaths, name: str, sharing: int = 1, first: bool = True) -> None:
+        self._sharing = sharing
+        self._first = first
         self._host = host
         self._paths = paths
         self._name = name
@@ -64,13 +70,14 @@ class QemuDriver:
         traits = [*TRAITS, "COMPUTE_ARCH_X86_64"] if found.architecture == "x86_64" else TRAITS
         return DriverFacts(
             hypervisor_type="QEMU", hypervisor_version=version[0] * 1_000_000 + version[1] * 1000 + version[2],
-            vcpus=found.cpus, memory_mib=found.memory_mib, disk_gib=int(found.disk_total_gib), boot_id=found.boot_id,
-            traits=traits, reserved_memory_mib=RESERVED_MEMORY_MIB, problems=found.problems,
+            vcpus=-(-found.cpus // self._sharing), memory_mib=found.memory_mib // self._sharing,
+            disk_gib=int(found.disk_total_gib) // self._sharing, boot_id=found.boot_id,
+            traits=traits, reserved_memory_mib=RESERVED_MEMORY_MIB // self._sharing, problems=found.problems,
             details={"cpu_info": {"arch": found.architecture, "model": found.cpu_model, "vendor": "", "features": [],
                                   "topology": {"cores": found.cpus, "threads": 1, "sockets": 1}},
                      "accel": found.accel, "accel_reason": found.accel_reason, "kernel": found.kernel,
-                     "hostname": platform.node(), "free_disk_gb": int(found.disk_free_gib), "uptime": _uptime(),
-                     "machine_types": list(MACHINE_TYPES), "problems": found.problems})
+                     "hostname": platform.node(), "free_disk_gb": int(found.disk_free_gib) // self._sharing,
+                     "uptime": _uptime(), "machine_types": list(MACHINE_TYPES), "problems": found.problems})
 
     async def prepare(self, spec: ServerSpec, image: CachedImage | None, config_drive: dict[str, bytes]) -> None:
         machine_spec(spec, [])  # refuse hardware that we do not have before anything is made
@@ -81,11 +88,12 @@ class QemuDriver:
         doing = f"make the disks of server {spec.id}"
         await self._ask(doing, self._host.create_disk(
             spec.id, "root", root_bytes, image.key if image else None,
-            cast(Literal["qcow2", "raw"], image.format) if image else None))
+            cast(Literal["qcow2", "raw"], image.format) if image else None, self._name))
         if spec.ephemeral_gib:
-            await self._ask(doing, self._host.create_disk(spec.id, "ephemeral", spec.ephemeral_gib * GIB))
+            await self._ask(doing, self._host.create_disk(spec.id, "ephemeral", spec.ephemeral_gib * GIB,
+                                                         owner=self._name))
         if spec.swap_mib:
-            await self._ask(doing, self._host.create_disk(spec.id, "swap", spec.swap_mib * MIB))
+            await self._ask(doing, self._host.create_disk(spec.id, "swap", spec.swap_mib * MIB, owner=self._name))
         if spec.config_drive:
             await self._ask(doing, self._host.write_config_drive(spec.id, config_drive))
 
@@ -133,7 +141,8 @@ class QemuDriver:
 
     async def machines(self) -> list[Machine]:
         found = await self._ask("list machines", self._host.list_machines())
-        return [Machine(server_id=info.server_id, running=info.running, started_at=info.started_at) for info in found]
+        return [Machine(server_id=info.server_id, running=info.running, started_at=info.started_at) for info in found
+                if info.owner == self._name or (self._first and not info.owner)]
 
     async def machine(self, server_id: str) -> Machine | None:
         return next((m for m in await self.machines() if m.server_id == server_id), None)
