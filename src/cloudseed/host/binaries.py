@@ -12,6 +12,9 @@ SEARCH_PATH = os.environ.get("CLOUDSEED_HOST_PATH") or f"{os.defpath}:/usr/local
 _PACKAGES = {
     "qemu-system-x86_64": "qemu-system-x86",
     "qemu-img": "qemu-utils",
+    "qemu-storage-daemon": "qemu-system-common",
+    "unshare": "util-linux",
+    "setpriv": "util-linux",
     "dnsmasq": "dnsmasq-base",
     "nft": "nftables",
     "radvd": "radvd",

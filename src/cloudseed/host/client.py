@@ -33,12 +33,13 @@ from cloudseed.host.records import (
     NicSpec,
     RouterWish,
 )
+from cloudseed.host.volume_client import VolumeClient
 from cloudseed.host.wire import connect, frame, read_frame
 
 _T = TypeVar("_T")
 
 
-class HostClient:
+class HostClient(VolumeClient):
     """A client of the host process that listens on `socket_path`; one per event loop, `close` it at the end.
 
     Every method raises HostError.  `timeout_s` bounds ordinary commands; those that copy or convert data

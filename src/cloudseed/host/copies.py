@@ -24,11 +24,12 @@ from typing import Any
 
 from cloudseed.host import binaries, disks, qemu_command
 from cloudseed.host.errors import HostError
-from cloudseed.host.launch import Launcher, listen
+from cloudseed.host.launch import Launcher
 from cloudseed.host.machines import Machines
 from cloudseed.host.paths import StatePaths, check_disk_name, check_uuid
 from cloudseed.host.qmp import QmpMonitor
 from cloudseed.host.records import CopyStatus, DiskSpec
+from cloudseed.host.wire import listen
 
 _POLL_S = 0.1
 _POLL_MAX_S = 1.0
@@ -179,7 +180,7 @@ class Copies:
         socket = self._paths.machine(copy.server_id).copier_socket
         process = None
         try:
-            with ExitStack() as files, self._launcher.user() as uid:
+            with ExitStack() as files, self._launcher.users.reserve() as uid:
                 opened = self._launcher.open_disk(files, copy.server_id, disk)
                 qmp = listen(files, socket, (0, 0))
                 argv = [

@@ -231,6 +231,8 @@ def qemu_img(argv: Sequence[str], doing: str, timeout_s: float = 300.0, nobody_w
     `nobody_with`: run it without any right but to this descriptor, for files that a stranger wrote.
     """
 
+    own_user = nobody_with is None or os.geteuid() != 0  # who is not root need not become nobody
+
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
         resource.setrlimit(resource.RLIMIT_CPU, (60, 60))
@@ -247,9 +249,9 @@ def qemu_img(argv: Sequence[str], doing: str, timeout_s: float = 300.0, nobody_w
             cwd="/",
             env={"PATH": os.defpath, "LC_ALL": "C.UTF-8"},
             pass_fds=() if nobody_with is None else (nobody_with,),
-            user=None if nobody_with is None else _NOBODY,
-            group=None if nobody_with is None else _NOBODY,
-            extra_groups=None if nobody_with is None else [],
+            user=None if own_user else _NOBODY,
+            group=None if own_user else _NOBODY,
+            extra_groups=None if own_user else [],
             preexec_fn=limit,  # only system calls between fork and exec
             check=False,
         )

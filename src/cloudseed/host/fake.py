@@ -1,20 +1,32 @@
 """A host without privileges: takes every network wish and calls it done, touching nothing.
 
 For clouds without root (CI jobs, laptops, `driver = "fake"`) and for scale work.  It speaks HostClient's
-language for networks and facts; it has no machines: the fake hypervisor keeps its own.
+language for networks and facts; it has no machines: the fake hypervisor keeps its own.  Volumes are real files,
+by the very code of the real host, but nothing exports them.
 """
 
 from __future__ import annotations
 
 import asyncio
+import inspect
 import os
 import platform
+import shutil
+import tempfile
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Literal, TypeVar
 
+import msgspec
+
+from cloudseed.host import images, processes, records, volume_files
 from cloudseed.host.errors import HostError
+from cloudseed.host.exporters import Exporter
+from cloudseed.host.paths import ExporterPaths, StatePaths
 from cloudseed.host.records import (
     ApplyResult,
     HostFacts,
+    ImageInfo,
     InventoryReport,
     MachineExited,
     MachineInfo,
@@ -24,14 +36,25 @@ from cloudseed.host.records import (
     RouterStatus,
     RouterWish,
 )
+from cloudseed.host.users import Users
+from cloudseed.host.volume_client import VolumeClient
+from cloudseed.host.volume_commands import volume_commands
+from cloudseed.host.volumes import Volumes
+
+_T = TypeVar("_T")
 
 
-class FakeHost:
-    """In memory; what was applied last is in `networks` and `routers`, by id."""
+class FakeHost(VolumeClient):
+    """Networks in memory: what was applied last is in `networks` and `routers`, by id.  Volumes below `state`, or
+    below a directory that `close` removes."""
 
     real = False
 
-    def __init__(self, name: str = "fake") -> None:
+    def __init__(self, name: str = "fake", state: Path | None = None) -> None:
+        self._temporary = tempfile.TemporaryDirectory(prefix="cloudseed-fake-") if state is None else None
+        self.paths = StatePaths(state or Path(self._temporary.name if self._temporary else ""))
+        self._volumes = Volumes(self.paths, _NoDaemons(self.paths), Users())
+        self._commands = volume_commands(self._volumes)
         self.name = name
         self.networks: dict[str, NetworkWish] = {}
         self.routers: dict[str, RouterWish] = {}
@@ -80,9 +103,43 @@ class FakeHost:
         return []
 
     async def get_inventory(self) -> InventoryReport:
+        volumes = volume_files.volume_ids(self.paths)
         return InventoryReport(
-            namespaces=[], networks={}, taps={}, dnsmasq_pids={}, machine_pids={}, machines=[], images=[], files=[]
-        )
+            namespaces=[], networks={}, taps={}, dnsmasq_pids={}, machine_pids={}, machines=[], images=[], files=[],
+            volumes=volumes,
+            snapshots=volume_files.snapshot_ids(self.paths),
+            packs=volume_files.pack_ids(self.paths),
+            exports={a: volume_id for volume_id in volumes for a in volume_files.load_exports(self.paths, volume_id)},
+        )  # fmt: skip
+
+    # ---- images and volumes
+
+    async def import_image(self, key: str, source: str, format: Literal["qcow2", "raw"]) -> ImageInfo:
+        self._prepare()
+        return await asyncio.to_thread(images.import_image, self.paths, key, source, format)
+
+    async def list_images(self) -> list[ImageInfo]:
+        return images.list_images(self.paths)
+
+    async def remove_image(self, key: str) -> None:
+        images.remove_image(self.paths, key)
+
+    async def _ask(self, command: records.AnyCommand, answer: type[_T], timeout_s: float | None = None) -> _T:
+        self._prepare()
+        result = self._commands[type(command)](command)
+        # as over the wire
+        return msgspec.convert(msgspec.to_builtins(await result if inspect.isawaitable(result) else result,
+                                                   builtin_types=(bytes,)), answer)
+
+    async def _tell(self, command: records.AnyCommand, timeout_s: float | None = None) -> None:
+        self._prepare()
+        await self._commands[type(command)](command)
+
+    def _prepare(self) -> None:
+        if not self.paths.packs.is_dir():
+            for directory in (self.paths.images, self.paths.incoming):
+                directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            volume_files.prepare(self.paths)
 
     async def ensure_machine(self, spec: object) -> MachineInfo:
         raise HostError(
@@ -97,3 +154,34 @@ class FakeHost:
 
     async def close(self) -> None:
         self.networks.clear()
+        await self._volumes.close()
+        if self._temporary is not None:
+            self._temporary.cleanup()
+
+
+class _NoDaemons:
+    """Exports nothing, and says that it does."""
+
+    def __init__(self, paths: StatePaths) -> None:
+        self._paths = paths
+
+    def paths(self, exporter: Exporter) -> ExporterPaths:
+        return self._paths.volume(exporter.volume_id).exporter(exporter.read_only)
+
+    def record(self, exporter: Exporter) -> processes.ProcessRecord | None:
+        return None
+
+    def adopt(self, exporter: Exporter) -> None:
+        pass
+
+    async def serve(self, exporter: Exporter, attachment_ids: list[str]) -> None:
+        pass
+
+    async def end(self, exporter: Exporter) -> None:
+        pass
+
+    async def copy(self, exporter: Exporter) -> Path:
+        files = self.paths(exporter)
+        files.directory.mkdir(mode=0o700, exist_ok=True)
+        await asyncio.to_thread(shutil.copyfile, self._paths.volume(exporter.volume_id).data, files.copy)
+        return files.copy

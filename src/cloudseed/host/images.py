@@ -42,7 +42,8 @@ def import_image(paths: StatePaths, key: str, source: str, format: Literal["qcow
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
             raise HostError("invalid", f"images/incoming/{source} is no plain file")
-        os.fchown(descriptor, 0, 0)
+        if os.geteuid() == 0:
+            os.fchown(descriptor, 0, 0)
         os.fchmod(descriptor, 0o444)  # for qemu-img, which is not root; nobody else may pass the directory
         _check_unwritten(descriptor, source)
         facts = disks.inspect(descriptor, source, format)

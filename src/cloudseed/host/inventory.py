@@ -6,8 +6,9 @@ import os
 import shutil
 from pathlib import Path
 
-from cloudseed.host import advertising, dhcp, external, netns, networks, processes, routers, strays
+from cloudseed.host import advertising, dhcp, external, netns, networks, processes, routers, strays, volume_files
 from cloudseed.host.errors import HostError
+from cloudseed.host.exporters import Exporter
 from cloudseed.host.paths import StatePaths, namespace_name, router_namespace
 from cloudseed.host.records import InventoryReport
 
@@ -41,7 +42,16 @@ def read(cloud: str, paths: StatePaths) -> InventoryReport:
     radvd = {i: record.pid for i in router_ids if (record := advertising.running(paths.routers / i)) is not None}
     found = strays.in_namespaces([*namespaces, *router_names])
     found += [(pid, "qemu") for pid in strays.machines(machines).values()]
-    known = {*dnsmasq.values(), *running.values(), *radvd.values()}
+    volumes = volume_files.volume_ids(paths)
+    daemons = [Exporter(volume_id, read_only).name for volume_id in volumes for read_only in (False, True)]
+    exporters = {}
+    for volume_id in volumes:
+        for read_only in (False, True):
+            record = processes.load(paths.volume(volume_id).exporter(read_only).pid)
+            if record is not None and record.alive:
+                exporters[Exporter(volume_id, read_only).name] = record.pid
+    found += [(pid, "qemu-storage-daemon") for pid in strays.exporters(daemons).values()]
+    known = {*dnsmasq.values(), *running.values(), *radvd.values(), *exporters.values()}
     for router_id in radvd:
         known |= advertising.helpers(paths.routers / router_id, (pid for pid, name in found if name == "radvd"))
     return InventoryReport(
@@ -52,6 +62,11 @@ def read(cloud: str, paths: StatePaths) -> InventoryReport:
         machine_pids=running,
         machines=machines,
         images=sorted(p.name.removesuffix(".info") for p in paths.images.glob("*.info")),
+        volumes=volumes,
+        snapshots=volume_files.snapshot_ids(paths),
+        packs=volume_files.pack_ids(paths),
+        exports={a: volume_id for volume_id in volumes for a in volume_files.load_exports(paths, volume_id)},
+        exporter_pids=exporters,
         files=_files(paths),
         routers={name: by_name.get(name, "") for name in router_names},
         router_links=router_links,
@@ -68,7 +83,8 @@ def purge(cloud: str, paths: StatePaths) -> None:
     The host process ends its machines in order before; those that are found here lost theirs.
     """
     report = read(cloud, paths)
-    for pid in [*report.machine_pids.values(), *(int(text.split()[0]) for text in report.strays)]:
+    recorded = [*report.machine_pids.values(), *report.exporter_pids.values()]
+    for pid in [*recorded, *(int(text.split()[0]) for text in report.strays)]:
         strays.end(pid)
     routers.remove_others(cloud, paths, ())
     networks.remove_others(cloud, paths, set())

@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
-import stat
-import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal
 
@@ -21,21 +18,18 @@ from cloudseed.host import binaries, disks, links, netns, processes, qemu_comman
 from cloudseed.host.errors import HostError, from_os_error
 from cloudseed.host.paths import MachinePaths, StatePaths, namespace_name, tap_name
 from cloudseed.host.records import DiskSpec, MachineSpec, NicSpec
-from cloudseed.host.wire import short_address
-
-UID_BASE = 60800
-_UID_COUNT = 4000
+from cloudseed.host.users import Users
+from cloudseed.host.wire import listen
 
 
 class Launcher:
     """Starts machines of one cloud; the control process's user gets the sockets and the console."""
 
-    def __init__(self, cloud: str, paths: StatePaths, control_uid: int, control_gid: int) -> None:
+    def __init__(self, cloud: str, paths: StatePaths, control_uid: int, control_gid: int, users: Users) -> None:
         self._cloud = cloud
         self._paths = paths
         self._control = (control_uid, control_gid)
-        self._reserving = threading.Lock()
-        self._reserved: set[int] = set()
+        self.users = users
 
     def directory(self, server_id: str) -> MachinePaths:
         """The machine's directory, made if missing: the control process may enter and read it, nobody else."""
@@ -49,7 +43,7 @@ class Launcher:
         """Start QEMU and record its process; it may still refuse, which its monitor or its log tells."""
         machine = self.directory(spec.server_id)
         try:
-            with ExitStack() as stack, self.user() as uid:
+            with ExitStack() as stack, self.users.reserve() as uid:
                 launch = self._open_all(stack, spec, machine, accel, uid)
                 argv = qemu_command.arguments(spec, launch)
                 machine.qemu_log.unlink(missing_ok=True)
@@ -79,28 +73,24 @@ class Launcher:
         except (OSError, msgspec.DecodeError):
             return None
 
-    def open_disk(self, stack: ExitStack, server_id: str, disk: DiskSpec) -> qemu_command.DiskFiles:
-        """Open a disk's files, closed with the stack; `not_found` when one is missing."""
+    def open_disk(
+        self, stack: ExitStack, server_id: str, disk: DiskSpec, volumes: int | None = None
+    ) -> qemu_command.DiskFiles:
+        """Open a disk's files, closed with the stack; `not_found` when one is missing.
+
+        `volumes`: the descriptor under which the machine has the directory of its volumes' sockets.
+        """
         match disk.kind:
             case "config_drive":
                 path = self._paths.machine(server_id).config_drive
                 return qemu_command.DiskFiles(_open(stack, path, os.O_RDONLY, disk), read_only=True)
-            case "nbd":
-                self._check_volume_path(disk)
-                return qemu_command.DiskFiles(None, read_only=disk.read_only)
-            case "file":
-                path = self._check_volume_path(disk)
+            case "volume":
+                name = self._paths.machine(server_id).volume_socket(disk.attachment_id).name
+                socket_path = f"/proc/self/fd/{volumes}/{name}"
+                return qemu_command.DiskFiles(None, read_only=disk.read_only, socket=socket_path)
             case "overlay":
                 path = self._paths.machine(server_id).disk(disk.name)
-        mode = os.O_RDONLY if disk.read_only else os.O_RDWR
-        descriptor = _open(stack, path, mode | os.O_NONBLOCK, disk)  # to open a pipe must not hold us up
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
-            # the control process may write to volumes/, but not make root's files into disks
-            raise HostError("invalid", f"disk {disk.name} must be a plain file with one name")
-        os.set_blocking(descriptor, True)
-        if disk.kind != "overlay":
-            return qemu_command.DiskFiles(descriptor, read_only=disk.read_only)
+        descriptor = _open(stack, path, os.O_RDONLY if disk.read_only else os.O_RDWR, disk)
         key = disks.backing_key(self._paths, path)
         if key is None:
             return qemu_command.DiskFiles(descriptor, read_only=disk.read_only)
@@ -141,48 +131,23 @@ class Launcher:
         machine.vnc_directory.chmod(0o2770)
         vnc = os.open(machine.vnc_directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         stack.callback(os.close, vnc)
+        machine.volumes.mkdir(mode=0o710, exist_ok=True)
+        os.chown(machine.volumes, 0, uid)  # to pass, not to see what is there
+        machine.volumes.chmod(0o710)
+        volumes = os.open(machine.volumes, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        stack.callback(os.close, volumes)
         return qemu_command.Launch(
             binary=binaries.find("qemu-system-x86_64"),
             accel=accel,
-            disks={disk.name: self.open_disk(stack, spec.server_id, disk) for disk in spec.disks},
+            disks={disk.name: self.open_disk(stack, spec.server_id, disk, volumes) for disk in spec.disks},
             taps={nic.port_id: self.open_tap(stack, nic) for nic in spec.nics},
             qmp=listen(stack, machine.qmp_socket, self._control),
             host_qmp=listen(stack, machine.host_qmp_socket, (0, 0)),
             serial=listen(stack, machine.serial_socket, self._control),
             console_log=log,
             vnc_directory=vnc,
+            volumes_directory=volumes,
         )
-
-    def _check_volume_path(self, disk: DiskSpec) -> Path:
-        path = Path(disk.path or "")
-        if path.parent != self._paths.volumes or path.name in ("", ".", ".."):
-            raise HostError("invalid", f"disk {disk.name} must lie directly in {self._paths.volumes}")
-        return path
-
-    @contextmanager
-    def user(self) -> Iterator[int]:
-        """A user id that no process of this system has, kept for us until the machine's process has it."""
-        with self._reserving:
-            used = _used_uids() | self._reserved
-            uid = next((n for n in range(UID_BASE, UID_BASE + _UID_COUNT) if n not in used), None)
-            if uid is None:
-                raise HostError("failed", f"all {_UID_COUNT} user ids for machines are in use")
-            self._reserved.add(uid)
-        try:
-            yield uid
-        finally:
-            self._reserved.discard(uid)
-
-
-def _used_uids() -> set[int]:
-    used = set()
-    for name in os.listdir("/proc"):
-        if name.isdecimal():
-            try:
-                used.add(os.stat(f"/proc/{name}").st_uid)
-            except FileNotFoundError:
-                continue
-    return used
 
 
 def _kvm_groups() -> tuple[int, ...]:
@@ -192,7 +157,8 @@ def _kvm_groups() -> tuple[int, ...]:
 
 
 def _descriptors(launch: qemu_command.Launch) -> list[int]:
-    found = [launch.qmp, launch.host_qmp, launch.serial, launch.console_log, launch.vnc_directory]
+    found = [launch.qmp, launch.host_qmp, launch.serial, launch.console_log]
+    found += [launch.vnc_directory, launch.volumes_directory]
     found += launch.taps.values()
     for files in launch.disks.values():
         found += [d for d in (files.descriptor, files.backing_descriptor) if d is not None]
@@ -206,16 +172,3 @@ def _open(stack: ExitStack, path: Path, mode: int, disk: DiskSpec) -> int:
         raise HostError("not_found", f"disk {disk.name} has no file {path.name} on this host") from None
     stack.callback(os.close, descriptor)
     return descriptor
-
-
-def listen(stack: ExitStack, path: Path, owner: tuple[int, int]) -> int:
-    """A listening socket at the path that only its owner may connect to."""
-    path.unlink(missing_ok=True)
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-    stack.callback(sock.close)
-    with short_address(path) as address:
-        sock.bind(address)
-    path.chmod(0o600)
-    os.chown(path, *owner)
-    sock.listen(4)
-    return sock.fileno()

@@ -26,6 +26,7 @@ from cloudseed.host.launch import Launcher
 from cloudseed.host.paths import StatePaths
 from cloudseed.host.qmp import QmpMonitor
 from cloudseed.host.records import DiskInfo, DiskSpec, MachineInfo, MachineSpec, NicSpec
+from cloudseed.host.volumes import Volumes
 
 _START_TIMEOUT_S = 20.0
 _UNPLUG_TIMEOUT_S = 15.0
@@ -51,11 +52,13 @@ class Machines:
         self,
         paths: StatePaths,
         launcher: Launcher,
+        volumes: Volumes,
         accel: Callable[[], Awaitable[Literal["kvm", "tcg"]]],
         on_exit: Callable[[str, str], None],
     ) -> None:
         self._paths = paths
         self._launcher = launcher
+        self._volumes = volumes
         self._accel = accel
         self._on_exit = on_exit
         self._running: dict[str, _Running] = {}
@@ -123,6 +126,9 @@ class Machines:
         async with self._locks[spec.server_id]:
             if self.info(spec.server_id).running:
                 return self.info(spec.server_id)
+            self._launcher.directory(spec.server_id)
+            for disk in spec.disks:
+                await self._open_volume(spec.server_id, disk)
             record = await asyncio.to_thread(self._launcher.start, spec, accel)
             try:
                 await self._take_up(spec.server_id, record)
@@ -197,7 +203,12 @@ class Machines:
             if device["id"] in await _plugged(monitor):
                 return
             with ExitStack() as stack:
-                files = await asyncio.to_thread(self._launcher.open_disk, stack, server_id, disk)
+                volumes = None
+                if disk.kind == "volume":
+                    pid = self._running[server_id].record.pid
+                    volumes = processes.find_descriptor(pid, self._paths.machine(server_id).volumes)
+                    await self._open_volume(server_id, disk)
+                files = await asyncio.to_thread(self._launcher.open_disk, stack, server_id, disk, volumes)
                 sets = qemu_command.fd_sets(disk)
                 for number, descriptor in zip(sets, (files.descriptor, files.backing_descriptor), strict=True):
                     if descriptor is not None:
@@ -217,11 +228,18 @@ class Machines:
             spec, monitor = self._plugging(server_id)
             await self._unplug(server_id, monitor, qemu_command.device_id(name))
             await _remove_node(monitor, name)
+            for disk in spec.disks:
+                if disk.name == name and disk.kind == "volume":
+                    self._volumes.close_to(server_id, disk.attachment_id)
             self._launcher.save_spec(_replace(spec, disks=[d for d in spec.disks if d.name != name]))
 
     async def resize_disk(self, server_id: str, name: str, size_bytes: int) -> DiskInfo:
         """Grow a disk, in the running machine too."""
         async with self._locks[server_id]:
+            spec = self._launcher.load_spec(server_id)
+            volume = next((d for d in spec.disks if d.name == name and d.kind == "volume"), None) if spec else None
+            if volume is not None:
+                return await self._resize_volume(server_id, volume, size_bytes)
             if not self.info(server_id).running:
                 return await asyncio.to_thread(disks.resize_file, self._paths, server_id, name, size_bytes)
             _, monitor = self._plugging(server_id)
@@ -229,6 +247,29 @@ class Machines:
             node = qemu_command.node_id(name)
             await monitor.execute("block_resize", {"node-name": node, "size": size_bytes})
             return disks.read(self._paths, server_id, name)
+
+    async def _resize_volume(self, server_id: str, disk: DiskSpec, size_bytes: int) -> DiskInfo:
+        """Tell a running guest of its volume's new size."""
+        info = self._volumes.info(disk.volume_id)
+        if size_bytes > info.size_bytes:
+            raise HostError("conflict", f"volume {disk.volume_id} has {info.size_bytes} bytes: extend it first")
+        if self.info(server_id).running:
+            _, monitor = self._plugging(server_id)
+            node = qemu_command.node_id(disk.name)
+            # its connection ended with the export's old size; a flush makes QEMU connect again and see the new one
+            await monitor.execute("human-monitor-command", {"command-line": f'qemu-io {node} "flush"'})
+            await monitor.execute("block_resize", {"node-name": node, "size": info.size_bytes})
+        return DiskInfo(
+            name=disk.name, format="raw", size_bytes=info.size_bytes, allocated_bytes=info.allocated_bytes
+        )
+
+    async def _open_volume(self, server_id: str, disk: DiskSpec) -> None:
+        """Lay the way to a volume's export, if the disk is a volume."""
+        if disk.kind == "volume":
+            read_only = await self._volumes.open_to(server_id, disk.volume_id, disk.attachment_id)
+            if read_only and not disk.read_only:
+                message = f"attachment {disk.attachment_id} has volume {disk.volume_id} for reading only"
+                raise HostError("conflict", f"{message}: say so of disk {disk.name}")
 
     async def remove_disk(self, server_id: str, name: str) -> None:
         """Remove a disk that no running machine uses."""

@@ -177,9 +177,68 @@ class MachinePaths:
         """QEMU's standard error of its latest start."""
         return self.directory / "qemu.log"
 
+    @property
+    def volumes(self) -> Path:
+        """Sockets of the volumes that this machine may reach, which its QEMU gets open as a directory."""
+        return self.directory / "volumes"
+
+    def volume_socket(self, attachment_id: str) -> Path:
+        """Another name of the socket of the attachment's export."""
+        return self.volumes / f"{check_uuid(attachment_id, 'attachment_id')}.sock"
+
     def disk(self, name: str) -> Path:
         """The overlay disk of that name."""
         return self.directory / f"{check_disk_name(name)}.qcow2"
+
+
+@dataclass(frozen=True)
+class ExporterPaths:
+    """The files of one storage daemon.  Only root may pass the volume's directory above."""
+
+    directory: Path
+
+    @property
+    def nbd_socket(self) -> Path:
+        return self.directory / "nbd.sock"
+
+    @property
+    def qmp_socket(self) -> Path:
+        return self.directory / "qmp.sock"
+
+    @property
+    def pid(self) -> Path:
+        return self.directory / "pid"
+
+    @property
+    def log(self) -> Path:
+        """The daemon's standard error of its latest start."""
+        return self.directory / "log"
+
+    @property
+    def copy(self) -> Path:
+        """Where the daemon writes a copy of its volume."""
+        return self.directory / "copy"
+
+
+@dataclass(frozen=True)
+class VolumePaths:
+    """The files of one volume."""
+
+    directory: Path
+
+    @property
+    def data(self) -> Path:
+        """Its bytes.  The volume exists when this does."""
+        return self.directory / "data"
+
+    @property
+    def exports(self) -> Path:
+        """The attachments that it is exported for: {id: read only} as JSON."""
+        return self.directory / "exports.json"
+
+    def exporter(self, read_only: bool) -> ExporterPaths:
+        """Readers and writers have a daemon each, so that a reader's cannot write whatever becomes of it."""
+        return ExporterPaths(self.directory / ("ro" if read_only else "rw"))
 
 
 @dataclass(frozen=True)
@@ -216,8 +275,18 @@ class StatePaths:
 
     @property
     def volumes(self) -> Path:
-        """Disk files and NBD sockets that callers may name by path."""
+        """Root's alone: a directory for each volume."""
         return self.root / "volumes"
+
+    @property
+    def snapshots(self) -> Path:
+        """A file for each snapshot."""
+        return self.volumes / "snapshots"
+
+    @property
+    def packs(self) -> Path:
+        """Volumes as qcow2 files, on their way to be images."""
+        return self.volumes / "packs"
 
     @property
     def metadata_socket(self) -> Path:
@@ -240,6 +309,18 @@ class StatePaths:
     def machine(self, server_id: str) -> MachinePaths:
         """The files of that server; `invalid` when the id is no UUID."""
         return MachinePaths(self.machines / check_uuid(server_id, "server_id"))
+
+    def volume(self, volume_id: str) -> VolumePaths:
+        """The files of that volume; `invalid` when the id is no UUID."""
+        return VolumePaths(self.volumes / check_uuid(volume_id, "volume_id"))
+
+    def snapshot(self, snapshot_id: str) -> Path:
+        """The bytes of that snapshot."""
+        return self.snapshots / check_uuid(snapshot_id, "snapshot_id")
+
+    def pack(self, pack_id: str) -> Path:
+        """The qcow2 file of that id."""
+        return self.packs / check_uuid(pack_id, "pack_id")
 
     def image(self, key: str) -> Path:
         """The base image of that key."""

@@ -16,10 +16,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
 from cloudseed.host.errors import HostError, from_os_error
+
+_T = TypeVar("_T")
 
 
 @functools.cache
@@ -131,13 +134,23 @@ def spawn(
 
 def save(path: Path, record: ProcessRecord) -> None:
     """Write the record in one step, so that a reader sees the old one or the new one."""
-    replace_file(path, msgspec.json.encode(record))
+    save_json(path, record)
 
 
 def load(path: Path) -> ProcessRecord | None:
     """The record in the file, or None when there is none that can be read."""
+    return load_json(path, ProcessRecord)
+
+
+def save_json(path: Path, value: object) -> None:
+    """Keep a value in a file of its own."""
+    replace_file(path, msgspec.json.encode(value))
+
+
+def load_json(path: Path, kind: type[_T]) -> _T | None:
+    """The value in the file, or None when there is none that can be read."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=ProcessRecord)
+        return msgspec.json.decode(path.read_bytes(), type=kind)
     except (OSError, msgspec.DecodeError):
         return None
 
@@ -164,6 +177,21 @@ def open_pidfd(record: ProcessRecord) -> int | None:
         return descriptor
     os.close(descriptor)
     return None
+
+
+def find_descriptor(pid: int, path: Path) -> int:
+    """The number under which a process has the file or directory open; `conflict` when it has not."""
+    wanted = os.stat(path)
+    try:
+        for name in os.listdir(f"/proc/{pid}/fd"):
+            try:
+                if os.path.samestat(os.stat(f"/proc/{pid}/fd/{name}"), wanted):
+                    return int(name)
+            except FileNotFoundError:
+                continue
+    except FileNotFoundError:
+        pass
+    raise HostError("conflict", f"process {pid} does not have {path.name} open: it was started by an older version")
 
 
 def end(record: ProcessRecord, grace_s: float) -> None:

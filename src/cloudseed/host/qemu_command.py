@@ -18,6 +18,7 @@ from cloudseed.host.paths import check_disk_name, check_mac, check_uuid
 from cloudseed.host.records import DiskSpec, MachineSpec, NicSpec
 
 _NIC_MODELS = {"virtio": "virtio-net-pci", "e1000": "e1000", "rtl8139": "rtl8139"}
+RECONNECT_S = 300  # how long a guest's requests wait for a volume's storage daemon before they fail
 _HOT_PLUG_PORTS = 12  # of a q35 machine; a pc machine's slots are all hot-pluggable
 
 
@@ -29,6 +30,7 @@ class DiskFiles:
     read_only: bool = False
     backing_descriptor: int | None = None
     backing_format: str | None = None
+    socket: str | None = None  # of a volume's export, as QEMU names it
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class Launch:
     serial: int = -1
     console_log: int = -1
     vnc_directory: int = -1
+    volumes_directory: int = -1
 
 
 def check_spec(spec: MachineSpec) -> None:
@@ -58,6 +61,10 @@ def check_spec(spec: MachineSpec) -> None:
     for name in (check_disk_name(disk.name) for disk in spec.disks):
         if sum(disk.name == name for disk in spec.disks) > 1:
             raise HostError("invalid", f"two disks are named {name}")
+    for disk in spec.disks:
+        if disk.kind == "volume":
+            check_uuid(disk.volume_id, f"the volume_id of disk {disk.name}")
+            check_uuid(disk.attachment_id, f"the attachment_id of disk {disk.name}")
     for nic in spec.nics:
         check_uuid(nic.port_id, "port_id")
         check_uuid(nic.network_id, "network_id")
@@ -130,13 +137,22 @@ def fd_sets(disk: DiskSpec) -> tuple[int, int]:
 
 def blockdev(disk: DiskSpec, files: DiskFiles) -> dict[str, Any]:
     """The block device of a disk, for -blockdev and blockdev-add; every format is stated."""
-    if disk.kind == "nbd":
-        file: dict[str, Any] = {
+    if disk.kind == "volume":
+        volume: dict[str, Any] = {
             "driver": "nbd",
-            "server": {"type": "unix", "path": disk.path},
-            "export": disk.name,
+            "server": {"type": "unix", "path": files.socket},
+            "export": disk.attachment_id,
+            "reconnect-delay": RECONNECT_S,
+            "read-only": files.read_only,
+            "discard": "unmap",
         }
-        return {"driver": "raw", "node-name": node_id(disk.name), "read-only": files.read_only, "file": file}
+        return {
+            "driver": "raw",
+            "node-name": node_id(disk.name),
+            "read-only": files.read_only,
+            "discard": "unmap",
+            "file": volume,
+        }
     own, below = fd_sets(disk)
     node: dict[str, Any] = {
         "driver": "raw" if disk.kind == "config_drive" else disk.format,

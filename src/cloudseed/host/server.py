@@ -24,15 +24,19 @@ from typing import Any
 
 import msgspec
 
-from cloudseed.host import config_drive, disks, images, inventory, logs, networks, processes
+from cloudseed.host import config_drive, disks, images, inventory, logs, networks, processes, volume_files
 from cloudseed.host import records as r
 from cloudseed.host.copies import Copies
 from cloudseed.host.errors import HostError, from_os_error
+from cloudseed.host.exporters import Exporters
 from cloudseed.host.facts import Facts
 from cloudseed.host.launch import Launcher
 from cloudseed.host.machines import Machines
 from cloudseed.host.metadata import MetadataRelay
 from cloudseed.host.paths import StatePaths, check_cloud_name, check_key
+from cloudseed.host.users import Users
+from cloudseed.host.volume_commands import volume_commands
+from cloudseed.host.volumes import Volumes
 from cloudseed.host.wire import frame, read_frame, short_address
 
 log = logging.getLogger("cloudseed.host")
@@ -49,8 +53,10 @@ class HostServer:
         self._paths = StatePaths(state.absolute())
         self._control = (control_uid, control_gid)
         self._facts = Facts(cloud, self._paths, cache)
-        self._launcher = Launcher(cloud, self._paths, control_uid, control_gid)
-        self._machines = Machines(self._paths, self._launcher, self._facts.accel, self._tell_exit)
+        users = Users()
+        self._volumes = Volumes(self._paths, Exporters(self._paths, users), users)
+        self._launcher = Launcher(cloud, self._paths, control_uid, control_gid, users)
+        self._machines = Machines(self._paths, self._launcher, self._volumes, self._facts.accel, self._tell_exit)
         self._copies = Copies(self._paths, self._launcher, self._machines, control_gid)
         self._networks = asyncio.Lock()
         self._metadata = MetadataRelay(cloud, self._paths.metadata_socket, control_uid)
@@ -63,6 +69,7 @@ class HostServer:
         self._prepare()
         self._copies.sweep()
         await self._machines.adopt()
+        await self._volumes.adopt()
         server = await asyncio.start_unix_server(self._accept, sock=self._bind(socket_path))
         trimming = asyncio.create_task(self._trim(), name="trim-logs")
         # the first machine shall not wait for the probe, which takes seconds where hardware virtualization hangs
@@ -78,6 +85,7 @@ class HostServer:
             trimming.cancel()
             probing.cancel()
             server.close()
+            await self._volumes.close()
             for task in list(self._connections):
                 task.cancel()
             await asyncio.gather(trimming, probing, *self._connections, return_exceptions=True)
@@ -106,9 +114,9 @@ class HostServer:
                 raise HostError("failed", f"{directory} is a symbolic link: remove it")
             os.chown(directory, 0, self._control[1])
             directory.chmod(0o750)
-        for directory in (self._paths.incoming, self._paths.volumes):
-            directory.mkdir(mode=0o700, exist_ok=True)
-            os.chown(directory, *self._control)
+        self._paths.incoming.mkdir(mode=0o700, exist_ok=True)
+        os.chown(self._paths.incoming, *self._control)
+        volume_files.prepare(self._paths)
 
     def _bind(self, path: Path) -> socket.socket:
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -225,6 +233,7 @@ class HostServer:
             r.ImportImage: lambda c: thread(images.import_image, paths, c.key, c.source, c.format),
             r.ListImages: lambda c: images.list_images(paths),
             r.RemoveImage: lambda c: images.remove_image(paths, c.key),
+            **volume_commands(self._volumes),
         }
 
     async def _create_disk(self, command: r.CreateDisk) -> r.DiskInfo:
@@ -272,6 +281,7 @@ class HostServer:
             await self._metadata.close()
             for server_id in self._machines.server_ids():
                 await self._machines.remove(server_id)
+            await self._volumes.purge()
             await asyncio.to_thread(inventory.purge, self._cloud, self._paths)
 
     # ---- what goes on besides

@@ -46,6 +46,21 @@ def machines(server_ids: Collection[str]) -> dict[str, int]:
     return found
 
 
+def exporters(names: Collection[str]) -> dict[str, int]:
+    """The pid of each of these storage daemons (by `Exporter.name`) that runs."""
+    found = {}
+    for pid in _pids() if names else ():
+        try:
+            words = _command(pid)
+        except OSError:
+            continue
+        if any(Path(word).name == "qemu-storage-daemon" for word in words) and "--monitor" in words:
+            name = words[words.index("--monitor") + 1].removeprefix("chardev=")
+            if name in names:
+                found[name] = pid
+    return found
+
+
 def record(pid: int) -> processes.ProcessRecord | None:
     """The record of a process that runs now."""
     stat = processes.read_stat(pid)

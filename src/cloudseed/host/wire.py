@@ -1,4 +1,4 @@
-"""Frames on the host process's socket: four bytes of length, then msgpack.  See `records.py`."""
+"""Frames on the host process's socket: four bytes of length, then msgpack (see `records/`); and unix sockets."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import socket
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from cloudseed.host.records import MAX_FRAME_BYTES
@@ -63,3 +63,16 @@ async def connect(path: Path, owner: int | None = None, pid: int | None = None) 
         sock.close()
         raise
     return sock
+
+
+def listen(stack: ExitStack, path: Path, owner: tuple[int, int]) -> int:
+    """A listening socket at the path that only its owner may connect to."""
+    path.unlink(missing_ok=True)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    stack.callback(sock.close)
+    with short_address(path) as address:
+        sock.bind(address)
+    path.chmod(0o600)
+    os.chown(path, *owner)
+    sock.listen(4)
+    return sock.fileno()

@@ -4,7 +4,7 @@ One frame is four bytes of length (big endian) and that many bytes of msgpack.  
 frames and gets one `Reply` for each, matched by `id`, in any order; after `Watch`, replies with an `event`
 come too.  Every command is safe to send twice: it states the wish, the host process finds what is already so.
 
-Ids (`server_id`, `network_id`, `port_id`, ...) are UUIDs in their canonical form of 36 characters.  Paths are
+Ids (`server_id`, `network_id`, `volume_id`, ...) are UUIDs in their canonical form of 36 characters.  Paths are
 computed from ids by `paths.py`, never taken from a caller, except where a field says so.  Sizes are bytes
 unless the name says MiB or GiB.  Wrong records are refused with `HostError("invalid", ...)`.
 """
@@ -75,6 +75,27 @@ from cloudseed.host.records.routers import (
     RouterStatus,
     RouterWish,
 )
+from cloudseed.host.records.volumes import (
+    ByteSource,
+    CreateSnapshot,
+    CreateVolume,
+    DeleteSnapshot,
+    DeleteVolume,
+    ExportInfo,
+    ExportVolume,
+    ExtendVolume,
+    ListVolumes,
+    PackVolume,
+    ReadVolume,
+    RemovePack,
+    RevertVolume,
+    SnapshotInfo,
+    UnexportVolume,
+    VolumeInfo,
+    VolumePiece,
+    VolumesReport,
+    WriteVolume,
+)
 from cloudseed.host.records.wiring import ApplyNetworks, ApplyResult
 
 __all__ = [
@@ -87,10 +108,15 @@ __all__ = [
     "ApplyResult",
     "AttachDisk",
     "AttachInterface",
+    "ByteSource",
     "Command",
     "CopyDisk",
     "CopyStatus",
     "CreateDisk",
+    "CreateSnapshot",
+    "CreateVolume",
+    "DeleteSnapshot",
+    "DeleteVolume",
     "DetachDisk",
     "DetachInterface",
     "DhcpPort",
@@ -98,6 +124,9 @@ __all__ = [
     "DiskSpec",
     "DropCopy",
     "EnsureMachine",
+    "ExportInfo",
+    "ExportVolume",
+    "ExtendVolume",
     "ExternalWish",
     "Failure",
     "FixedIp",
@@ -113,30 +142,41 @@ __all__ = [
     "InventoryReport",
     "ListImages",
     "ListMachines",
+    "ListVolumes",
     "MachineExited",
     "MachineInfo",
     "MachineSpec",
     "NetworkStatus",
     "NetworkWish",
     "NicSpec",
+    "PackVolume",
     "PortStatus",
     "PortWish",
     "Purge",
+    "ReadVolume",
     "Record",
     "RemoveDisk",
     "RemoveImage",
     "RemoveMachine",
+    "RemovePack",
     "Reply",
     "Request",
     "ResizeDisk",
+    "RevertVolume",
     "RouterLeg",
     "RouterStatus",
     "RouterWish",
     "RuleWish",
+    "SnapshotInfo",
     "StopMachine",
     "SubnetWish",
+    "UnexportVolume",
+    "VolumeInfo",
+    "VolumePiece",
+    "VolumesReport",
     "Watch",
     "WriteConfigDrive",
+    "WriteVolume",
 ]
 
 MAX_FRAME_BYTES = 32 * 1024 * 1024
@@ -147,6 +187,8 @@ AnyCommand = (
     | AttachInterface | DetachInterface | AttachDisk | DetachDisk
     | CreateDisk | ResizeDisk | RemoveDisk | GetDisk | CopyDisk | DropCopy | WriteConfigDrive
     | ImportImage | ListImages | RemoveImage | Watch
+    | CreateVolume | DeleteVolume | ExtendVolume | ListVolumes | ExportVolume | UnexportVolume
+    | CreateSnapshot | DeleteSnapshot | RevertVolume | ReadVolume | WriteVolume | PackVolume | RemovePack
 )  # fmt: skip
 
 

@@ -11,16 +11,17 @@ class DiskSpec(Record, frozen=True, kw_only=True):
     """A disk of a machine; the order in `MachineSpec.disks` is the order in which the guest sees them.
 
     `kind` says where its bytes are: `overlay` is `machines/<server>/<name>.qcow2` made by `CreateDisk`;
-    `config_drive` is `machines/<server>/config.iso` (read-only cdrom) made by `WriteConfigDrive`; `file` is
-    `path`, which must lie in `<state>/volumes/`; `nbd` is an export `name` on the unix socket `path` in
-    `<state>/volumes/`.  `serial` is what a guest sees as the disk's serial number.
+    `config_drive` is `machines/<server>/config.iso` (read-only cdrom) made by `WriteConfigDrive`; `volume` is the
+    export of `volume_id` for `attachment_id`, made by `ExportVolume`.  `format` is the overlay's: a volume is always
+    raw bytes.  `serial` is what a guest sees as the disk's serial number.
     """
 
     name: str
-    kind: Literal["overlay", "config_drive", "file", "nbd"] = "overlay"
+    kind: Literal["overlay", "config_drive", "volume"] = "overlay"
     format: Literal["qcow2", "raw"] = "qcow2"
     bus: Literal["virtio", "scsi", "ide", "sata"] = "virtio"
-    path: str | None = None
+    volume_id: str = ""
+    attachment_id: str = ""
     serial: str = ""
     read_only: bool = False
     boot_index: int | None = None
@@ -61,7 +62,10 @@ class CreateDisk(Command, frozen=True, kw_only=True):
 
 
 class ResizeDisk(Command, frozen=True, kw_only=True):
-    """Grow a disk (never shrinks); a running machine sees the new size. -> DiskInfo"""
+    """Grow a disk (never shrinks); a running machine sees the new size. -> DiskInfo
+
+    A volume has been grown by `ExtendVolume` before: this tells the machine.
+    """
 
     server_id: str
     name: str

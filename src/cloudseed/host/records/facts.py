@@ -43,6 +43,11 @@ class InventoryReport(Record, frozen=True, kw_only=True):
     radvd_pids: dict[str, int] = {}  # router id -> pid
     host_links: list[str] = []  # ours outside our namespaces: the host's ends of external networks
     host_rules: bool = False  # the host's own nftables table of ours is there
+    volumes: list[str] = []  # volume ids
+    snapshots: list[str] = []  # of volumes
+    packs: list[str] = []  # volumes on their way to be images
+    exports: dict[str, str] = {}  # attachment id -> volume id, as they shall be
+    exporter_pids: dict[str, int] = {}  # storage daemon (v<volume id>-rw or -ro) -> pid
     strays: list[str] = []  # processes of ours that no spec file explains: "pid command"
 
 
