@@ -56,11 +56,11 @@ class Host(FakeHost):
         self.gone = False
         self.applied = 0
 
-    async def apply_networks(self, networks: Any, *, full: bool) -> ApplyResult:
+    async def apply_networks(self, networks: Any, *, full: bool, routers: Any = ()) -> ApplyResult:
         if self.gone:
             raise HostError("unavailable", "no host process answers")
         self.applied += 1
-        result = await super().apply_networks(networks, full=full)
+        result = await super().apply_networks(networks, full=full, routers=routers)
         ports = [msgspec.structs.replace(port, up=port.up and port.port_id not in self.broken,
                                          reason="it is broken" if port.port_id in self.broken else "")
                  for port in result.ports]

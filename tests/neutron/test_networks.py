@@ -292,6 +292,6 @@ async def test_availability_and_tags_and_extensions(cloud: NeutronCloud, admin: 
     fails(await admin.get(f"{N}/bogus"), 404, "HTTPNotFound")
     assert ok(await admin.get("/networking/"), 200)[0]["id"] == "v2.0"
     zones = ok(await admin.get(f"{N}/availability_zones"), 200)
-    assert zones == [{"name": "nova", "resource": "network", "state": "available"}]
+    assert zones == [{"name": "nova", "resource": resource, "state": "available"} for resource in ("network", "router")]
     stranger = await cloud.anonymous().get(f"{N}/networks")
     assert stranger.status == 401 and stranger.json()["error"]["code"] == 401

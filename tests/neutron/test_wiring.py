@@ -150,7 +150,7 @@ async def test_binding_fails_where_no_agent_lives(cloud: NeutronCloud, admin: Cl
     assert port["binding:vif_type"] == "binding_failed" and port["binding:vif_details"] == {}
     agents = ok(await admin.get(f"{N}/agents"), 200)
     assert {(a["binary"], a["host"], a["alive"]) for a in agents} == {
-        ("neutron-l2-agent", "localhost", True), ("neutron-dhcp-agent", "localhost", True)}
+        (name, "localhost", True) for name in ("neutron-l2-agent", "neutron-dhcp-agent", "neutron-l3-agent")}
     l2 = next(a for a in agents if a["binary"] == "neutron-l2-agent")
     ok(await admin.put(f"{N}/agents/{l2['id']}", {"agent": {"admin_state_up": False}}), 200)
     port = await make_port(nova, network["id"], **{"binding:host_id": "localhost"})

@@ -101,8 +101,7 @@ def stop_forwarding(cloud: str) -> None:
 
 def link_names(cloud: str) -> list[str]:
     """Our links outside our namespaces."""
-    with IPRoute() as ip:
-        return sorted(name for name in links.list_links(ip) if name.startswith(f"{cloud}-x"))
+    return sorted(name for name in netns.run_here(_names) if name.startswith(f"{cloud}-x"))
 
 
 def has_rules(cloud: str) -> bool:
@@ -113,13 +112,17 @@ def has_rules(cloud: str) -> bool:
 def remove_others(cloud: str, keep: set[str]) -> list[str]:
     """Remove our links but those of these networks; returns their names."""
     kept = {external_link_name(cloud, network_id) for network_id in keep}
-    removed = []
-    with IPRoute() as ip:
-        for name, link in links.list_links(ip).items():
-            if name.startswith(f"{cloud}-x") and name not in kept:
-                links.remove_link(ip, link)
-                removed.append(name)
-    return removed
+
+    def remove() -> list[str]:
+        removed = []
+        with IPRoute() as ip:
+            for name, link in links.list_links(ip).items():
+                if name.startswith(f"{cloud}-x") and name not in kept:
+                    links.remove_link(ip, link)
+                    removed.append(name)
+        return removed
+
+    return netns.run_here(remove)
 
 
 def ruleset(cloud: str, nat: bool, only_ours: bool) -> str:
@@ -197,13 +200,10 @@ def in_use(ip: IPRoute, network: ipaddress.IPv4Network | ipaddress.IPv6Network, 
 
 
 def _loaded(cloud: str) -> str | None:
-    """The digest of the host's table of ours, or None."""
-    nft = binaries.find("nft")
-    tables = processes.run_tool([nft, "list", "tables", "inet"], "reading the host's rules")
-    if f"table inet {cloud}\n" not in tables:
-        return None
-    shown = processes.run_tool([nft, "-t", "list", "table", "inet", cloud], "reading the host's rules")
-    return comment_of(shown)
+    """The digest of the host's table of ours, or None.  Asked in one step: it may go between two."""
+    shown = processes.run_tool([binaries.find("nft"), "-t", "list", "ruleset", "inet"], "reading the host's rules")
+    _, found, ours = shown.partition(f"table inet {cloud} {{\n")
+    return comment_of(ours.partition("\n}")[0]) if found else None
 
 
 def _load(cloud: str, rules: str) -> None:

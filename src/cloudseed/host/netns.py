@@ -87,6 +87,11 @@ def run(name: str, work: Callable[[], _T]) -> _T:
     return _in_thread(enter)
 
 
+def run_here(work: Callable[[], _T]) -> _T:
+    """As `run`, in the namespace of the caller: netlink wants a thread without an event loop at work."""
+    return _in_thread(work)
+
+
 @contextlib.contextmanager
 def descriptor(name: str) -> Iterator[int]:
     """The namespace as a file descriptor, for links that reach into it; `not_found` when there is none."""

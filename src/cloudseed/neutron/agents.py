@@ -21,6 +21,7 @@ table = models.agents
 DOWN_AFTER_S = 75.0  # upstream's agent_down_time
 L2 = "Linux bridge agent"
 DHCP = "DHCP agent"
+L3 = "L3 agent"
 
 
 def _alive(values: list[str], ctx: Context) -> sa.ColumnElement[bool]:
@@ -56,7 +57,7 @@ async def list_agents(neutron: Neutron, ctx: Context, query: listing.Query) -> l
         return [record(row) for row in await listing.page(tx, sa.select(table), SPEC, query, ctx)]
 
 
-async def _load(neutron: Neutron, ctx: Context, tx: Tx, agent_id: str) -> Any:
+async def load(neutron: Neutron, ctx: Context, tx: Tx, agent_id: str) -> Any:
     row = await tx.first(sa.select(table).where(table.c.id == agent_id))
     if row is None or not neutron.policy.check("get_agent", ctx.identity):
         raise AgentNotFound(id=agent_id)
@@ -65,22 +66,22 @@ async def _load(neutron: Neutron, ctx: Context, tx: Tx, agent_id: str) -> Any:
 
 async def get_agent(neutron: Neutron, ctx: Context, agent_id: str) -> dict[str, Any]:
     async with neutron.db.read() as tx:
-        return record(await _load(neutron, ctx, tx, agent_id))
+        return record(await load(neutron, ctx, tx, agent_id))
 
 
 async def update_agent(neutron: Neutron, ctx: Context, agent_id: str, wish: Wish) -> dict[str, Any]:
     """An operator's description, and whether new ports may be bound to the agent."""
     async with neutron.db.write() as tx:
-        await _load(neutron, ctx, tx, agent_id)
+        await load(neutron, ctx, tx, agent_id)
         access.authorize(neutron, ctx, "update_agent", {}, wish.values)
         await tx.execute(sa.update(table).where(table.c.id == agent_id).values(**wish.values))
-        return record(await _load(neutron, ctx, tx, agent_id))
+        return record(await load(neutron, ctx, tx, agent_id))
 
 
 async def delete_agent(neutron: Neutron, ctx: Context, agent_id: str, expected: int | None = None) -> None:
     """Forget an agent; one that lives reports itself again."""
     async with neutron.db.write() as tx:
-        await _load(neutron, ctx, tx, agent_id)
+        await load(neutron, ctx, tx, agent_id)
         access.authorize(neutron, ctx, "delete_agent", {})
         await tx.execute(sa.delete(table).where(table.c.id == agent_id))
 
@@ -98,7 +99,7 @@ async def report_state(neutron: Neutron, agent_type: str, binary: str, topic: st
         if found.rowcount == 0:
             await tx.execute(sa.insert(table).values(
                 id=str(uuid.uuid4()), agent_type=agent_type, topic=topic, host=host, created_at=moment,
-                availability_zone="nova" if agent_type == DHCP else "", admin_state_up=True, description=None,
+                availability_zone="nova" if agent_type in (DHCP, L3) else "", admin_state_up=True, description=None,
                 **changes))
 
 

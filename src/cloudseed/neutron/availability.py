@@ -61,14 +61,14 @@ async def list_availability_zones(neutron: Neutron, ctx: Context) -> list[dict[s
     """Zones of living agents that serve networks."""
     table = models.agents
     async with neutron.db.read() as tx:
-        rows = await tx.all(sa.select(table).where(table.c.agent_type == agents.DHCP))
-    states: dict[str, bool] = {}
+        rows = await tx.all(sa.select(table).where(table.c.agent_type.in_((agents.DHCP, agents.L3))))
+    states: dict[tuple[str, str], bool] = {}
     for row in rows:
         if row.availability_zone:
-            states[row.availability_zone] = states.get(row.availability_zone, False) or (
-                row.admin_state_up and agents.is_alive(row))
-    return [{"name": name, "resource": "network", "state": "available" if up else "unavailable"}
-            for name, up in sorted(states.items())]
+            key = (row.availability_zone, "network" if row.agent_type == agents.DHCP else "router")
+            states[key] = states.get(key, False) or (row.admin_state_up and agents.is_alive(row))
+    return [{"name": name, "resource": resource, "state": "available" if up else "unavailable"}
+            for (name, resource), up in sorted(states.items())]
 
 
 async def dhcp_agents_of(neutron: Neutron, ctx: Context, network_id: str) -> list[dict[str, Any]]:

@@ -401,3 +401,15 @@ class ExternalGatewayForFloatingIPNotFound(NotFound):
 class FloatingIPPortAlreadyAssociated(Conflict):
     template = ("Cannot associate floating IP %(address)s (%(id)s) with port %(port)s using fixed IP %(fixed_ip)s, as "
                 "that fixed IP already has a floating IP on external network %(network)s.")
+
+
+class InvalidL3Agent(Conflict):
+    template = "Agent %(id)s is not a L3 Agent or has been disabled"
+
+
+class RouterHostedByL3Agent(Conflict):
+    template = "The router %(router)s has been already hosted by the L3 Agent %(agent)s."
+
+
+class RouterNotHostedByL3Agent(Conflict):
+    template = "The router %(router)s is not hosted by L3 agent %(agent)s."

@@ -24,6 +24,7 @@ extraroute-atomic|Atomically add/remove extra routes|Edit extra routes of a rout
 filter-validation|Filter parameters validation|Provides validation on filter parameters.|2018-07-04T10:00:00-00:00
 fip-port-details|Floating IP Port Details Extension|Add port_details attribute to Floating IP resource|2018-04-09T10:00:00-00:00
 ip-substring-filtering|IP address substring filtering|Provides IP address substring filtering when listing ports|2017-11-28T09:00:00-00:00
+l3_agent_scheduler|L3 Agent Scheduler|Schedule routers among l3 agents|2013-02-07T10:00:00-00:00
 net-mtu|Network MTU|Provides MTU attribute for a network resource.|2015-03-25T10:00:00-00:00
 net-mtu-writable|Network MTU (writable)|Provides a writable MTU attribute for a network resource.|2017-07-12T00:00:00-00:00
 network_availability_zone|Network Availability Zone|Availability zone support for network.|2015-01-01T10:00:00-00:00
@@ -43,6 +44,7 @@ rbac-security-groups|Add security_group type to network RBAC|Add security_group 
 rbac-subnetpool|Add subnetpool type to RBAC|Add subnetpool type to RBAC|2020-02-05T00:00:00-00:00
 revision-if-match|If-Match constraints based on revision_number|Extension indicating that If-Match based on revision_number is supported.|2016-12-11T00:00:00-00:00
 router|Neutron L3 Router|Router abstraction for basic L3 forwarding between L2 Neutron networks and access to external networks via a NAT gateway.|2012-07-20T10:00:00-00:00
+router_availability_zone|Router Availability Zone|Availability zone support for router.|2015-01-01T10:00:00-00:00
 security-group|security-group|The security groups extension.|2012-10-05T10:00:00-00:00
 security-groups-normalized-cidr|Normalized CIDR field for security group rules|Add new field with normalized remote_ip_prefix cidr in SG rule|2020-07-28T10:00:00-00:00
 security-groups-remote-address-group|Remote address group id field for security group rules|Add new field of remote address group id in SG rules|2020-08-25T10:00:00-00:00

@@ -1,6 +1,6 @@
 """Floating IPs: addresses of an external network that stand for a port's fixed address behind a router.
 
-Like routers a complete record that nothing forwards yet: `status` stays DOWN, which is the truth.
+`status` is ACTIVE when the router's host says that the address works (`router_wiring.py`), else DOWN.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from cloudseed.kernel.context import Context
 from cloudseed.kernel.db import Tx
+from cloudseed.kernel.operations import declare_points, fault_point
 from cloudseed.neutron import access, errors, events, listing, models, networks, port_records, quotas, service_ports
 from cloudseed.neutron.attributes import Wish
 from cloudseed.neutron.networks import touch
@@ -20,6 +21,8 @@ from cloudseed.neutron.server import Neutron, now
 table = models.floatingips
 allocations = models.ip_allocations
 OWNER = "network:floatingip"
+for _operation in ("floatingip_create", "floatingip_update", "floatingip_delete"):
+    declare_points(_operation, ("commit",), ("before", "after", "hinted"))
 SPEC = listing.spec(table, errors.FloatingIPNotFound, names={"fixed_port_id": "port_id"},
                     omit=("name", "floating_port_id"))
 
@@ -82,6 +85,11 @@ async def create_floatingips(neutron: Neutron, ctx: Context, wishes: list[Wish],
             made.append(id)
         rows = await listing.by_ids(tx, sa.select(table), table.c.id, made)
         found = {record["id"]: record for record in await records(tx, rows)}
+        fault_point("floatingip_create:commit:before")
+    fault_point("floatingip_create:commit:after")
+    if concerned:
+        await neutron.look_again(ctx)
+    fault_point("floatingip_create:commit:hinted")
     _tell_nova(neutron, ctx, concerned)
     return [found[id] for id in made]
 
@@ -159,6 +167,11 @@ async def update_floatingip(neutron: Neutron, ctx: Context, floatingip_id: str, 
         await touch(tx, table, floatingip_id,
                     **{name: values[name] for name in ("description",) if name in values})
         record = (await records(tx, [await _load(neutron, ctx, tx, floatingip_id)]))[0]
+        fault_point("floatingip_update:commit:before")
+    fault_point("floatingip_update:commit:after")
+    if "port_id" in values:
+        await neutron.look_again(ctx)
+    fault_point("floatingip_update:commit:hinted")
     _tell_nova(neutron, ctx, concerned)
     return record
 
@@ -178,4 +191,9 @@ async def delete_floatingip(neutron: Neutron, ctx: Context, floatingip_id: str, 
             if row.fixed_port_id else []
         await tx.execute(sa.delete(table).where(table.c.id == floatingip_id))
         await tx.execute(sa.delete(models.ports).where(models.ports.c.id == row.floating_port_id))
+        fault_point("floatingip_delete:commit:before")
+    fault_point("floatingip_delete:commit:after")
+    if row.router_id:
+        await neutron.look_again(ctx)
+    fault_point("floatingip_delete:commit:hinted")
     _tell_nova(neutron, ctx, list(concerned))

@@ -198,6 +198,14 @@ router_ports = sa.Table(
     sa.Column("port_id", sa.String(36), sa.ForeignKey("ports.id", ondelete="CASCADE"), primary_key=True),
     _owned_by("router_id", "routers.id", ondelete="RESTRICT"))
 
+# Which host has which router (at most one); host "": taken from its agent by an operator.  `error`: why the host
+# could not wire it, as it said last.
+router_bindings = sa.Table(
+    "router_bindings", metadata,
+    sa.Column("router_id", sa.String(36), sa.ForeignKey("routers.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("host", sa.String(255), nullable=False, index=True),
+    sa.Column("error", sa.Text, nullable=False, default=""))
+
 floatingips = sa.Table(
     "floatingips", metadata, _id(), *_standard(),
     sa.Column("floating_ip_address", sa.String(64), nullable=False, index=True),

@@ -1,7 +1,7 @@
 """Routers: which subnets they join, and the external network behind them.
 
-The record is complete (ports, addresses, routes, what depends on what); nothing forwards packets yet, so a
-router's own ports stay DOWN.
+A router is given to an L3 agent when it first joins something (`router_scheduling.py`); the agent's host forwards,
+and its report makes the router's ports ACTIVE (`router_wiring.py`).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from cloudseed.kernel.context import Context
 from cloudseed.kernel.db import Tx
+from cloudseed.kernel.operations import declare_points, fault_point
 from cloudseed.neutron import (
     access,
     errors,
@@ -23,6 +24,7 @@ from cloudseed.neutron import (
     port_records,
     ports,
     quotas,
+    router_scheduling,
     service_ports,
     subnets,
 )
@@ -34,21 +36,29 @@ table = models.routers
 allocations = models.ip_allocations
 inner = models.router_ports
 INTERFACE, GATEWAY = "network:router_interface", "network:router_gateway"
+for _operation in ("router_create", "router_update", "router_delete", "router_interface_add",
+                   "router_interface_remove"):
+    declare_points(_operation, ("commit",), ("before", "after", "hinted"))
 SPEC = listing.spec(table, errors.RouterNotFound, omit=("gateway_port_id", "gateway_network_id", "enable_snat"))
 
 
 async def records(tx: Tx, rows: list[Any]) -> list[dict[str, Any]]:
-    """Rows as API records, with the addresses of their gateways."""
+    """Rows as API records, with the addresses of their gateways; ERROR when their host cannot wire them."""
+    bound = models.router_bindings
+    failed = {row.router_id: row.error for row in await listing.by_ids(
+        tx, sa.select(bound).where(bound.c.host != ""), bound.c.router_id, [row.id for row in rows])}
     found: dict[str, list[dict[str, str]]] = {}
     for row in await listing.by_ids(tx, sa.select(allocations).order_by(allocations.c.position), allocations.c.port_id,
                                     [row.gateway_port_id for row in rows if row.gateway_port_id]):
         found.setdefault(row.port_id, []).append({"subnet_id": row.subnet_id, "ip_address": row.ip_address})
     return [{
         "id": row.id, "name": row.name, "project_id": row.project_id, "tenant_id": row.project_id,
-        "admin_state_up": row.admin_state_up, "status": "ACTIVE", "external_gateway_info": row.gateway_network_id and {
+        "admin_state_up": row.admin_state_up, "status": "ERROR" if failed.get(row.id) else "ACTIVE",
+        "external_gateway_info": row.gateway_network_id and {
             "network_id": row.gateway_network_id, "external_fixed_ips": found.get(row.gateway_port_id, []),
             "enable_snat": row.enable_snat},
-        "description": row.description or "", "routes": row.routes, "availability_zones": [],
+        "description": row.description or "", "routes": row.routes,
+        "availability_zones": ["nova"] if failed.get(row.id) is not None else [],
         "availability_zone_hints": row.availability_zone_hints, "distributed": False, "ha": False, "flavor_id": None,
         "tags": row.tags, "created_at": row.created_at, "updated_at": row.updated_at,
         "revision_number": row.revision_number} for row in rows]
@@ -90,6 +100,10 @@ async def create_routers(neutron: Neutron, ctx: Context, wishes: list[Wish], att
             made.append(router_id)
         rows = await listing.by_ids(tx, sa.select(table), table.c.id, made)
         found = {record["id"]: record for record in await records(tx, rows)}
+        fault_point("router_create:commit:before")
+    fault_point("router_create:commit:after")
+    await neutron.look_again(ctx)
+    fault_point("router_create:commit:hinted")
     return [found[router_id] for router_id in made]
 
 
@@ -112,8 +126,15 @@ async def update_router(neutron: Neutron, ctx: Context, router_id: str, wish: Wi
         if "routes" in values:
             await _check_routes(tx, router_id, values["routes"])
             changes["routes"] = values["routes"]
+        if values.get("admin_state_up") is False:
+            await router_scheduling.unwire(tx, router_id)
         await touch(tx, table, router_id, **changes)
-        return (await records(tx, [await load(neutron, ctx, tx, router_id)]))[0]
+        record = (await records(tx, [await load(neutron, ctx, tx, router_id)]))[0]
+        fault_point("router_update:commit:before")
+    fault_point("router_update:commit:after")
+    await neutron.look_again(ctx)
+    fault_point("router_update:commit:hinted")
+    return record
 
 
 # ---- the gateway
@@ -137,6 +158,7 @@ async def _set_gateway(neutron: Neutron, ctx: Context, tx: Tx, row: Any, info: d
         changes["gateway_port_id"], _ = await service_ports.make(
             tx, network_id, GATEWAY, row.id, "", info.get("external_fixed_ips") or None)
     await tx.execute(sa.update(table).where(table.c.id == row.id).values(**changes))
+    await router_scheduling.schedule(tx, row.id)
 
 
 async def _remove_gateway(tx: Tx, row: Any, *, moving: bool = False) -> None:
@@ -194,7 +216,12 @@ async def add_interface(neutron: Neutron, ctx: Context, router_id: str, body: di
             await touch(tx, models.ports, port.id, device_id=router_id, device_owner=INTERFACE)
             port_id, network_id = port.id, port.network_id
         await tx.execute(sa.insert(inner).values(port_id=port_id, router_id=router_id))
+        await router_scheduling.schedule(tx, router_id)
         await touch(tx, table, router_id)
+        fault_point("router_interface_add:commit:before")
+    fault_point("router_interface_add:commit:after")
+    await neutron.look_again(ctx)
+    fault_point("router_interface_add:commit:hinted")
     return {"id": router_id, "tenant_id": row.project_id, "project_id": row.project_id, "port_id": port_id,
             "network_id": network_id, "subnet_id": joined[0], "subnet_ids": joined}
 
@@ -231,6 +258,10 @@ async def remove_interface(neutron: Neutron, ctx: Context, router_id: str, body:
         await _check_unused(tx, row, match)
         await ports.remove(tx, match[0].port_id)
         await touch(tx, table, router_id)
+        fault_point("router_interface_remove:commit:before")
+    fault_point("router_interface_remove:commit:after")
+    await neutron.look_again(ctx)
+    fault_point("router_interface_remove:commit:hinted")
     left = [i.subnet_id for i in match]
     return {"id": router_id, "tenant_id": row.project_id, "project_id": row.project_id, "port_id": match[0].port_id,
             "network_id": match[0].network_id, "subnet_id": left[0], "subnet_ids": left}
@@ -280,7 +311,9 @@ async def change_routes(neutron: Neutron, ctx: Context, router_id: str, named: l
         then = [route for route in row.routes if route not in named] + (named if add else [])
         await _check_routes(tx, router_id, then)
         await touch(tx, table, router_id, routes=then)
-        return (await records(tx, [await load(neutron, ctx, tx, router_id)]))[0]
+        record = (await records(tx, [await load(neutron, ctx, tx, router_id)]))[0]
+    await neutron.look_again(ctx)
+    return record
 
 
 async def delete_router(neutron: Neutron, ctx: Context, router_id: str, expected: int | None = None) -> None:
@@ -295,3 +328,7 @@ async def delete_router(neutron: Neutron, ctx: Context, router_id: str, expected
         if row.gateway_port_id:
             await _remove_gateway(tx, row)
         await tx.execute(sa.delete(table).where(table.c.id == router_id))
+        fault_point("router_delete:commit:before")
+    fault_point("router_delete:commit:after")
+    await neutron.look_again(ctx)
+    fault_point("router_delete:commit:hinted")

@@ -12,10 +12,11 @@ from cloudseed.kernel.http.app import make_app
 from cloudseed.kernel.http.edge import Mount
 from cloudseed.kernel.runtime import Environment, Service
 from cloudseed.neutron import errors, models, policies
-from cloudseed.neutron.agent.reconciler import DHCP_PART, L2_PART, Reconciler
+from cloudseed.neutron.agent.reconciler import DHCP_PART, L2_PART, L3_PART, Reconciler
 from cloudseed.neutron.api import (
     agents,
     availability,
+    l3_agents,
     networks,
     ports,
     quotas,
@@ -27,6 +28,7 @@ from cloudseed.neutron.api import (
     tags,
 )
 from cloudseed.neutron.api.collection import Collection, Item, Kind
+from cloudseed.neutron.router_wiring import RouterWiring
 from cloudseed.neutron.server import SERVER_TOPIC, Neutron
 from cloudseed.neutron.tags import TAGGED
 from cloudseed.neutron.wiring import Wiring
@@ -60,6 +62,9 @@ def _routes(neutron: Neutron) -> dict[str, Any]:
         routes[f"/v2.0/routers/{{id}}/{verb}_router_interface"] = routers.ChangeInterface(neutron, verb == "add")
         routes[f"/v2.0/routers/{{id}}/{verb}_extraroutes"] = routers.ChangeRoutes(neutron, verb == "add")
     return routes | {
+        "/v2.0/agents/{id}/l3-routers": l3_agents.Routers(neutron),
+        "/v2.0/agents/{id}/l3-routers/{router_id}": l3_agents.Router(neutron),
+        "/v2.0/routers/{id}/l3-agents": l3_agents.Agents(neutron),
         "/v2.0/availability_zones": availability.AvailabilityZones(neutron),
         "/v2.0/service-providers": availability.ServiceProviders(),
         "/v2.0/networks/{id}/dhcp-agents": availability.DhcpAgents(neutron),
@@ -79,7 +84,7 @@ def build(env: Environment) -> Service:
     loops = [wiring.owed]
 
     async def start() -> None:
-        neutron.bus.serve(SERVER_TOPIC, wiring.handlers())
+        neutron.bus.serve(SERVER_TOPIC, wiring.handlers() | RouterWiring(neutron).handlers())
         if agent is not None:
             agent.serve()
             await agent.report_state(Context())  # known before the first port is bound
@@ -99,7 +104,8 @@ def _agent(env: Environment) -> Reconciler | None:
         return None
     # thousands of simulated ports: who is not up yet costs less than what everybody wishes
     wires = None if simulate else env.host
-    return Reconciler(env.config.host, env.bus(L2_PART), env.bus(DHCP_PART), wires, simulate)
+    return Reconciler(env.config.host, env.bus(L2_PART), env.bus(DHCP_PART), env.bus(L3_PART), wires,
+                      simulate)
 
 
 async def ledger(neutron: Neutron) -> dict[str, Any]:

@@ -18,7 +18,18 @@ import sqlalchemy as sa
 from cloudseed.kernel.context import Context
 from cloudseed.kernel.db import Tx
 from cloudseed.kernel.periodic import Loop
-from cloudseed.neutron import agents, events, ipam, listing, models, port_records, rule_wishes, service_ports
+from cloudseed.neutron import (
+    agents,
+    events,
+    ipam,
+    listing,
+    models,
+    port_records,
+    router_scheduling,
+    router_wiring,
+    rule_wishes,
+    service_ports,
+)
 from cloudseed.neutron.errors import IpAddressGenerationFailure
 from cloudseed.neutron.port_records import DNS_DOMAIN, generated_hostname
 from cloudseed.neutron.server import Neutron, now
@@ -54,8 +65,13 @@ class Wiring:
 
     async def report_state(self, ctx: Context, agent_type: str, binary: str, topic_name: str, host: str,
                            started_at: float, configurations: dict[str, Any]) -> None:
-        """An agent lives."""
+        """An agent lives; an L3 agent takes the routers that nobody has."""
         await agents.report_state(self._neutron, agent_type, binary, topic_name, host, started_at, configurations)
+        if agent_type == agents.L3:
+            async with self._neutron.db.write() as tx:
+                taken = await router_scheduling.schedule(tx)
+            if taken:
+                await self._neutron.look_again(ctx)
 
     # ---- DHCP ports
 
@@ -82,7 +98,9 @@ class Wiring:
         """
         async with self._neutron.db.read() as tx:
             wanted = sa.select(ports.c.network_id).where(*wired_on(host))
-            networks = await tx.all(sa.select(models.networks).where(models.networks.c.id.in_(wanted)))
+            legs = await router_wiring.legs_by_network(tx, host)
+            networks = await tx.all(sa.select(models.networks).where(
+                models.networks.c.id.in_(wanted) | models.networks.c.id.in_(list(legs))))
             if not networks:
                 return []
             ids = [network.id for network in networks]
@@ -97,9 +115,15 @@ class Wiring:
         for address in addresses:
             fixed.setdefault(address.port_id, []).append(
                 {"subnet_id": address.subnet_id, "ip_address": address.ip_address})
-        return [_network_wish(network, [s for s in subnets if s.network_id == network.id],
-                              [row for row in rows if row.network_id == network.id], fixed, rules, host)
-                for network in networks]
+        found = []
+        for network in networks:
+            its = [subnet for subnet in subnets if subnet.network_id == network.id]
+            taken = {address.ip_address for address in addresses if address.network_id == network.id}
+            found.append(_network_wish(network, its, [row for row in rows if row.network_id == network.id], fixed,
+                                       rules, host)
+                         | {"legs": legs.get(network.id, []),
+                            "external": router_wiring.external_wish(network, its, taken)})
+        return found
 
     async def unwired_ports(self, ctx: Context, but_host: str | None = None) -> list[str]:
         """Bound ports whose status is not what it should be, on whatever host: for an agent that only simulates."""
@@ -174,7 +198,7 @@ def _network_wish(network: Any, subnets: list[Any], rows: list[Any], fixed: dict
         "network_id": network.id, "mtu": network.mtu, "dns_domain": domain.rstrip("."), "dhcp_lease_s": DHCP_LEASE_S,
         "subnets": [{"subnet_id": s.id, "cidr": s.cidr, "gateway_ip": s.gateway_ip,
                      "dns_nameservers": s.dns_nameservers, "host_routes": s.host_routes,
-                     "enable_dhcp": s.enable_dhcp} for s in subnets],
+                     "enable_dhcp": s.enable_dhcp, "ipv6_address_mode": s.ipv6_address_mode} for s in subnets],
         "dhcp_port": dhcp and {"port_id": dhcp.id, "mac_address": dhcp.mac_address,
                                "fixed_ips": fixed.get(dhcp.id, [])},
         "ports": [_port_wish(row, fixed.get(row.id, []), rules.get(row.id, []), host, network.admin_state_up)

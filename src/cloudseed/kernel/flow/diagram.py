@@ -28,6 +28,7 @@ ORDER = (
     "neutron-server",
     "neutron-dhcp-agent",
     "neutron-l2-agent",
+    "neutron-l3-agent",
     "cinder-api",
     "cinder-volume",
 )

@@ -1,9 +1,10 @@
 """The loop of one host: asks the server what this host shall wire, has it wired, says what came of it.
 
 It reads the whole wish each time and takes no input from hints, so a lost hint, a killed process or a restarted
-host process cost time and nothing else.  Two agents share it: `neutron-dhcp-agent` sees to DHCP ports,
-`neutron-l2-agent` to everything that is wired.  They are alive as long as the host does what it is asked: with
-the host process gone their heartbeats stop, and the server stops binding ports here.
+host process cost time and nothing else.  Three agents share it: `neutron-dhcp-agent` sees to DHCP ports,
+`neutron-l3-agent` to routers (`routers.py`), `neutron-l2-agent` to everything else that is wired.  They are alive as
+long as the host does what it is asked: with the host process gone their heartbeats stop, and the server stops binding
+ports here.
 
 Where no host process exists (the fake driver), wiring is simulated: every bound port is up at once.
 """
@@ -19,46 +20,50 @@ from typing import Any, Protocol
 import msgspec
 
 from cloudseed.host.errors import HostError
-from cloudseed.host.records import ApplyResult, NetworkWish
+from cloudseed.host.records import ApplyResult, NetworkWish, RouterWish
 from cloudseed.kernel.bus import Bus
 from cloudseed.kernel.context import Context
 from cloudseed.kernel.periodic import Loop
+from cloudseed.neutron.agent.routers import SERVER_TOPIC, RouterPart
 
 log = logging.getLogger(__name__)
-SERVER_TOPIC, AGENT_TOPIC = "neutron-server", "neutron-agent"
+AGENT_TOPIC = "neutron-agent"
 INTERVAL_S = 10.0
 AGAIN_S = 1.0  # after a host process that did not answer: it is back as soon as it is started
 HEARTBEAT_S = 20.0
-L2_PART, DHCP_PART = "neutron-l2-agent", "neutron-dhcp-agent"
+L2_PART, DHCP_PART, L3_PART = "neutron-l2-agent", "neutron-dhcp-agent", "neutron-l3-agent"
 
 
 class NetworkHost(Protocol):
     """The host process, as far as networks go (host/client.py, host/fake.py)."""
 
-    async def apply_networks(self, networks: Sequence[NetworkWish], *, full: bool) -> ApplyResult: ...
+    async def apply_networks(
+        self, networks: Sequence[NetworkWish], *, full: bool, routers: Sequence[RouterWish] = ()
+    ) -> ApplyResult: ...
 
 
 class Reconciler:
     """Keeps one host's networks as the server wishes.  `wires` None: nothing is wired here.  `simulate`: ports of
     hosts without a wiring of their own count as wired."""
 
-    def __init__(self, host: str, l2: Bus, dhcp: Bus, wires: NetworkHost | None, simulate: bool) -> None:
+    def __init__(self, host: str, l2: Bus, dhcp: Bus, l3: Bus, wires: NetworkHost | None, simulate: bool) -> None:
         self._host = host
         self._l2 = l2
         self._dhcp = dhcp
+        self._l3 = RouterPart(host, l3)
         self._wires = wires
         self._simulate = simulate
         self._started_at = time.time()
         self._heartbeat = 0.0
         self._flow: Context | None = None
-        self._applied: tuple[float, list[NetworkWish], ApplyResult] | None = None
+        self._applied: tuple[float, tuple[list[NetworkWish], list[RouterWish]], ApplyResult] | None = None
         self._lost = False  # the host process did not answer the last time
         self._errors: dict[str, str] = {}  # by network, as logged last
         self.loop = Loop("neutron: wiring of this host", self.sync_host, INTERVAL_S)
 
     def serve(self) -> None:
         """Listen for hints."""
-        for bus in (self._l2, self._dhcp):
+        for bus in (self._l2, self._dhcp, self._l3.bus):
             bus.serve(AGENT_TOPIC, {"look_again": self.look_again})
 
     async def look_again(self, ctx: Context) -> None:
@@ -87,17 +92,19 @@ class Reconciler:
     async def _wire(self, ctx: Context, wires: NetworkHost) -> None:
         wish = msgspec.convert(await self._l2.call(ctx, SERVER_TOPIC, "host_wish", host=self._host),
                                list[NetworkWish])
+        routers = await self._l3.wish(ctx, wish)
         moment = time.monotonic()
         # applied a moment ago and well: nothing to do but to say so again, in case it was forgotten
-        if self._applied is None or self._applied[1] != wish or moment - self._applied[0] > INTERVAL_S / 2:
+        if self._applied is None or self._applied[1] != (wish, routers) or moment - self._applied[0] > INTERVAL_S / 2:
             self._applied = None
-            result = await wires.apply_networks(wish, full=True)
-            self._applied = (moment, wish, result)
+            result = await wires.apply_networks(wish, full=True, routers=routers)
+            self._applied = (moment, (wish, routers), result)
         else:
             result = self._applied[2]
-        if any(network.error for network in result.networks) or not all(port.up for port in result.ports):
-            self._applied = None
         errors = {network.network_id: network.error for network in result.networks if network.error}
+        lost = {router.router_id: router.error for router in result.routers}
+        if errors or any(lost.values()) or not all(port.up for port in result.ports):
+            self._applied = None
         for network_id, error in errors.items():
             if self._errors.get(network_id) != error:
                 log.warning("network %s cannot be wired on this host, will try again: %s", network_id, error)
@@ -106,8 +113,10 @@ class Reconciler:
         down = {port.port_id: port.reason for port in result.ports if not port.up}
         if up or down:
             await self._l2.call(ctx, SERVER_TOPIC, "port_states", host=self._host, up=up, down=down)
+        await self._l3.report(ctx, routers, lost)
 
     async def _simulate_wiring(self, ctx: Context) -> None:
+        await self._l3.report(ctx, await self._l3.wish(ctx, None), {})
         but = self._host if self._wires is not None else None
         waiting = await self._l2.call(ctx, SERVER_TOPIC, "unwired_ports", but_host=but)
         if waiting:
@@ -120,7 +129,9 @@ class Reconciler:
         for bus, kind, more in (
                 (self._l2, "Linux bridge agent", {"any_host": self._simulate, "simulated": self._wires is None,
                                                   "tunnel_types": ["vxlan"]}),
-                (self._dhcp, "DHCP agent", {"dhcp_driver": "dnsmasq", "simulated": self._wires is None})):
+                (self._dhcp, "DHCP agent", {"dhcp_driver": "dnsmasq", "simulated": self._wires is None}),
+                (self._l3.bus, "L3 agent", {"agent_mode": "legacy", "simulated": self._wires is None,
+                                            **self._l3.counts})):
             configurations: dict[str, Any] = more
             await bus.call(ctx, SERVER_TOPIC, "report_state", agent_type=kind, binary=bus.part, topic_name=AGENT_TOPIC,
                            host=self._host, started_at=self._started_at, configurations=configurations)

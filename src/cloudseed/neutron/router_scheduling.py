@@ -1,0 +1,57 @@
+"""Routers get a host when they first have something to join, and their ports are down when they lose it."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import sqlalchemy as sa
+
+from cloudseed.kernel.db import Tx
+from cloudseed.neutron import agents, models
+
+table = models.router_bindings
+
+
+async def schedule(tx: Tx, router_id: str | None = None) -> list[str]:
+    """Give routers that join something and have no agent (this one, or all of them) to the living agent with the
+    fewest; returns those that have one now."""
+    everybody, inner = models.routers, models.router_ports
+    unbound = sa.select(everybody.c.id).where(
+        everybody.c.id.not_in(sa.select(table.c.router_id)),
+        everybody.c.gateway_port_id.is_not(None)
+        | sa.exists().where(inner.c.router_id == everybody.c.id))
+    if router_id is not None:
+        unbound = unbound.where(everybody.c.id == router_id)
+    waiting = list(await tx.scalars(unbound))
+    if not waiting:
+        return []
+    hosts = list(await tx.scalars(sa.select(models.agents.c.host).where(
+        models.agents.c.agent_type == agents.L3, models.agents.c.admin_state_up,
+        models.agents.c.heartbeat_at > time.time() - agents.DOWN_AFTER_S).order_by(models.agents.c.host)))
+    if not hosts:
+        return []
+    load = dict.fromkeys(hosts, 0)
+    for host, count in await tx.all(sa.select(table.c.host, sa.func.count()).group_by(table.c.host)):
+        if host in load:
+            load[host] = count
+    for each in waiting:
+        host = min(load, key=lambda name: load[name])
+        load[host] += 1
+        await tx.execute(sa.insert(table).values(router_id=each, host=host, error=""))
+    return waiting
+
+
+def port_ids(router_id: str) -> sa.CompoundSelect[Any]:
+    """Ids of a router's ports, its gateway's among them."""
+    inner, routers = models.router_ports.c, models.routers.c
+    return sa.union_all(sa.select(inner.port_id).where(inner.router_id == router_id),
+                        sa.select(routers.gateway_port_id).where(routers.id == router_id))
+
+
+async def unwire(tx: Tx, router_id: str) -> None:
+    """A router that no agent has, or that is switched off, passes nothing: its ports and addresses are down."""
+    await tx.execute(sa.update(models.ports).where(models.ports.c.id.in_(port_ids(router_id))).values(
+        status="DOWN", status_since=time.time()))
+    await tx.execute(sa.update(models.floatingips).where(models.floatingips.c.router_id == router_id)
+                     .values(status="DOWN"))
