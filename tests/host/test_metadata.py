@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import cast
 
 import msgspec
 import pytest
 
+from cloudseed.host import netns
+from cloudseed.host.metadata import (
+    CONNECTIONS,
+    CONNECTIONS_PER_GUEST,
+    CONNECTIONS_PER_NETWORK,
+    MetadataRelay,
+    _Connection,
+)
 from cloudseed.host.paths import namespace_name
 from cloudseed.host.records import NetworkWish
 from cloudseed.host.wire import short_address
@@ -38,13 +49,20 @@ async def service(host: Host) -> AsyncIterator[list[dict[str, str]]]:
     await server.wait_closed()
 
 
-async def ask(host: Host, wish: NetworkWish, question: str) -> str:
+async def ask(
+    host: Host,
+    wish: NetworkWish,
+    question: str,
+    address: tuple[str, int] = ("169.254.169.254", 80),
+    source: str = "",
+    namespace: str = "",
+) -> str:
     """What a process in the network's namespace, which stands in for a guest, is answered."""
     program = (
-        "import socket, sys; s = socket.create_connection(('169.254.169.254', 80), 5);"
+        f"import socket, sys; s = socket.create_connection({address!r}, 5{source});"
         "s.sendall(sys.argv[1].encode() + b'\\n'); print(s.makefile().read())"
     )
-    namespace = namespace_name(host.cloud, wish.network_id)
+    namespace = namespace or namespace_name(host.cloud, wish.network_id)
     done = await asyncio.to_thread(
         subprocess.run,
         ["ip", "netns", "exec", namespace, "/usr/bin/python3", "-c", program, question],
@@ -85,3 +103,95 @@ async def test_it_is_there_again_after_a_restart_and_gone_with_the_network(
     without = msgspec.structs.replace(wish, dhcp_port=None)
     await host.client.apply_networks([without], full=True)
     assert "you asked" not in await ask(host, wish, "GET /")
+
+
+async def test_by_ipv6_too(host: Host, service: list[dict[str, str]]) -> None:
+    wish = network()
+    await host.client.apply_networks([wish], full=True)
+    assert await ask(host, wish, "GET /6", ("fe80::a9fe:a9fe%br", 80)) == "you asked: GET /6"
+    (entry,) = service
+    assert entry["network_id"] == wish.network_id and entry["remote_address"].startswith("fe80::a9fe:a9fe")
+    again = await host.client.apply_networks([wish], full=True)
+    assert not again.networks[0].changed
+
+
+async def test_one_guest_cannot_take_all_connections(host: Host, service: list[dict[str, str]]) -> None:
+    wish = network()
+    await host.client.apply_networks([wish], full=True)
+    holder = (
+        "import socket, sys;"
+        "all = [socket.create_connection(('169.254.169.254', 80), 5) for _ in range(30)];"
+        "print('open', flush=True); sys.stdin.read()"
+    )
+    namespace = namespace_name(host.cloud, wish.network_id)
+    process = await asyncio.create_subprocess_exec(
+        "ip", "netns", "exec", namespace, "/usr/bin/python3", "-c", holder,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None and await process.stdout.readline() == b"open\n"
+        assert "you asked" not in await ask(host, wish, "GET /greedy")
+        (other,) = {fixed.ip_address for fixed in wish.dhcp_port.fixed_ips} if wish.dhcp_port else {""}
+        assert await ask(host, wish, "GET /modest", source=f", ({other!r}, 0)") == "you asked: GET /modest"
+        assert len(service) <= CONNECTIONS_PER_GUEST + 1
+    finally:
+        process.kill()
+        await process.wait()
+
+
+class _Task:
+    """What the relay does with a connection's task."""
+
+    def __init__(self) -> None:
+        self.cancelled = 0
+
+    def cancel(self) -> None:
+        self.cancelled += 1
+
+    def cancelling(self) -> int:
+        return self.cancelled
+
+
+def _full(relay: MetadataRelay, owners: list[tuple[str, str]]) -> list[_Task]:
+    tasks = [_Task() for _ in owners]
+    relay._connections = [
+        _Connection(place, remote, cast("asyncio.Task[None]", task))
+        for (place, remote), task in zip(owners, tasks, strict=True)
+    ]
+    return tasks
+
+
+def test_when_all_is_taken_who_has_most_gives_up_his_oldest(tmp_path: Path) -> None:
+    relay = MetadataRelay("c", tmp_path / "s", 0)
+    greedy = [("n", f"10.0.0.{number % 12}") for number in range(CONNECTIONS_PER_NETWORK)]
+    tasks = _full(relay, greedy)
+    assert relay._make_room("n", "10.0.0.99")
+    assert [task.cancelled for task in tasks].index(1) == 0 and sum(task.cancelled for task in tasks) == 1
+    # he who has as many as the others is not given more
+    tasks = _full(relay, [("n", f"10.0.0.{number}") for number in range(CONNECTIONS_PER_NETWORK)])
+    assert not relay._make_room("n", "10.0.0.0") and not any(task.cancelled for task in tasks)
+    # a network that fills the host gives way to another
+    places = [(f"n{number % 2}", f"10.0.{number % 7}.{number}") for number in range(CONNECTIONS)]
+    tasks = _full(relay, places)
+    assert relay._make_room("other", "10.0.0.1") and sum(task.cancelled for task in tasks) == 1
+
+
+async def test_a_routers_namespace_answers_for_networks_without_dhcp(
+    host: Host, service: list[dict[str, str]], tmp_path: Path
+) -> None:
+    name = f"{host.cloud}-rtr-0123456789ab"
+    await asyncio.to_thread(netns.create, name)
+    relay = MetadataRelay(host.cloud, host.paths.metadata_socket, os.getuid())
+    try:
+        subprocess.run(["ip", "-n", name, "link", "set", "lo", "up"], check=True)
+        await relay.sync_routers({"r1": name}, full=True)
+        await relay.sync_routers({"r1": name}, full=True)
+        assert await ask(host, network(), "GET /r", namespace=name) == "you asked: GET /r"
+        assert service == [{"router_id": "r1", "remote_address": "169.254.169.254"}]
+        await relay.sync([], full=True)  # networks are another matter
+        assert await ask(host, network(), "GET /r", namespace=name) == "you asked: GET /r"
+        await relay.sync_routers({}, full=True)
+        assert "you asked" not in await ask(host, network(), "GET /r", namespace=name)
+    finally:
+        await relay.close()
+        netns.remove(name)

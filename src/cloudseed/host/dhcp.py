@@ -28,6 +28,7 @@ from cloudseed.host.paths import check_ip, check_mac
 from cloudseed.host.records import NetworkWish, SubnetWish
 
 METADATA_IP = "169.254.169.254"
+METADATA_IP6 = "fe80::a9fe:a9fe"
 _SEEN_AT = netns.DIRECTORY  # where dnsmasq sees its directory, in a mount namespace of its own
 _HOSTNAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\Z")
 _DOMAIN = re.compile(r"[A-Za-z0-9.-]{1,253}\Z")

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import fcntl
 import os
-import socket
 import struct
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,9 +97,11 @@ def sync_bridge(ip: IPRoute, mtu: int, mac: str | None, addresses: set[str]) -> 
             mtu=mtu,
             **extra,
         )
-        write_sysctl(f"net/ipv6/conf/{BRIDGE}/disable_ipv6", "1")
         bridge = list_links(ip)[BRIDGE]
         changed = True
+    # IPv6 speaks from the addresses that are given here, and believes no guest's advertisement
+    for name, value in (("accept_ra", "0"), ("autoconf", "0"), ("addr_gen_mode", "1"), ("disable_ipv6", "0")):
+        write_sysctl(f"net/ipv6/conf/{BRIDGE}/{name}", value)
     wanted: dict[str, Any] = {}
     if bridge.mtu != mtu:
         wanted["mtu"] = mtu
@@ -147,24 +149,25 @@ def harden_namespace(ip: IPRoute) -> None:
     ip.link("set", index=1, state="up")
     write_sysctl("net/ipv4/ip_forward", "0")
     write_sysctl("net/ipv6/conf/all/disable_ipv6", "1")
+    write_sysctl("net/ipv6/conf/lo/disable_ipv6", "0")
     for family in ("ip", "ip6"):
         if not write_sysctl(f"net/bridge/bridge-nf-call-{family}tables", "1"):
             message = "the kernel has no br_netfilter, which security groups need: run modprobe br_netfilter"
             raise HostError("failed", message)
 
 
-def addresses(ip: IPRoute, index: int) -> set[str]:
-    """The link's addresses (`ip/prefix`), but for IPv6's link-local ones, which the kernel makes itself."""
-    return {
+def addresses(ip: IPRoute, index: int, wanted: Collection[str] = ()) -> set[str]:
+    """The link's addresses (`ip/prefix`), but for unwanted link-local ones of IPv6, which the kernel makes itself."""
+    found = {
         f"{message.get_attr('IFA_LOCAL') or message.get_attr('IFA_ADDRESS')}/{message['prefixlen']}"
         for message in ip.get_addr(index=index)
-        if message["scope"] != 253 or message["family"] != socket.AF_INET6
     }
+    return {address for address in found if address in wanted or not address.startswith("fe80:")}
 
 
 def sync_addresses(ip: IPRoute, index: int, wanted: set[str]) -> set[str] | None:
     """Give the link these addresses and no others; None when nothing changed, else those that are new."""
-    present = addresses(ip, index)
+    present = addresses(ip, index, wanted)
     if present == wanted:
         return None
     for address in sorted(present - wanted):
@@ -175,7 +178,7 @@ def sync_addresses(ip: IPRoute, index: int, wanted: set[str]) -> set[str] | None
             if exc.code != 99:  # a secondary address that went with the first of its range
                 raise
     # what the kernel took along comes back
-    for address in sorted(wanted - addresses(ip, index)):
+    for address in sorted(wanted - addresses(ip, index, wanted)):
         host, _, prefix = address.partition("/")
         # an address of ours is nobody else's: it need not wait until that is proved
         flags = {"flags": _IFA_F_NODAD} if ":" in host else {}

@@ -1,12 +1,13 @@
-"""The way from a guest to the metadata service: 169.254.169.254 in each network's namespace.
+"""The way from a guest to the metadata service: 169.254.169.254 and fe80::a9fe:a9fe in each network's namespace.
 
 The host process listens there and carries bytes, understanding none of them, to the control process's unix
 socket `<state>/control/metadata.sock`.  Before the guest's bytes it sends one line of JSON, which no guest can forge:
 
-    {"network_id": "...", "remote_address": "10.0.0.10"}
+    {"network_id": "...", "remote_address": "10.0.0.10"}      ("router_id" for a listener in a router's namespace)
 
 The firewall vouches for the address: a port with port security sends from its own only.  When nobody listens on
-the socket, or the guest idles or opens too many connections, the connection is closed.
+the socket, or the guest idles, the connection is closed.  A guest can have a few connections only, and when all that
+a network or the host may have are taken, whoever has most gives up his oldest: one guest cannot keep others out.
 """
 
 from __future__ import annotations
@@ -15,102 +16,152 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
+from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
 
 from cloudseed.host import dhcp, netns
+from cloudseed.host.dhcp import METADATA_IP, METADATA_IP6
 from cloudseed.host.errors import HostError
+from cloudseed.host.links import BRIDGE
 from cloudseed.host.paths import namespace_name
 from cloudseed.host.records import NetworkWish
 from cloudseed.host.wire import connect
 
 _PORT = 80
 _IDLE_S = 60.0
-_CONNECTIONS_PER_NETWORK = 64
+CONNECTIONS_PER_GUEST = 8
+CONNECTIONS_PER_NETWORK = 96
+CONNECTIONS = 192  # each takes two of the process's file descriptors
 _CHUNK_BYTES = 65536
 
 
 @dataclass
-class _Listener:
-    server: asyncio.Server
+class _Place:
+    """A namespace that is listened in; `head` names it to the service."""
+
+    head: dict[str, str]
+    servers: list[asyncio.Server]
     namespace_inode: int
-    connections: set[asyncio.Task[None]] = field(default_factory=set)
+
+
+@dataclass(eq=False)
+class _Connection:
+    place: str
+    remote_address: str
+    task: asyncio.Task[None]
 
 
 class MetadataRelay:
-    """One listener for each network that has an address for it."""
+    """Listeners in the namespaces of networks, and of routers for networks that have no DHCP."""
 
     def __init__(self, cloud: str, socket_path: Path, control_uid: int) -> None:
         self._cloud = cloud
         self._socket_path = socket_path
         self._control_uid = control_uid
-        self._listeners: dict[str, _Listener] = {}
+        self._places: dict[str, _Place] = {}
+        self._connections: list[_Connection] = []  # oldest first
 
     async def sync(self, wishes: Iterable[NetworkWish], full: bool) -> None:
         """Listen in these networks where they have a metadata address, and in no others if `full`.
 
         A listener would keep a removed namespace alive, so this follows each change of the networks.
         """
-        wanted = {wish.network_id: bool(dhcp.addresses(wish)) for wish in wishes}
-        for network_id in [n for n in self._listeners if not wanted.get(n, not full)]:
-            await self._stop(network_id)
-        for network_id in (n for n, has_address in wanted.items() if has_address):
-            try:
-                await self._start(network_id)
-            except (HostError, OSError):
-                continue  # the network's own status says what is wrong with it
+        wanted = {
+            wish.network_id: namespace_name(self._cloud, wish.network_id) if dhcp.addresses(wish) else None
+            for wish in wishes
+        }
+        await self._sync("network_id", wanted, _listen_in_network, full)
+
+    async def sync_routers(self, namespaces: Mapping[str, str | None], full: bool) -> None:
+        """Listen in these routers' namespaces (router id -> namespace, null: do not), and in no others if `full`.
+
+        For guests whose networks have no DHCP: their packets to 169.254.169.254 go to their gateway.  The address is
+        added to the namespace's loopback.
+        """
+        await self._sync("router_id", namespaces, _listen_in_router, full)
 
     async def close(self) -> None:
         """Stop listening everywhere."""
-        for network_id in list(self._listeners):
-            await self._stop(network_id)
+        for name in list(self._places):
+            await self._stop(name)
 
-    async def _start(self, network_id: str) -> None:
-        namespace = namespace_name(self._cloud, network_id)
+    async def _sync(
+        self, kind: str, wanted: Mapping[str, str | None], listen: Callable[[], list[socket.socket]], full: bool
+    ) -> None:
+        named = {f"{kind} {owner}": (owner, namespace) for owner, namespace in wanted.items()}
+        for name in [name for name in self._places if name.startswith(kind)]:
+            if named[name][1] is None if name in named else full:
+                await self._stop(name)
+        for name, (owner, namespace) in named.items():
+            if namespace is not None:
+                with contextlib.suppress(HostError, OSError):  # the network's own status says what is wrong with it
+                    await self._start(name, {kind: owner}, namespace, listen)
+
+    async def _start(
+        self, name: str, head: dict[str, str], namespace: str, listen: Callable[[], list[socket.socket]]
+    ) -> None:
         inode = os.stat(netns.DIRECTORY / namespace).st_ino
-        present = self._listeners.get(network_id)
+        present = self._places.get(name)
         if present is not None:
             if present.namespace_inode == inode:
                 return
-            await self._stop(network_id)
-        sock = await asyncio.to_thread(netns.run, namespace, _listen)
+            await self._stop(name)
+        sockets = await asyncio.to_thread(netns.run, namespace, listen)
 
         async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await self._serve(network_id, reader, writer)
+            await self._serve(name, reader, writer)
 
-        server = await asyncio.start_server(accept, sock=sock)
-        self._listeners[network_id] = _Listener(server, inode)
+        servers = [await asyncio.start_server(accept, sock=sock) for sock in sockets]
+        self._places[name] = _Place(head, servers, inode)
 
-    async def _stop(self, network_id: str) -> None:
-        listener = self._listeners.pop(network_id)
-        listener.server.close()
-        for task in list(listener.connections):
+    async def _stop(self, name: str) -> None:
+        place = self._places.pop(name)
+        for server in place.servers:
+            server.close()
+        tasks = [c.task for c in self._connections if c.place == name]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*listener.connections, return_exceptions=True)
-        await listener.server.wait_closed()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for server in place.servers:
+            await server.wait_closed()
 
-    async def _serve(self, network_id: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        listener = self._listeners.get(network_id)
-        task = asyncio.current_task()
-        if listener is None or task is None or len(listener.connections) >= _CONNECTIONS_PER_NETWORK:
+    async def _serve(self, name: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        place, task = self._places.get(name), asyncio.current_task()
+        peer = writer.get_extra_info("peername")
+        if place is None or task is None or not peer or not self._make_room(name, peer[0]):
             writer.transport.abort()
             return
-        listener.connections.add(task)
+        connection = _Connection(name, peer[0], task)
+        self._connections.append(connection)
         try:
             with contextlib.suppress(OSError, TimeoutError):
-                await self._relay(network_id, reader, writer)
+                await self._relay({**place.head, "remote_address": peer[0]}, reader, writer)
         finally:
-            listener.connections.discard(task)
+            self._connections.remove(connection)
             writer.transport.abort()
 
-    async def _relay(self, network_id: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        remote = writer.get_extra_info("peername")[0]
+    def _make_room(self, place: str, remote: str) -> bool:
+        """Whether one more connection from there may be.  Where all room is taken, who has most gives one up."""
+        in_place = [c for c in self._connections if c.place == place]
+        if sum(c.remote_address == remote for c in in_place) >= CONNECTIONS_PER_GUEST:
+            return False
+        if len(in_place) >= CONNECTIONS_PER_NETWORK:
+            return _give_up_one(in_place, lambda c: c.remote_address, remote)
+        if len(self._connections) >= CONNECTIONS:
+            return _give_up_one(self._connections, lambda c: c.place, place)
+        return True
+
+    async def _relay(
+        self, head: dict[str, str], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         below, service = await asyncio.open_unix_connection(sock=await connect(self._socket_path, self._control_uid))
         try:
-            head = {"network_id": network_id, "remote_address": remote}
             service.write(msgspec.json.encode(head) + b"\n")
             question = asyncio.create_task(_pump(reader, service))
             try:
@@ -137,14 +188,39 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         writer.write_eof()
 
 
-def _listen() -> socket.socket:
-    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+def _give_up_one(connections: list[_Connection], owner: Callable[[_Connection], str], asking: str) -> bool:
+    """End the oldest connection of the owner with the most, if that leaves it no poorer than the one who asks."""
+    counts = Counter(owner(c) for c in connections if not c.task.cancelling())
+    richest, count = counts.most_common(1)[0]
+    if count <= counts[asking] + 1:
+        return False
+    next(c for c in connections if owner(c) == richest and not c.task.cancelling()).task.cancel()
+    return True
+
+
+def _listen_in_network() -> list[socket.socket]:
+    bridge = socket.if_nametoindex(BRIDGE)
+    return _listen([(socket.AF_INET, (METADATA_IP, _PORT)), (socket.AF_INET6, (METADATA_IP6, _PORT, 0, bridge))])
+
+
+def _listen_in_router() -> list[socket.socket]:
+    with IPRoute() as ip, contextlib.suppress(NetlinkError):  # it is there already
+        ip.addr("add", index=1, address=METADATA_IP, prefixlen=32)
+    return _listen([(socket.AF_INET, (METADATA_IP, _PORT))])
+
+
+def _listen(places: list[tuple[socket.AddressFamily, tuple[str | int, ...]]]) -> list[socket.socket]:
+    sockets: list[socket.socket] = []
     try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind((dhcp.METADATA_IP, _PORT))
-        sock.listen(64)
-        sock.setblocking(False)
+        for family, address in places:
+            sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+            sockets.append(sock)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(address)
+            sock.listen(64)
+            sock.setblocking(False)
     except BaseException:
-        sock.close()
+        for sock in sockets:
+            sock.close()
         raise
-    return sock
+    return sockets

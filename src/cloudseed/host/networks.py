@@ -147,7 +147,7 @@ def _wire(cloud: str, wish: NetworkWish, rules: str) -> bool:
     mac = wish.dhcp_port.mac_address if wish.dhcp_port else None
     with IPRoute() as ip:
         links.harden_namespace(ip)
-        changed |= links.sync_bridge(ip, wish.mtu, mac, dhcp.addresses(wish))
+        changed |= links.sync_bridge(ip, wish.mtu, mac, _own_addresses(wish))
         present = links.list_links(ip)
         kept = {*local, *firewall.trusted_links(wish)}
         for name, link in present.items():
@@ -165,6 +165,12 @@ def _wire(cloud: str, wish: NetworkWish, rules: str) -> bool:
         for name, port in local.items():
             changed |= links.plug(ip, present[name], present[links.BRIDGE], wish.mtu, port.admin_state_up)
     return changed
+
+
+def _own_addresses(wish: NetworkWish) -> set[str]:
+    """The addresses of the network's own end, with the metadata service's of IPv6."""
+    found = dhcp.addresses(wish)
+    return found | {f"{dhcp.METADATA_IP6}/64"} if found else found
 
 
 def _load_rules(cloud: str, rules: str) -> bool:
