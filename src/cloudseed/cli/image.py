@@ -16,16 +16,17 @@ from rich.console import Console
 from rich.table import Table
 
 from cloudseed.cli.openstack import cache
-from cloudseed.guest_images import BuildError, build_tiny, list_cached
+from cloudseed.guest_images import BuildError, build_debian, build_tiny, list_cached
 
 DESCRIPTION = """Build guest images from Debian's packages, and list those that are built.
 
   cloudseed image build tiny    a disk of 30 MiB that boots in seconds, for trying things out
+  cloudseed image build debian  a whole Debian with cloud-init, for trying what real guests do (root, some minutes)
   cloudseed image list          the images in the cache
 
 exit codes: 0 done, 1 it could not be done (the reason is printed), 2 wrong command line"""
 
-BUILDERS: dict[str, Callable[[Path, Callable[[str], None]], Path]] = {"tiny": build_tiny}
+BUILDERS: dict[str, Callable[[Path, Callable[[str], None]], Path]] = {"debian": build_debian, "tiny": build_tiny}
 
 
 def run(argv: list[str]) -> int:

@@ -39,29 +39,25 @@ KERNEL_ARGUMENTS = (
     "rcupdate.rcu_expedited=1 panic=30"
 )
 
-_SYSLINUX_CFG = f"""DEFAULT tiny
-PROMPT 0
-NOESCAPE 1
-LABEL tiny
-  LINUX /vmlinuz
-  INITRD /initrd
-  APPEND {KERNEL_ARGUMENTS}
-"""
-
-
 def make(unpacked: Path, work: Path, initramfs: bytes, root: list[Entry]) -> Path:
     """Write the raw disk into the work directory and return its path.  Raises BuildError."""
     kernel, _ = root_tree.kernel(unpacked)
-    boot = _boot_file_system(unpacked, work, kernel, initramfs)
-    root_image = _root_file_system(unpacked, work, root)
+    initrd = work / "initrd"
+    initrd.write_bytes(initramfs)
+    boot = boot_file_system(unpacked, work, kernel, initrd, KERNEL_ARGUMENTS)
+    return join(unpacked, work, boot, _root_file_system(unpacked, work, root))
+
+
+def join(unpacked: Path, work: Path, boot: Path, root: Path) -> Path:
+    """One disk of the two file systems; their sizes are whole sectors.  Returns its path in the work directory."""
     disk = work / "disk.raw"
-    boot_sectors = boot.stat().st_size // SECTOR
+    boot_sectors, root_size = boot.stat().st_size // SECTOR, root.stat().st_size
     root_start = FIRST_SECTOR + boot_sectors
     with disk.open("wb") as out:
-        out.write(_boot_record(unpacked, boot_sectors, root_start, ROOT_SIZE // SECTOR))
+        out.write(_boot_record(unpacked, boot_sectors, root_start, root_size // SECTOR))
         _copy_sparse(boot, out.fileno(), FIRST_SECTOR * SECTOR)
-        _copy_sparse(root_image, out.fileno(), root_start * SECTOR)
-        out.truncate(root_start * SECTOR + ROOT_SIZE)
+        _copy_sparse(root, out.fileno(), root_start * SECTOR)
+        out.truncate(root_start * SECTOR + root_size)
     return disk
 
 
@@ -86,12 +82,14 @@ def _boot_record(unpacked: Path, boot_sectors: int, root_start: int, root_sector
     return code.ljust(440, b"\0") + struct.pack("<IH", DISK_SIGNATURE, 0) + entries.ljust(64, b"\0") + b"\x55\xaa"
 
 
-def _boot_file_system(unpacked: Path, work: Path, kernel: Path, initramfs: bytes) -> Path:
+def boot_file_system(unpacked: Path, work: Path, kernel: Path, initrd: Path, arguments: str) -> Path:
+    """A FAT file system that starts this kernel with these arguments; its path in the work directory."""
     image = work / "boot.fat"
-    (work / "initrd").write_bytes(initramfs)
-    (work / "syslinux.cfg").write_text(_SYSLINUX_CFG)
+    (work / "syslinux.cfg").write_text(
+        "DEFAULT linux\nPROMPT 0\nNOESCAPE 1\nLABEL linux\n  LINUX /vmlinuz\n  INITRD /initrd\n"
+        f"  APPEND {arguments}\n")
     # 1 MiB for the loader, the tables and the rounding to clusters
-    size = -(-(kernel.stat().st_size + len(initramfs) + MIB) // MIB) * MIB
+    size = -(-(kernel.stat().st_size + initrd.stat().st_size + MIB) // MIB) * MIB
     tools = str(unpacked / "usr/bin")
     env = {"SOURCE_DATE_EPOCH": str(EPOCH), "PATH": f"{tools}:/usr/bin:/bin", "MTOOLSRC": "/dev/null"}
 
@@ -105,7 +103,7 @@ def _boot_file_system(unpacked: Path, work: Path, kernel: Path, initramfs: bytes
     step("mformat", "-C", "-i", image, "-T", str(size // SECTOR), "-h", "64", "-s", "32", "-H", str(FIRST_SECTOR),
          "-c", "16", "-N", FAT_SERIAL, "-v", "CLOUDSEED", "::")  # fmt: skip
     step("syslinux", "--install", image)
-    for source, name in ((kernel, "vmlinuz"), (work / "initrd", "initrd"), (work / "syslinux.cfg", "syslinux.cfg")):
+    for source, name in ((kernel, "vmlinuz"), (initrd, "initrd"), (work / "syslinux.cfg", "syslinux.cfg")):
         step("mcopy", "-i", image, source, f"::{name}")
     return image
 
@@ -116,7 +114,7 @@ def _root_file_system(unpacked: Path, work: Path, entries: list[Entry]) -> Path:
     root_tree.write(entries, tree)
     with image.open("wb") as out:
         out.truncate(ROOT_SIZE)
-    _e2fs(
+    e2fs(
         unpacked, "mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", "-I", "256", "-m", "0", "-i", "8192",
         # room in the group table, so that a mounted file system can grow to 256 GiB before it must change its layout
         "-E", f"hash_seed={ROOT_UUID},nodiscard,root_owner=0:0,resize={(256 << 30) // 4096}",
@@ -134,11 +132,11 @@ def _root_file_system(unpacked: Path, work: Path, entries: list[Entry]) -> Path:
             commands.append(f'set_inode_field "{path}" {field} {value}')
         if entry.path not in (".", "lost+found") and not stat.S_ISLNK(entry.mode):
             commands.append(f'set_inode_field "{path}" mode 0{entry.mode:o}')
-    _e2fs(unpacked, "debugfs", "-w", "-f", "-", image, stdin="\n".join(commands) + "\n")
+    e2fs(unpacked, "debugfs", "-w", "-f", "-", image, stdin="\n".join(commands) + "\n")
     return image
 
 
-def _e2fs(unpacked: Path, name: str, *arguments: str | Path, stdin: str | None = None) -> None:
+def e2fs(unpacked: Path, name: str, *arguments: str | Path, stdin: str | None = None) -> None:
     """Run a program of the unpacked e2fsprogs with its own libraries: the host's versions do not matter."""
     loader = next(iter(sorted(unpacked.glob("lib64/ld-linux*")) + sorted(unpacked.glob("usr/lib64/ld-linux*"))))
     libraries = ":".join(str(unpacked / place) for place in ("lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu"))

@@ -6,24 +6,20 @@ or the metadata service, user data that starts with `#!`, a clean end at the pow
 that grows to the disk and keeps what is written.
 
 The cache's key is the packages' digests and this package's own sources: a new kernel or a changed script gives
-a new image, nothing else does.  The image appears under its name by rename, whole or not at all.
+a new image, nothing else does.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import fcntl
 import hashlib
 import json
-import os
-import shutil
 import tempfile
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
-from cloudseed.guest_images import cpio, disk, root_tree
+from cloudseed.guest_images import cache, cpio, disk, root_tree
+from cloudseed.guest_images.cache import Progress
 from cloudseed.guest_images.errors import BuildError
 from cloudseed.guest_images.packages import Package, apt_state_key, download, resolve, unpack
 
@@ -31,22 +27,6 @@ from cloudseed.guest_images.packages import Package, apt_state_key, download, re
 PACKAGES = ("busybox-static", "dropbear-bin", "e2fsprogs", "mtools", "syslinux", "syslinux-common")
 # Stands for the kernel package of the day.  The "cloud" flavour is the one without drivers for real hardware.
 KERNEL_METAPACKAGE = "linux-image-cloud-amd64"
-
-# Images that stay: more than one, for another checkout may use the same cache.
-KEPT_IMAGES = 3
-
-Progress = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class CachedImage:
-    """An image in the cache: its name, its file, its bytes on the disk, and when it was made (Unix time)."""
-
-    name: str
-    path: Path
-    size_bytes: int
-    built_at: float
-
 
 def build_tiny(cache_dir: Path, progress: Progress = lambda step: None) -> Path:
     """The tiny image's qcow2 file in the cache, built when it is not there yet.
@@ -57,7 +37,7 @@ def build_tiny(cache_dir: Path, progress: Progress = lambda step: None) -> Path:
     """
     images = cache_dir / "guest-images"
     images.mkdir(parents=True, exist_ok=True)
-    with _lock(images / ".lock", progress):
+    with cache.lock(images, progress):
         progress("asking apt for package versions")
         packages = _resolve_once(images / "resolved.json")
         sources = source_key()
@@ -84,22 +64,9 @@ async def build_tiny_async(cache_dir: Path, progress: Progress = lambda step: No
     return await asyncio.to_thread(build_tiny, cache_dir, progress)
 
 
-def list_cached(cache_dir: Path) -> list[CachedImage]:
-    """The images in the cache, newest first."""
-    found = []
-    for path in (cache_dir / "guest-images").glob("*.qcow2"):
-        status = path.stat()
-        found.append(CachedImage(path.name.partition("-")[0], path, status.st_blocks * 512, status.st_mtime))
-    return sorted(found, key=lambda image: image.built_at, reverse=True)
-
-
 def source_key() -> str:
-    """A digest of all files that this package's images depend on."""
-    digest = hashlib.sha256()
-    for path in sorted(root_tree.HERE.rglob("*")):
-        if path.is_file() and "__pycache__" not in path.parts:
-            digest.update(f"{path.relative_to(root_tree.HERE)}\0".encode() + path.read_bytes() + b"\0")
-    return digest.hexdigest()[:12]
+    """A digest of all files of ours that the image depends on."""
+    return cache.source_key(others=("debian",))
 
 
 def package_key(packages: list[Package]) -> str:
@@ -138,16 +105,7 @@ def _build(work: Path, files: list[Path], target: Path, progress: Progress) -> N
     raw = disk.make(unpacked, work, initramfs, root)
     finished = work / "finished.qcow2"
     disk.to_qcow2(raw, finished)
-    with finished.open("rb") as file:
-        os.fsync(file.fileno())
-    # other users' QEMU reads it as a backing file
-    finished.chmod(0o644)
-    finished.rename(target)
-    directory = os.open(target.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    cache.publish(finished, target)
 
 
 def _forget_old(images: Path, packages: list[Package]) -> None:
@@ -156,20 +114,4 @@ def _forget_old(images: Path, packages: list[Package]) -> None:
     for path in (images / "packages").glob("*.deb"):
         if path.name not in wanted:
             path.unlink(missing_ok=True)
-    for path in sorted(images.glob("tiny-*.qcow2"), key=lambda path: path.stat().st_mtime)[:-KEPT_IMAGES]:
-        path.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _lock(path: Path, progress: Progress) -> Iterator[None]:
-    """One builder at a time on a cache; the second finds the image ready.  Ends with the process, whatever happens."""
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            progress("waiting for another build of the image")
-            fcntl.flock(file, fcntl.LOCK_EX)
-        # what a killed builder left
-        for left in path.parent.glob("build-*"):
-            shutil.rmtree(left, ignore_errors=True)
-        yield
+    cache.forget_old(images, "tiny")

@@ -88,8 +88,9 @@ async def console(admin: Client, server_id: str) -> str:
     return text
 
 
-async def wait_console(admin: Client, server_id: str, needle: str, times: int = 1) -> str:
-    async with asyncio.timeout(60):
+async def wait_console(
+        admin: Client, server_id: str, needle: str, times: int = 1, *, deadline_s: float = 60) -> str:
+    async with asyncio.timeout(deadline_s):
         while (text := await console(admin, server_id)).count(needle) < times:
             await asyncio.sleep(0.2)
     return text

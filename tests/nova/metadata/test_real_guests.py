@@ -1,0 +1,146 @@
+"""Real guests and what they make of their metadata: Debian's own cloud-init, and the tiny image.
+
+The whole cloud is real: the packets go from the guest through its tap, past the firewall, to 169.254.169.254 in the
+network's namespace, through the host process to nova.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import shlex
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cloudseed.guest_images import BuildError, build_debian
+from cloudseed.host.paths import StatePaths, namespace_name
+from tests.host.conftest import Host, _needs_root, _one_probe, cloud, image_cache, state
+from tests.nova.engine.test_real_boot import VERSION, RealCloud, make_network, upload, wait, wait_console
+from tests.support.cloud import Client
+
+__all__ = ["_needs_root", "_one_probe", "cloud", "image_cache", "state"]
+pytestmark = pytest.mark.real
+
+USER_DATA = """#cloud-config
+write_files:
+- path: /etc/written-by-user-data
+  content: "written\\n"
+  permissions: '0600'
+runcmd:
+- [sh, -c, 'echo "ran as $(id -un)" >/run/ran-by-user-data']
+"""
+
+BY_IPV6 = """
+import glob, socket
+card = [path.split("/")[4] for path in glob.glob("/sys/class/net/*/device")][0]
+s = socket.create_connection(("fe80::a9fe:a9fe%" + card, 80), 20)
+s.sendall(b"GET /openstack/latest/meta_data.json HTTP/1.0\\r\\n\\r\\n")
+print(s.makefile("rb").read().partition(b"\\r\\n\\r\\n")[2].decode())
+"""
+
+
+@pytest.fixture
+async def host(cloud: str, state: StatePaths) -> AsyncIterator[Host]:
+    running = Host(cloud, state)
+    await running.start()
+    try:
+        yield running
+    finally:
+        await running.client.purge()
+        await running.stop()
+
+
+@pytest.fixture(scope="module")
+def debian_image() -> Path:
+    try:
+        return build_debian(Path("/var/cache/cloudseed"))
+    except BuildError as exc:
+        pytest.skip(f"the image cannot be built here: {exc}")
+
+
+async def boot(admin: Client, network_id: str, key: Path, **values: Any) -> dict[str, Any]:
+    """A server that is ACTIVE, with the key; returns it as its creation showed it, with its address."""
+    public = Path(f"{key}.pub").read_text()
+    made = await admin.post("/compute/v2.1/os-keypairs", {"keypair": {"name": "k", "type": "ssh",
+                                                                      "public_key": public}}, headers=VERSION)
+    assert made.status in (201, 409), made.body
+    answer = await admin.post("/compute/v2.1/servers", {"server": {
+        "networks": [{"uuid": network_id}], "key_name": "k", **values}}, headers=VERSION)
+    assert answer.status == 202, answer.body
+    created: dict[str, Any] = answer.json()["server"]
+    found = await wait(admin, created["id"], "ACTIVE", 120)
+    (addresses,) = found["addresses"].values()
+    return {**created, "address": addresses[0]["addr"]}
+
+
+class Ssh:
+    """Logs in from the network's own namespace, as a neighbour would."""
+
+    def __init__(self, host: Host, network_id: str, key: Path) -> None:
+        self._enter = ["ip", "netns", "exec", namespace_name(host.cloud, network_id)]
+        self._key = key
+
+    async def __call__(self, who: str, command: str, deadline_s: float = 120) -> str:
+        options = ("StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "BatchMode=yes", "ConnectTimeout=20",
+                   "LogLevel=ERROR")
+        argv = [*self._enter, "ssh", "-i", str(self._key), *(w for o in options for w in ("-o", o)), who, command]
+        async with asyncio.timeout(deadline_s):
+            while True:
+                done = await asyncio.to_thread(subprocess.run, argv, capture_output=True, text=True,
+                                               stdin=subprocess.DEVNULL, timeout=deadline_s)
+                if done.returncode != 255:
+                    assert done.returncode == 0, (command, done.returncode, done.stdout, done.stderr)
+                    return done.stdout
+                await asyncio.sleep(1)
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> Path:
+    path = tmp_path / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path)], check=True)
+    return path
+
+
+async def open_door(admin: Client, network_id: str) -> None:
+    """Let neighbours of the network in by SSH."""
+    groups = (await admin.get(f"/networking/v2.0/security-groups?name=default&project_id={admin.project_id}"
+                              )).json()["security_groups"]
+    for group in groups:
+        rule = {"security_group_id": group["id"], "direction": "ingress", "protocol": "tcp", "port_range_min": 22,
+                "port_range_max": 22}
+        assert (await admin.post("/networking/v2.0/security-group-rules",
+                                 {"security_group_rule": rule})).status in (201, 409)
+
+
+async def test_cloud_init_on_debian_is_done_with_all_that_it_was_told(
+        host: Host, debian_image: Path, key: Path) -> None:
+    async with RealCloud(host) as cloud:
+        admin = await cloud.login("admin")
+        image_id, network_id = await upload(admin, debian_image), await make_network(admin)
+        await open_door(admin, network_id)
+        server = await boot(admin, network_id, key, name="my-debian", flavorRef="d1", imageRef=image_id,
+                            user_data=base64.b64encode(USER_DATA.encode()).decode())
+        try:
+            await wait_console(admin, server["id"], "my-debian login:", deadline_s=300)
+            ssh = Ssh(host, network_id, key)
+            told = await ssh(f"debian@{server['address']}", "cloud-init status --wait --format json ||"
+                             " sudo grep -E -A 9 'WARNING|ERROR|Traceback' /var/log/cloud-init.log", 240)
+            status = json.loads(told)
+            assert status["status"] == "done" and status["datasource"] == "openstack" and status["errors"] == []
+            said = await ssh(f"debian@{server['address']}",
+                             "hostname; sudo cat /etc/written-by-user-data /run/ran-by-user-data; ip -4 -o addr;"
+                             "df -m --output=size / | tail -1; cloud-init query ds.meta_data.uuid")
+            by_ipv6 = await ssh(f"debian@{server['address']}", f"python3 -c {shlex.quote(BY_IPV6)}")
+        finally:
+            await admin.delete(f"/compute/v2.1/servers/{server['id']}")
+        name, written, ran, *addresses, size, uuid = said.splitlines()
+        assert (name, written, ran) == ("my-debian", "written", "ran as root")
+        assert any(f"inet {server['address']}/24" in line for line in addresses)
+        assert int(size) > 4000, "the root file system did not grow to the flavor's disk"
+        assert uuid == server["id"]
+        assert json.loads(by_ipv6)["uuid"] == server["id"]
