@@ -147,7 +147,7 @@ class Daemon:
         wrong += [f"server without machine: {server_id}" for server_id in servers.keys() - found.keys()]
         return wrong + [f"server {server_id} is {state}, its machine runs: {found[server_id]}"
                         for server_id, state in servers.items()
-                        if server_id in found and found[server_id] != (state == "active")]
+                        if server_id in found and found[server_id] != (state in ("active", "paused", "rescued"))]
 
     def stop_control(self) -> None:
         """Stop the services in order, as `down` does."""

@@ -82,11 +82,19 @@ class HostClient(VolumeClient):
 
     async def ensure_machine(self, spec: MachineSpec) -> MachineInfo:
         """Start the machine unless it runs already."""
-        return await self._ask(records.EnsureMachine(spec=spec), MachineInfo)
+        return await self._ask(records.EnsureMachine(spec=spec), MachineInfo, self._long())
 
     async def stop_machine(self, server_id: str, *, hard: bool = False) -> None:
         """Press the power button (soft, returns at once) or end the process (hard, returns when gone)."""
         await self._tell(records.StopMachine(server_id=server_id, hard=hard))
+
+    async def pause_machine(self, server_id: str, *, paused: bool) -> None:
+        """Stop the guest's processors, or let them go on."""
+        await self._tell(records.PauseMachine(server_id=server_id, paused=paused))
+
+    async def suspend_machine(self, server_id: str) -> None:
+        """Write the machine's memory to disk and end its process."""
+        await self._tell(records.SuspendMachine(server_id=server_id), self._long())
 
     async def remove_machine(self, server_id: str) -> None:
         """End the process and remove the machine's files."""

@@ -14,7 +14,7 @@ from typing import Literal
 
 import msgspec
 
-from cloudseed.host import binaries, disks, links, netns, processes, qemu_command
+from cloudseed.host import binaries, disks, links, netns, processes, qemu_command, suspension
 from cloudseed.host.errors import HostError, from_os_error
 from cloudseed.host.paths import MachinePaths, StatePaths, namespace_name, tap_name
 from cloudseed.host.records import DiskSpec, MachineSpec, NicSpec
@@ -42,15 +42,24 @@ class Launcher:
     def start(self, spec: MachineSpec, accel: Literal["kvm", "tcg"]) -> processes.ProcessRecord:
         """Start QEMU and record its process; it may still refuse, which its monitor or its log tells."""
         machine = self.directory(spec.server_id)
+        layout = suspension.load_layout(machine)
+        if layout is not None:  # its memory is of the devices that it had
+            spec = self.load_spec(spec.server_id) or spec
         try:
             with ExitStack() as stack, self.users.reserve() as uid:
                 launch = self._open_all(stack, spec, machine, accel, uid)
-                argv = qemu_command.arguments(spec, launch)
+                argv = qemu_command.arguments(spec, launch, layout)
+                passed = _descriptors(launch)
+                if layout is not None:
+                    memory = os.open(machine.memory, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+                    stack.callback(os.close, memory)
+                    passed.append(memory)
+                    argv += ["-S", "-incoming", f"fd:{memory}"]
                 machine.qemu_log.unlink(missing_ok=True)
                 record = processes.spawn(
                     argv,
                     log=machine.qemu_log,
-                    pass_fds=_descriptors(launch),
+                    pass_fds=passed,
                     uid=uid,
                     gid=uid,
                     groups=_kvm_groups() if accel == "kvm" else (),

@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from cloudseed.host import disks, processes, qemu_command, strays
+from cloudseed.host import disks, processes, qemu_command, strays, suspension
 from cloudseed.host.errors import HostError, from_os_error
 from cloudseed.host.launch import Launcher
 from cloudseed.host.paths import StatePaths
@@ -41,6 +41,7 @@ class _Running:
         self.monitor: QmpMonitor | None = None
         self.listening: asyncio.Task[None] | None = None
         self.reason: str | None = None
+        self.paused = False
         self.ended = asyncio.Event()
         self.deleted: dict[str, asyncio.Event] = defaultdict(asyncio.Event)
 
@@ -102,10 +103,13 @@ class Machines:
         record = processes.load(self._paths.machine(server_id).pid)
         stat = processes.read_stat(record.pid) if record is not None and record.alive else None
         if record is None or stat is None:
-            return MachineInfo(server_id=server_id, running=False, owner=self._owner(server_id))
+            return MachineInfo(server_id=server_id, running=False, owner=self._owner(server_id),
+                               suspended=suspension.is_suspended(self._paths.machine(server_id)))
+        known = self._running.get(server_id)
         return MachineInfo(
             server_id=server_id,
             running=True,
+            paused=known is not None and known.paused,
             pid=record.pid,
             started_at=processes.started_at(record),
             cpu_seconds=stat.cpu_seconds,
@@ -124,7 +128,7 @@ class Machines:
         qemu_command.check_spec(spec)
         accel = spec.accel or await self._accel()
         async with self._locks[spec.server_id]:
-            if self.info(spec.server_id).running:
+            if await self._runs(spec.server_id):
                 return self.info(spec.server_id)
             self._launcher.directory(spec.server_id)
             for disk in spec.disks:
@@ -135,6 +139,7 @@ class Machines:
             except HostError as exc:
                 await asyncio.to_thread(processes.end, record, 1.0)
                 raise HostError("failed", self._why_not_started(spec.server_id, exc)) from exc
+            await self._go_on(spec.server_id)
             return self.info(spec.server_id)
 
     async def stop(self, server_id: str, hard: bool) -> None:
@@ -149,6 +154,44 @@ class Machines:
             return
         async with self._locks[server_id]:
             await self._end(server_id, "stopped")
+            suspension.discard(self._paths.machine(server_id))
+
+    async def pause(self, server_id: str, paused: bool) -> None:
+        """Stop the guest's processors, or let them go on."""
+        async with self._locks[server_id]:
+            monitor = self._plugging(server_id)[1]
+            await (monitor.pause() if paused else monitor.resume())
+            self._running[server_id].paused = paused
+
+    async def suspend(self, server_id: str) -> None:
+        """Write the machine's memory to disk and end its process."""
+        async with self._locks[server_id]:
+            if suspension.is_suspended(self._paths.machine(server_id)) and not self.info(server_id).running:
+                return
+            await suspension.save(self._plugging(server_id)[1], self._paths.machine(server_id))
+            await self._end(server_id, "suspended")
+
+    async def _runs(self, server_id: str) -> bool:
+        """Whether the machine runs, once what was cut short of its suspension or of its going on is finished."""
+        if not self.info(server_id).running:
+            return False
+        if suspension.is_suspended(self._paths.machine(server_id)):
+            if await self._plugging(server_id)[1].status() == "postmigrate":
+                await self._end(server_id, "suspended")
+                return False
+            await self._go_on(server_id)
+        return True
+
+    async def _go_on(self, server_id: str) -> None:
+        """After a start: wait for the memory of a machine that was suspended to be read."""
+        running, machine = self._running.get(server_id), self._paths.machine(server_id)
+        if not suspension.is_suspended(machine) or running is None or running.monitor is None:
+            return
+        try:
+            await suspension.finish_restore(running.monitor, machine)
+        except HostError as exc:
+            await self._end(server_id, "failed to start")
+            raise HostError("failed", self._why_not_started(server_id, exc)) from exc
 
     async def remove(self, server_id: str) -> None:
         """End the process and remove the directory."""
@@ -325,6 +368,8 @@ class Machines:
             running.reason = "failed to start"
             raise HostError("unavailable", "QEMU ended before it was ready") from results[0]
         running.monitor = monitor
+        with contextlib.suppress(HostError):  # it went meanwhile, which its pidfd tells
+            running.paused = await monitor.status() == "paused"
         running.listening = asyncio.create_task(self._listen(running, monitor), name=f"qmp-{server_id}")
 
     async def _listen(self, running: _Running, monitor: QmpMonitor) -> None:
@@ -332,6 +377,8 @@ class Machines:
             data: dict[str, Any] = event.get("data", {})
             if event["event"] == "SHUTDOWN":
                 running.reason = running.reason or str(data.get("reason", "shutdown"))
+            elif event["event"] in ("STOP", "RESUME"):
+                running.paused = event["event"] == "STOP"
             elif event["event"] == "DEVICE_DELETED" and "device" in data:
                 running.deleted[str(data["device"])].set()
 

@@ -173,6 +173,21 @@ class MachinePaths:
         return self.directory / "pid"
 
     @property
+    def memory(self) -> Path:
+        """The memory of a suspended machine, whole."""
+        return self.directory / "memory"
+
+    @property
+    def memory_new(self) -> Path:
+        """It, while it is written."""
+        return self.directory / "memory.new"
+
+    @property
+    def memory_layout(self) -> Path:
+        """What a machine must be like to read it."""
+        return self.directory / "memory.json"
+
+    @property
     def qemu_log(self) -> Path:
         """QEMU's standard error of its latest start."""
         return self.directory / "qemu.log"

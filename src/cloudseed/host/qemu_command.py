@@ -16,6 +16,7 @@ import msgspec
 from cloudseed.host.errors import HostError
 from cloudseed.host.paths import check_disk_name, check_mac, check_uuid
 from cloudseed.host.records import DiskSpec, MachineSpec, NicSpec
+from cloudseed.host.suspension import Layout
 
 _NIC_MODELS = {"virtio": "virtio-net-pci", "e1000": "e1000", "rtl8139": "rtl8139"}
 RECONNECT_S = 300  # how long a guest's requests wait for a volume's storage daemon before they fail
@@ -73,8 +74,13 @@ def check_spec(spec: MachineSpec) -> None:
         raise HostError("invalid", f"{spec.cpu_model[:40]!r} is no CPU model")
 
 
-def arguments(spec: MachineSpec, launch: Launch) -> list[str]:
-    """The whole command line; `check_spec` has passed, and `launch` has a file for each disk and card."""
+def arguments(spec: MachineSpec, launch: Launch, layout: Layout | None = None) -> list[str]:
+    """The whole command line; `check_spec` has passed, and `launch` has a file for each disk and card.
+
+    `layout`: how the machine must be to read its memory (suspension.py).
+    """
+    places = layout.places if layout is not None else {}
+    machine_type = layout.machine_type if layout is not None else spec.machine_type
     argv = [
         launch.binary,
         "-nodefaults",
@@ -82,7 +88,7 @@ def arguments(spec: MachineSpec, launch: Launch) -> list[str]:
         "-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
         "-name", spec.server_id,
         "-uuid", spec.server_id,
-        "-machine", f"{spec.machine_type},usb=off,graphics={'off' if spec.vga == 'none' else 'on'}",
+        "-machine", f"{machine_type},usb=off,graphics={'off' if spec.vga == 'none' else 'on'}",
         "-accel", "tcg,thread=multi" if launch.accel == "tcg" else launch.accel,
         "-cpu", spec.cpu_model or ("host" if launch.accel == "kvm" else "max"),
         "-smp", str(spec.vcpus),
@@ -114,11 +120,15 @@ def arguments(spec: MachineSpec, launch: Launch) -> list[str]:
         files = launch.disks[disk.name]
         argv += add_fds(disk, files)
         argv += ["-blockdev", blockdev_json(disk, files)]
-        argv += ["-device", _json(disk_device(disk, index, spec.machine_type))]
+        argv += ["-device", _json(_placed(disk_device(disk, index, spec.machine_type), places))]
     for nic in spec.nics:
         argv += ["-netdev", f"tap,id={netdev_id(nic.port_id)},fd={launch.taps[nic.port_id]}"]
-        argv += ["-device", _json(nic_device(nic))]
+        argv += ["-device", _json(_placed(nic_device(nic), places))]
     return argv
+
+
+def _placed(device: dict[str, Any], places: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    return {**device, **places.get(device["id"], {})}
 
 
 def add_fds(disk: DiskSpec, files: DiskFiles) -> list[str]:

@@ -217,6 +217,8 @@ class HostServer:
             r.ApplyNetworks: self._apply,
             r.EnsureMachine: lambda c: machines.ensure(c.spec),
             r.StopMachine: lambda c: machines.stop(c.server_id, c.hard),
+            r.PauseMachine: lambda c: machines.pause(c.server_id, c.paused),
+            r.SuspendMachine: lambda c: machines.suspend(c.server_id),
             r.RemoveMachine: self._remove_machine,
             r.ListMachines: lambda c: [machines.info(server_id) for server_id in machines.server_ids()],
             r.AttachInterface: lambda c: machines.attach_interface(c.server_id, c.nic),

@@ -31,7 +31,9 @@ from cloudseed.placement.service import build as build_placement
 from tests.nova.engine.neutron_double import NETWORK, Neutron
 
 _TASKS = {"stop": TaskState.POWERING_OFF, "start": TaskState.POWERING_ON, "reboot": TaskState.REBOOTING,
-          "snapshot": TaskState.IMAGE_SNAPSHOT_PENDING, "backup": TaskState.IMAGE_BACKUP}
+          "snapshot": TaskState.IMAGE_SNAPSHOT_PENDING, "backup": TaskState.IMAGE_BACKUP,
+          "pause": TaskState.PAUSING, "unpause": TaskState.UNPAUSING, "suspend": TaskState.SUSPENDING,
+          "resume": TaskState.RESUMING}
 FLAVOR = {"id": "c1", "name": "cirros256", "vcpus": 1, "ram": 256, "disk": 1, "ephemeral": 0, "swap": 0,
           "extra_specs": {}}
 
@@ -216,7 +218,7 @@ class Bench:
         found += [f"machine without server {s}" for s in machines.keys() - placed]
         for row in rows:
             running = row.id in machines and machines[row.id].running
-            if (row.vm_state == "active") != running:
+            if (row.vm_state in ("active", "paused", "rescued")) != running:
                 found.append(f"server {row.id} is {row.vm_state}, its machine runs: {running}")
             if row.task_state is not None:
                 found.append(f"server {row.id} is still {row.task_state}")

@@ -142,6 +142,29 @@ async def test_the_power_button_and_the_console(rig: Rig) -> None:
     await rig.off(server.id)
 
 
+async def test_a_machine_stands_still_and_goes_on(rig: Rig) -> None:
+    server = await rig.prepare()
+    for act in (rig.driver.pause, rig.driver.unpause, rig.driver.suspend):
+        with pytest.raises(CloudseedError):
+            await act(server.id)
+    await rig.driver.start(server, [])
+
+    async def states() -> tuple[bool, bool, bool]:
+        (machine,) = await rig.driver.machines()
+        return machine.running, machine.paused, machine.suspended
+
+    for act, expected in ((rig.driver.pause, (True, True, False)), (rig.driver.unpause, (True, False, False)),
+                          (rig.driver.suspend, (False, False, True))):
+        for _ in range(2):
+            await act(server.id)
+            assert await states() == expected
+    await rig.driver.start(server, [])
+    assert await states() == (True, False, False)
+    await rig.driver.suspend(server.id)
+    await rig.driver.stop(server.id, hard=True)
+    assert await states() == (False, False, False)
+
+
 @pytest.mark.parametrize("running", [False, True])
 async def test_a_copy_of_the_disk(rig: Rig, running: bool) -> None:
     server, copy_id = await rig.prepare(), str(uuid.uuid4())

@@ -51,6 +51,9 @@ def server(vm_state: str, busy: bool = False) -> dict[str, Any]:
     ("active", False, True, Mend.START), ("active", False, False, Mend.TELL_OFF),
     ("active", None, True, Mend.START), ("active", None, False, Mend.TELL_OFF),
     ("stopped", True, False, Mend.STOP), ("stopped", False, True, None), ("stopped", None, False, None),
+    ("rescued", False, True, Mend.START), ("rescued", False, False, None), ("rescued", True, False, None),
+    ("paused", False, False, Mend.TELL_OFF), ("paused", False, True, Mend.TELL_OFF),
+    ("paused", True, False, Mend.PAUSE), ("suspended", False, True, None), ("suspended", True, False, None),
     ("error", True, False, None), ("error", False, True, None), ("building", True, False, None)])
 def test_what_is_mended(vm_state: str, machine: bool | None, rebooted: bool, expected: Mend | None) -> None:
     machines = [] if machine is None else [Machine(server_id="s", running=machine)]

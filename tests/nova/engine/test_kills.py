@@ -93,7 +93,9 @@ async def test_a_delete_is_finished(story: Story, point: str) -> None:
 
 @pytest.mark.parametrize(("kind", "arguments", "after", "state"), [
     ("stop", (), (), "stopped"), ("start", (), ("stop",), "active"), ("reboot", (True,), (), "active"),
-    ("reboot", (False,), (), "active")])
+    ("reboot", (False,), (), "active"), ("pause", (), (), "paused"), ("unpause", (), ("pause",), "active"),
+    ("suspend", (), (), "suspended"), ("resume", (), ("suspend",), "active"),
+    ("reboot", (True,), ("suspend",), "active"), ("reboot", (True,), ("pause",), "active")])
 @pytest.mark.parametrize("number", range(6))
 async def test_a_power_action_is_finished(story: Story, kind: str, arguments: tuple[Any, ...],
                                           after: tuple[str, ...], state: str, number: int) -> None:

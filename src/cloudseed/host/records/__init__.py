@@ -50,8 +50,10 @@ from cloudseed.host.records.machines import (
     MachineInfo,
     MachineSpec,
     NicSpec,
+    PauseMachine,
     RemoveMachine,
     StopMachine,
+    SuspendMachine,
     WriteConfigDrive,
 )
 from cloudseed.host.records.networks import (
@@ -150,6 +152,7 @@ __all__ = [
     "NetworkWish",
     "NicSpec",
     "PackVolume",
+    "PauseMachine",
     "PortStatus",
     "PortWish",
     "Purge",
@@ -170,6 +173,7 @@ __all__ = [
     "SnapshotInfo",
     "StopMachine",
     "SubnetWish",
+    "SuspendMachine",
     "UnexportVolume",
     "VolumeInfo",
     "VolumePiece",
@@ -183,7 +187,7 @@ MAX_FRAME_BYTES = 32 * 1024 * 1024
 
 AnyCommand = (
     GetFacts | GetInventory | Purge | ApplyNetworks
-    | EnsureMachine | StopMachine | RemoveMachine | ListMachines
+    | EnsureMachine | StopMachine | PauseMachine | SuspendMachine | RemoveMachine | ListMachines
     | AttachInterface | DetachInterface | AttachDisk | DetachDisk
     | CreateDisk | ResizeDisk | RemoveDisk | GetDisk | CopyDisk | DropCopy | WriteConfigDrive
     | ImportImage | ListImages | RemoveImage | Watch

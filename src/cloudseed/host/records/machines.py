@@ -41,6 +41,8 @@ class MachineInfo(Record, frozen=True, kw_only=True):
 
     server_id: str
     running: bool
+    paused: bool = False  # it runs and its guest's processors stand still
+    suspended: bool = False  # it is off and its memory lies on disk
     pid: int | None = None
     started_at: float | None = None
     cpu_seconds: float = 0.0
@@ -49,7 +51,10 @@ class MachineInfo(Record, frozen=True, kw_only=True):
 
 
 class EnsureMachine(Command, frozen=True, kw_only=True):
-    """Start the machine unless it runs; its disks and taps must exist. -> MachineInfo"""
+    """Start the machine unless it runs; its disks and taps must exist. -> MachineInfo
+
+    One that is suspended goes on, with the devices that it had then.
+    """
 
     spec: MachineSpec
 
@@ -57,11 +62,27 @@ class EnsureMachine(Command, frozen=True, kw_only=True):
 class StopMachine(Command, frozen=True, kw_only=True):
     """Soft: press the ACPI power button and return at once.  Hard: end the process and wait for it. -> None
 
-    A machine that is not running is already stopped.
+    A machine that is not running is already stopped; stopped hard, one that was suspended is so no more.
     """
 
     server_id: str
     hard: bool = False
+
+
+class PauseMachine(Command, frozen=True, kw_only=True):
+    """Stop the guest's processors, or let them go on; so already is fine. -> None"""
+
+    server_id: str
+    paused: bool
+
+
+class SuspendMachine(Command, frozen=True, kw_only=True):
+    """Write the machine's memory to disk and end its process; the next start goes on from there. -> None
+
+    Suspended already is fine.  A hard stop forgets the memory.
+    """
+
+    server_id: str
 
 
 class RemoveMachine(Command, frozen=True, kw_only=True):

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from cloudseed.ledger.violations import Item, Picture, Violation, busy, held, rule
 
 COPYING = ("nova.snapshot", "nova.backup", "nova.shelve")  # operations that send copies of disks to glance
-RUNNING = ("active",)
-OFF = ("stopped", "shelved", "shelved_offloaded", "soft-delete")
+RUNNING = ("active", "paused")
+OFF = ("stopped", "suspended", "shelved", "shelved_offloaded", "soft-delete")
 
 
 def _machines(picture: Picture) -> tuple[Item, set[str], set[str]] | None:
@@ -33,7 +33,7 @@ def the_host_answers(picture: Picture) -> Iterator[Violation]:
 
 @rule
 def servers_have_their_machine(picture: Picture) -> Iterator[Violation]:
-    """An ACTIVE server's machine runs; a stopped one's does not, but has its disks."""
+    """An ACTIVE or PAUSED server's machine runs; a stopped or SUSPENDED one's does not, but has its disks."""
     servers, found = held(picture, "nova", "servers"), _machines(picture)
     if servers is None or found is None:
         return
@@ -45,7 +45,7 @@ def servers_have_their_machine(picture: Picture) -> Iterator[Violation]:
         if server["vm_state"] in RUNNING and server["id"] not in running:
             yield Violation(
                 "machine-not-running", server["id"],
-                "server is active but no QEMU process of it runs on its host",
+                f"server is {server['vm_state']} but no QEMU process of it runs on its host",
                 f"openstack server reboot --hard {server['id']}",
             )  # fmt: skip
         elif server["vm_state"] in OFF and server["id"] in running:

@@ -21,10 +21,9 @@ LATER: dict[str, str] = {
     "changePassword": "os-admin-password", "confirmResize": "servers:confirm_resize",
     "evacuate": "os-evacuate",
     "injectNetworkInfo": "os-admin-actions:inject_network_info", "migrate": "os-migrate-server:migrate",
-    "os-migrateLive": "os-migrate-server:migrate_live", "pause": "os-pause-server:pause",
-    "unpause": "os-pause-server:unpause", "rebuild": "servers:rebuild", "rescue": "os-rescue",
+    "os-migrateLive": "os-migrate-server:migrate_live",
+    "rebuild": "servers:rebuild", "rescue": "os-rescue",
     "unrescue": "os-unrescue", "resize": "servers:resize", "restore": "os-deferred-delete:restore",
-    "resume": "os-suspend-server:resume", "suspend": "os-suspend-server:suspend",
     "revertResize": "servers:revert_resize", "shelve": "os-shelve:shelve", "shelveOffload": "os-shelve:shelve_offload",
     "unshelve": "os-shelve:unshelve", "trigger_crash_dump": "servers:trigger_crash_dump"}
 # actions that proxied neutron: gone from some microversion on

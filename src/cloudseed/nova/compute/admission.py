@@ -24,6 +24,10 @@ class Kind(StrEnum):
     POWER_ON = "power_on"
     POWER_OFF = "power_off"
     REBOOT = "reboot"
+    PAUSE = "pause"
+    UNPAUSE = "unpause"
+    SUSPEND = "suspend"
+    RESUME = "resume"
     REMOVE_MACHINE = "remove_machine"  # the undo of a boot's disks and start
     DESTROY = "destroy"  # of a delete: machine and ports
     OBTAIN_PORT = "obtain_port"  # of an attachment of an interface

@@ -16,6 +16,7 @@ from cloudseed.nova.compute.drivers.base import Machine
 
 class Mend(StrEnum):
     START = "start"  # it ran when the host went down
+    PAUSE = "pause"  # its guest goes on though the user paused it
     STOP = "stop"  # it runs though the user stopped it
     TELL_OFF = "tell_off"  # it ended by itself
     REMOVE = "remove"
@@ -40,8 +41,12 @@ def decide(machines: Iterable[Machine], wish: Iterable[Mapping[str, Any]], fates
             continue
         runs = machine is not None and machine.running
         match server["vm_state"], runs:
-            case "active", False:
-                actions.append(Action(Mend.START if rebooted else Mend.TELL_OFF, server["id"], server))
+            case "active" | "rescued", False if rebooted:
+                actions.append(Action(Mend.START, server["id"], server))
+            case "active" | "paused", False:
+                actions.append(Action(Mend.TELL_OFF, server["id"], server))
+            case "paused", True if machine is not None and not machine.paused:
+                actions.append(Action(Mend.PAUSE, server["id"], server))
             case "stopped", True:
                 actions.append(Action(Mend.STOP, server["id"], server))
             case _:

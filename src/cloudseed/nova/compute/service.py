@@ -206,6 +206,8 @@ class ComputeService:
             case Mend.START:
                 assert action.wish is not None
                 ask, arguments = Ask(Kind.POWER_ON), {"spec": action.wish["spec"]}
+            case Mend.PAUSE:
+                ask, arguments = Ask(Kind.PAUSE), {}
             case Mend.STOP:
                 ask, arguments = Ask(Kind.POWER_OFF), {"soft_timeout_s": SOFT_TIMEOUT_S}
             case Mend.TELL_OFF:

@@ -20,6 +20,7 @@ from cloudseed.nova.conductor.on_host import Hosts
 from cloudseed.nova.conductor.power import Power
 from cloudseed.nova.conductor.records import change, read_server
 from cloudseed.nova.conductor.snapshot import Snapshot
+from cloudseed.nova.conductor.suspend import Suspend
 from cloudseed.nova.models import operation_tables
 from cloudseed.nova.server_states import TaskState
 
@@ -42,7 +43,7 @@ class Conductor:
         self._desk = HostDesk(nova)
         self.types: list[OperationType] = [self._boot, self._delete, *Power(nova, hosts).types,
                                          *Interfaces(nova, hosts).types,
-                                         *Snapshot(nova, hosts).types]
+                                         *Snapshot(nova, hosts).types, *Suspend(nova, hosts).types]
         self._by_kind = {kind.kind: kind for kind in self.types}
 
     async def start(self) -> None:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from cloudseed.nova.service import Nova
 
 log = logging.getLogger(__name__)
+RUNNING = (VmState.ACTIVE, VmState.PAUSED)  # whose end by itself is news
 VOLATILE = ("uptime", "free_disk_gb")
 DEFAULT_ZONE = "nova"
 ALIVE_FOR = datetime.timedelta(seconds=DOWN_AFTER_S)
@@ -94,8 +95,8 @@ class HostDesk:
         """A machine is off.  News only when the server should run and nobody is at work on it."""
         async with self._nova.db.write() as tx:
             row = await tx.first(sa.select(servers).where(servers.c.id == server_id))
-            if row is None or row.host != host or row.vm_state != VmState.ACTIVE or row.deleted_at is not None \
-                    or await self._busy(tx, server_id):
+            if row is None or row.host != host or row.vm_state not in RUNNING \
+                    or row.deleted_at is not None or await self._busy(tx, server_id):
                 return
             log.info("server %s ended by itself on %s: %s", server_id, host, reason)
             power = PowerState.CRASHED if reason == "crashed" else PowerState.SHUTDOWN

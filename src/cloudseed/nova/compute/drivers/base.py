@@ -46,6 +46,8 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
 
     server_id: str
     running: bool
+    paused: bool = False  # it runs, and its guest stands still
+    suspended: bool = False  # it is off, and its memory is kept: the next start goes on
     started_at: float | None = None
 
 
@@ -86,6 +88,18 @@ class Driver(Protocol):
     async def detach_interface(self, server_id: str, port_id: str) -> None:
         """Unplug a card from the machine, which runs; returns when the guest has let go.  Timeout when it has not
         yet: ask again.  Not plugged is fine."""
+        ...
+
+    async def pause(self, server_id: str) -> None:
+        """Let the guest stand still.  An error when the machine is off."""
+        ...
+
+    async def unpause(self, server_id: str) -> None:
+        """Let the guest go on.  An error when the machine is off."""
+        ...
+
+    async def suspend(self, server_id: str) -> None:
+        """End the machine and keep its memory.  An error when it is off otherwise."""
         ...
 
     async def remove(self, server_id: str) -> None:

@@ -35,6 +35,8 @@ class _Record(msgspec.Struct):
     name: str
     started_at: float | None = None
     ports: list[str] = []
+    paused: bool = False
+    suspended: bool = False
 
 
 class FakeDriver:
@@ -94,6 +96,8 @@ class FakeDriver:
 
     async def stop(self, server_id: str, *, hard: bool) -> None:
         await self._pretend("stop")
+        if hard and server_id in self._records:
+            self._save(msgspec.structs.replace(self._records[server_id], suspended=False))
         if hard or not self.ignores_power_button:
             self.end(server_id, "stopped" if hard else "guest-shutdown")
 
@@ -110,7 +114,7 @@ class FakeDriver:
         self.boot_id = boot_id
         self._consoles.end()
         for record in list(self._records.values()):
-            self._save(_Record(record.server_id, record.name, None, record.ports))
+            self._save(msgspec.structs.replace(record, started_at=None, paused=False))
 
     async def attach_interface(self, spec: ServerSpec, vif: Vif) -> None:
         await self._pretend("attach_interface")
@@ -133,6 +137,21 @@ class FakeDriver:
         if record is None or record.started_at is None:
             raise Conflict(f"Server {server_id} does not run on this host.")
         return record
+
+    async def pause(self, server_id: str) -> None:
+        await self._pretend("pause")
+        self._save(msgspec.structs.replace(self._running(server_id), paused=True))
+
+    async def unpause(self, server_id: str) -> None:
+        await self._pretend("unpause")
+        self._save(msgspec.structs.replace(self._running(server_id), paused=False))
+
+    async def suspend(self, server_id: str) -> None:
+        await self._pretend("suspend")
+        if server_id in self._records and self._records[server_id].suspended:
+            return
+        self._save(msgspec.structs.replace(self._running(server_id), started_at=None, paused=False, suspended=True))
+        self._exits.put_nowait(MachineExit(server_id, "suspended"))
 
     async def remove(self, server_id: str) -> None:
         await self._pretend("remove")
@@ -183,4 +202,5 @@ class FakeDriver:
 
 
 def _machine(record: _Record) -> Machine:
-    return Machine(server_id=record.server_id, running=record.started_at is not None, started_at=record.started_at)
+    return Machine(server_id=record.server_id, running=record.started_at is not None, started_at=record.started_at,
+                   paused=record.paused, suspended=record.suspended)

@@ -125,6 +125,15 @@ class QemuDriver:
         await self._ask(f"unplug port {port_id} from server {server_id}",
                         self._host.detach_interface(server_id, port_id))
 
+    async def pause(self, server_id: str) -> None:
+        await self._ask(f"pause server {server_id}", self._host.pause_machine(server_id, paused=True))
+
+    async def unpause(self, server_id: str) -> None:
+        await self._ask(f"unpause server {server_id}", self._host.pause_machine(server_id, paused=False))
+
+    async def suspend(self, server_id: str) -> None:
+        await self._ask(f"suspend server {server_id}", self._host.suspend_machine(server_id))
+
     async def remove(self, server_id: str) -> None:
         await self._ask(f"remove server {server_id}", self._host.remove_machine(server_id))
 
@@ -141,7 +150,8 @@ class QemuDriver:
 
     async def machines(self) -> list[Machine]:
         found = await self._ask("list machines", self._host.list_machines())
-        return [Machine(server_id=info.server_id, running=info.running, started_at=info.started_at) for info in found
+        return [Machine(server_id=info.server_id, running=info.running, paused=info.paused, suspended=info.suspended,
+                        started_at=info.started_at) for info in found
                 if info.owner == self._name or (self._first and not info.owner)]
 
     async def machine(self, server_id: str) -> Machine | None:
