@@ -16,7 +16,8 @@ from pathlib import Path
 import msgspec
 
 import cloudseed
-from cloudseed.cli import processes
+from cloudseed.cli import console_scripts, processes
+from cloudseed.cli.openstack import cache
 from cloudseed.cli.processes import CONTROL_UID, Process, Processes, host_socket
 from cloudseed.kernel import control
 from cloudseed.kernel.config import Config, data_directory
@@ -49,6 +50,7 @@ def start(config: Config, progress: Progress, environment: dict[str, str] | None
     known = start_host(config, progress, environment)
     source = _source(state)
     if not (known.control is not None and known.control.alive() and running(state)):
+        console_scripts.ensure(state, cache(), progress)  # `up` says so when there are none
         progress("starting the services")
         processes.end(known.control)
         control_socket(state).unlink(missing_ok=True)

@@ -10,7 +10,8 @@ from pathlib import Path
 import msgspec
 from rich.console import Console
 
-from cloudseed.cli import clouds_yaml, control, options
+from cloudseed.cli import clouds_yaml, console_scripts, control, options
+from cloudseed.cli.openstack import cache
 from cloudseed.kernel.config import Config, load_secrets
 from cloudseed.kernel.service_types import SERVICE_TYPES
 
@@ -74,6 +75,8 @@ def bring_up(config: Config, yaml_path: Path | None = None, *, as_json: bool = F
         for kind, url in endpoints.items():
             out.print(f"  {kind:<13}{url}", soft_wrap=True)
         out.print(f"clouds.yaml: {where} (cloud {clouds_yaml.CLOUD})", soft_wrap=True)
+        if (missing := console_scripts.ensure(config.state_path, cache())) is not None:
+            out.print(f"[yellow]Consoles have no pages in the browser yet:[/] {missing}", soft_wrap=True)
         if os.geteuid() != 0:
             out.print("[yellow]Without root, servers are simulated.[/] For real ones: sudo ./cloudseed up")
         out.print("Next: [bold]./cloudseed openstack flavor list[/]   (or any client with OS_CLOUD=cloudseed)")
