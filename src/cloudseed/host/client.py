@@ -104,6 +104,10 @@ class HostClient(VolumeClient):
         """Every machine that has files here, running or not."""
         return await self._ask(records.ListMachines(), list[MachineInfo])
 
+    async def claim_machine(self, server_id: str, owner: str = "") -> None:
+        """Keep a place for a machine that boots from a volume."""
+        await self._tell(records.ClaimMachine(server_id=server_id, owner=owner))
+
     async def attach_interface(self, server_id: str, nic: NicSpec) -> None:
         """Plug a card into a running machine."""
         await self._tell(records.AttachInterface(server_id=server_id, nic=nic))

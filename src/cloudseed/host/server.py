@@ -219,6 +219,7 @@ class HostServer:
             r.StopMachine: lambda c: machines.stop(c.server_id, c.hard),
             r.PauseMachine: lambda c: machines.pause(c.server_id, c.paused),
             r.SuspendMachine: lambda c: machines.suspend(c.server_id),
+            r.ClaimMachine: lambda c: thread(self._claim, c.server_id, c.owner),
             r.RemoveMachine: self._remove_machine,
             r.ListMachines: lambda c: [machines.info(server_id) for server_id in machines.server_ids()],
             r.AttachInterface: lambda c: machines.attach_interface(c.server_id, c.nic),
@@ -238,10 +239,13 @@ class HostServer:
             **volume_commands(self._volumes),
         }
 
+    def _claim(self, server_id: str, owner: str) -> None:
+        machine = self._launcher.directory(server_id)
+        if owner and not machine.owner.exists():
+            processes.replace_file(machine.owner, check_key(owner, "owner").encode())
+
     async def _create_disk(self, command: r.CreateDisk) -> r.DiskInfo:
-        machine = self._launcher.directory(command.server_id)
-        if command.owner and not machine.owner.exists():
-            processes.replace_file(machine.owner, check_key(command.owner, "owner").encode())
+        self._claim(command.server_id, command.owner)
         return await asyncio.to_thread(
             disks.create,
             self._paths,

@@ -13,6 +13,14 @@ class FlavorNotFound(errors.NotFound):
     template = "Flavor %(flavor_id)s could not be found."
 
 
+class VolumeNotFound(errors.NotFound):
+    template = "Volume %(volume_id)s could not be found."
+
+
+class NotAttached(errors.NotFound):
+    template = "Instance %(server_id)s is not attached to volume %(volume_id)s"
+
+
 class KeyPairNotFound(errors.NotFound):
     template = "Keypair %(name)s not found for user %(user_id)s"
 

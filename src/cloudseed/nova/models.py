@@ -56,6 +56,8 @@ servers = sa.Table(
     sa.Column("personality", Json, nullable=False),
     sa.Column("network_info", Json, nullable=False),  # cached picture: list of vifs (compute/network_info.py)
     sa.Column("root_device_name", sa.String(32)),
+    # its rows of block_device_mappings as compute/devices.py has them; block_devices.py alone writes it
+    sa.Column("block_devices", Json),
     sa.Column("admin_password_hash", sa.String(255)),
     sa.Column("created_at", UtcDateTime, nullable=False),
     sa.Column("updated_at", UtcDateTime, nullable=False),
@@ -70,6 +72,34 @@ server_tags = sa.Table(
     "server_tags", metadata,
     sa.Column("server_id", sa.String(36), primary_key=True),
     sa.Column("tag", sa.String(80), primary_key=True))
+
+# What a server's disks are made of, where that is not its image and flavor alone.  A row guards its volume: a volume
+# that is not multi-attach has one row at most.  Rows live as long as the attachment and end with the server.
+# `attachment_id` null: cinder has not been asked yet, or the volume was given back.  compute/devices.py says more.
+block_device_mappings = sa.Table(
+    "block_device_mappings", metadata,
+    sa.Column("id", sa.String(36), primary_key=True),
+    sa.Column("server_id", sa.String(36), nullable=False, index=True),
+    sa.Column("source_type", sa.String(16), nullable=False),
+    sa.Column("destination_type", sa.String(16), nullable=False),
+    sa.Column("boot_index", sa.Integer),
+    sa.Column("device_name", sa.String(255)),
+    sa.Column("delete_on_termination", sa.Boolean, nullable=False),
+    sa.Column("volume_size", sa.Integer),  # GiB; MiB of a swap disk
+    sa.Column("volume_type", sa.String(255)),
+    sa.Column("guest_format", sa.String(255)),
+    sa.Column("device_type", sa.String(255)),
+    sa.Column("disk_bus", sa.String(255)),
+    sa.Column("tag", sa.String(255)),
+    sa.Column("image_id", sa.String(36)),
+    sa.Column("snapshot_id", sa.String(36)),
+    sa.Column("volume_id", sa.String(36), index=True),
+    sa.Column("attachment_id", sa.String(36)),
+    sa.Column("connection_info", Json),
+    sa.Column("state", sa.String(16), nullable=False),  # new, attached, detaching
+    sa.Column("made", sa.Boolean, nullable=False),
+    sa.Column("position", sa.Integer, nullable=False),  # the order in which the guest sees them
+    sa.Column("created_at", UtcDateTime, nullable=False))
 
 # The latest fault of a server is shown with it.
 server_faults = sa.Table(

@@ -18,11 +18,14 @@ import sqlalchemy as sa
 from cloudseed.kernel.context import Context
 from cloudseed.kernel.db import Tx, utcnow
 from cloudseed.kernel.errors import Forbidden, Invalid
-from cloudseed.nova import flavors, quotas, server_groups
+from cloudseed.nova import block_devices, flavors, quotas, server_groups
+from cloudseed.nova.block_device_orders import DeviceOrder, Disks, plan_disks
+from cloudseed.nova.compute.devices import root_of
 from cloudseed.nova.errors import FlavorNotFound
 from cloudseed.nova.models import key_pairs, server_group_members, server_tags, servers
-from cloudseed.nova.server_images import BootImage, get_boot_image
+from cloudseed.nova.server_images import BootImage
 from cloudseed.nova.server_networks import check_networks, check_security_groups
+from cloudseed.nova.server_volumes import reserve_and_order
 from cloudseed.nova.server_zones import Placement, check_placement
 from cloudseed.nova.servers import record_action
 
@@ -39,6 +42,8 @@ class ServerOrder(msgspec.Struct, kw_only=True):
     name: str
     flavor_id: str
     image_id: str | None = None
+    disks: DeviceOrder = msgspec.field(default_factory=DeviceOrder)
+    multiattach: bool = False  # the client knows volumes that several servers have
     networks: list[dict[str, str]] | str | None = None  # {uuid?, port?, fixed_ip?, tag?}, "auto", "none", null
     key_name: str | None = None
     user_data: str | None = None
@@ -75,7 +80,7 @@ class _Checked(msgspec.Struct):
     """What the checks found."""
 
     flavor: dict[str, Any]
-    image: BootImage | None
+    disks: Disks
     networks: list[dict[str, str]] | str
     key_data: str | None
     placement: Placement
@@ -85,14 +90,28 @@ class _Checked(msgspec.Struct):
 async def create_servers(nova: Nova, ctx: Context, order: ServerOrder) -> Created:
     """Check, write, and hand over to the conductor; returns before anything is built."""
     checked = await _check(nova, ctx, order)
-    async with nova.db.write() as tx:
-        count = await quotas.check_servers(nova, tx, ctx, order.min_count, order.max_count,
-                                           checked.flavor["vcpus"], checked.flavor["ram"])
-        if checked.group_id is not None:
-            await server_groups.check_room(nova, tx, ctx, checked.group_id, count)
-        created = await _write(nova, tx, ctx, order, checked, count)
+    given = [device for device in checked.disks.devices if device.volume_id is not None]
+    if given:
+        async def write(tx: Tx, server_id: str, attachments: dict[str, str]) -> Created:
+            return await _order(nova, tx, ctx, order, checked, [server_id], attachments)
+
+        created = await reserve_and_order(nova, ctx, given, checked.disks.shareable, write)
+    else:
+        async with nova.db.write() as tx:
+            created = await _order(nova, tx, ctx, order, checked)
     await nova.api_bus.cast(ctx, "conductor", "wake")
     return created
+
+
+async def _order(nova: Nova, tx: Tx, ctx: Context, order: ServerOrder, checked: _Checked,
+                 ids: list[str] | None = None, attachments: dict[str, str] | None = None) -> Created:
+    """Check once more what may have changed, and write.  `attachments`: of the given volumes, by device."""
+    count = await quotas.check_servers(nova, tx, ctx, order.min_count, order.max_count,
+                                       checked.flavor["vcpus"], checked.flavor["ram"])
+    if checked.group_id is not None:
+        await server_groups.check_room(nova, tx, ctx, checked.group_id, count)
+    return await _write(nova, tx, ctx, order, checked, ids or [str(uuid.uuid4()) for _ in range(count)],
+                        attachments or {})
 
 
 async def _check(nova: Nova, ctx: Context, order: ServerOrder) -> _Checked:
@@ -102,11 +121,9 @@ async def _check(nova: Nova, ctx: Context, order: ServerOrder) -> _Checked:
         raise Invalid(f"Flavor {order.flavor_id} could not be found.") from None
     flavor = flavors.as_dict(row)
     placement = await check_placement(nova, ctx, order.availability_zone, order.host, order.hypervisor_hostname)
-    if order.image_id is None:
-        raise Invalid("Block Device Mapping is Invalid: Boot sequence for the instance and image/block device mapping "
-                      "combination is not valid: an image is needed, since volumes are not supported yet.")
-    image = await get_boot_image(nova, ctx, order.image_id)
-    _check_size(nova, ctx, flavor, image)
+    disks = await plan_disks(nova, ctx, order.image_id, order.disks, flavor, order.max_count,
+                             multiattach=order.multiattach)
+    _check_size(nova, ctx, flavor, disks)
     key_data = await _key_data(nova, ctx, order.key_name)
     group = order.scheduler_hints.get("group")
     if group is not None:
@@ -116,16 +133,26 @@ async def _check(nova: Nova, ctx: Context, order: ServerOrder) -> _Checked:
         await quotas.check_servers(nova, tx, ctx, order.min_count, order.max_count, flavor["vcpus"], flavor["ram"])
     networks = await check_networks(nova, ctx, order.networks, order.max_count)
     await check_security_groups(nova, ctx, order.security_groups)
-    return _Checked(flavor, image, networks, key_data, placement, str(group) if group is not None else None)
+    return _Checked(flavor, disks, networks, key_data, placement, str(group) if group is not None else None)
 
 
-def _check_size(nova: Nova, ctx: Context, flavor: dict[str, Any], image: BootImage) -> None:
+def _check_size(nova: Nova, ctx: Context, flavor: dict[str, Any], disks: Disks) -> None:
     """An image must fit into the flavor's memory and root disk.  A root disk of 0 takes the image's own size."""
-    if image.min_ram_mib > flavor["ram"]:
+    image, root = disks.image, root_of(disks.devices)
+    if image is not None and image.min_ram_mib > flavor["ram"]:
         raise Invalid("Flavor's memory is too small for requested image.")
+    if root is not None and root.is_volume:
+        # what cinder will refuse later is refused now; a volume that is there has been looked at when it was made
+        if image is not None and root.volume_id is None and image.min_disk_gib > (root.volume_size or 0):
+            raise Invalid("Volume is smaller than the minimum size specified in image metadata. Volume size is "
+                          f"{(root.volume_size or 0) * 2**30} bytes, minimum size is {image.min_disk_gib * 2**30} "
+                          "bytes.")
+        return
     if flavor["disk"] == 0:
         if not nova.policy.check("os_compute_api:servers:create:zero_disk_flavor", ctx.identity):
             raise Forbidden("Only volume-backed servers are allowed for flavors with zero disk.")
+        return
+    if image is None:
         return
     disk_bytes = flavor["disk"] * 2**30
     if image.size_bytes > disk_bytes:
@@ -147,18 +174,23 @@ async def _key_data(nova: Nova, ctx: Context, name: str | None) -> str | None:
     return str(data)
 
 
-async def _write(nova: Nova, tx: Tx, ctx: Context, order: ServerOrder, checked: _Checked, count: int) -> Created:
-    """The records of `count` servers, with the orders to boot them."""
+async def _write(nova: Nova, tx: Tx, ctx: Context, order: ServerOrder, checked: _Checked, ids: list[str],
+                 attachments: dict[str, str]) -> Created:
+    """The records of servers with these ids, with the orders to boot them."""
     now, reservation = utcnow(), "r-" + "".join(secrets.choice(string.ascii_lowercase + string.digits)
                                                 for _ in range(8))
-    image, placement = checked.image, checked.placement
+    disks, image, placement = checked.disks, checked.disks.image, checked.placement
     security_groups = order.security_groups or ["default"]
     password = order.admin_password or "".join(secrets.choice(_ALPHABET) for _ in range(12))
     config_drive = order.config_drive or needs_config_drive(nova, image)
-    rows, tags, members, ids = [], [], [], []
-    for index in range(count):
-        server_id = str(uuid.uuid4())
-        ids.append(server_id)
+    rows, tags, members = [], [], []
+    for index, server_id in enumerate(ids):
+        devices = [msgspec.structs.replace(device, id=device.id if not index else "",
+                                           attachment_id=attachments.get(device.id)) for device in disks.devices]
+        devices = [block_devices.named(device) for device in devices]
+        if attachments:  # the rows are there since the volumes were reserved
+            await block_devices.remove_devices(tx, server_id)
+        await block_devices.add_devices(tx, server_id, devices, paint=False)
         name = order.name if order.max_count == 1 else f"{order.name}-{index + 1}"
         hostname = order.hostname if order.hostname is not None else default_hostname(name, server_id)
         if order.hostname is not None and order.max_count > 1:
@@ -166,8 +198,8 @@ async def _write(nova: Nova, tx: Tx, ctx: Context, order: ServerOrder, checked: 
         rows.append({
             "id": server_id, "project_id": ctx.project_id, "user_id": ctx.user_id, "name": name,
             "description": order.description, "hostname": hostname, "vm_state": "building",
-            "task_state": "scheduling", "power_state": 0, "progress": 0, "image_id": image.id if image else None,
-            "image_properties": image.properties if image else {}, "flavor": checked.flavor,
+            "task_state": "scheduling", "power_state": 0, "progress": 0, "image_id": disks.image_id,
+            "image_properties": _kept(image), "block_devices": block_devices.picture(devices), "flavor": checked.flavor,
             "flavor_id": checked.flavor["id"], "vcpus": checked.flavor["vcpus"], "memory_mb": checked.flavor["ram"],
             "disk_gb": checked.flavor["disk"] + checked.flavor["ephemeral"],
             "key_name": order.key_name, "key_data": checked.key_data, "user_data": order.user_data,
@@ -177,7 +209,7 @@ async def _write(nova: Nova, tx: Tx, ctx: Context, order: ServerOrder, checked: 
             "requested_networks": checked.networks, "security_groups": security_groups,
             "scheduler_hints": order.scheduler_hints, "requested_destination": placement.destination,
             "trusted_image_certificates": order.trusted_image_certificates, "personality": order.personality,
-            "root_device_name": root_device(image) if image else None, "network_info": [], "created_at": now,
+            "root_device_name": disks.root_device_name, "network_info": [], "created_at": now,
             "updated_at": now, "generation": 0})
         tags += [{"server_id": server_id, "tag": tag} for tag in order.tags]
         if checked.group_id is not None:
@@ -199,10 +231,10 @@ def needs_config_drive(nova: Nova, image: BootImage | None) -> bool:
     return asks or nova.config.force_config_drive
 
 
-def root_device(image: BootImage) -> str:
-    """What the guest will call its root disk, by the bus that the image asks for."""
-    return {"ide": "/dev/hda", "scsi": "/dev/sda", "sata": "/dev/sda", "usb": "/dev/sda"}.get(
-        image.properties.get("hw_disk_bus", "virtio"), "/dev/vda")
+def _kept(image: BootImage | None) -> dict[str, str]:
+    """The image's properties that a server keeps: what it says of disks has become the server's block devices."""
+    return {name: value for name, value in (image.properties if image else {}).items()
+            if name not in ("block_device_mapping", "bdm_v2", "root_device_name", "mappings")}
 
 
 def default_hostname(name: str, server_id: str) -> str:

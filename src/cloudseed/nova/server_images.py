@@ -52,3 +52,23 @@ def describe(image: dict[str, Any], schema: dict[str, Any]) -> BootImage:
                    "min_ram": str(image.get("min_ram") or 0)}
     return BootImage(id=image["id"], size_bytes=image.get("size") or 0, min_disk_gib=image.get("min_disk") or 0,
                      min_ram_mib=image.get("min_ram") or 0, properties=properties)
+
+
+# what cinder keeps of an image beside its properties
+_BASIC = ("image_id", "image_name", "size", "checksum", "container_format", "disk_format", "min_ram", "min_disk",
+          "signature_verified")
+
+
+def describe_volume(volume: dict[str, Any]) -> BootImage:
+    """A volume to boot from, as the image that it was made of: its properties and minima, and the volume's size."""
+    kept = volume.get("volume_image_metadata") or {}
+
+    def number(name: str) -> int:
+        value = str(kept.get(name) or 0)
+        return int(value) if value.isdecimal() else 0
+
+    properties = {name: str(value) for name, value in kept.items() if name not in _BASIC}
+    properties |= {"base_image_ref": str(kept.get("image_id") or ""), "min_disk": str(volume.get("size") or 0),
+                   "min_ram": str(number("min_ram"))}
+    return BootImage(id=str(kept.get("image_id") or ""), size_bytes=int(volume.get("size") or 0) * 2**30,
+                     min_disk_gib=number("min_disk"), min_ram_mib=number("min_ram"), properties=properties)

@@ -154,6 +154,8 @@ _COPIED = frozenset({"active", "stopped", "paused", "suspended"})
 _CREATED = frozenset({"active", "paused", "stopped", "suspended", "rescued", "resized", "soft-delete", "error"})
 _UP_OR_OFF = frozenset({"active", "paused", "stopped"})
 
+_WITH_VOLUMES = frozenset({"active", "paused", "stopped", "resized", "soft-delete", "shelved", "shelved_offloaded"})
+
 # action -> (its name in messages, vm_states, task_states or None for any)
 _ALLOWED: Mapping[str, tuple[str, frozenset[str], frozenset[str | None] | None]] = {
     "start": ("start", frozenset({"stopped"}), _NO_TASK),
@@ -164,6 +166,8 @@ _ALLOWED: Mapping[str, tuple[str, frozenset[str], frozenset[str | None] | None]]
     "detach_interface": ("detach_interface", _UP_OR_OFF, _NO_TASK),
     "add_fixed_ip": ("add_fixed_ip", _UP_OR_OFF, _NO_TASK),
     "remove_fixed_ip": ("remove_fixed_ip", _UP_OR_OFF, _NO_TASK),
+    "attach_volume": ("attach_volume", _WITH_VOLUMES, _NO_TASK),
+    "detach_volume": ("detach_volume", _WITH_VOLUMES, _NO_TASK),
     "delete": ("delete", _ANY - {"deleted"}, None),
     "force_delete": ("forceDelete", _ANY - {"deleted"}, None),
     "pause": ("pause", frozenset({"active"}), _NO_TASK),

@@ -12,22 +12,33 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 
 from cloudseed.glance.service import build as build_glance
 from cloudseed.kernel.config import Config
 from cloudseed.kernel.context import Context
-from cloudseed.kernel.db import Database, utcnow
+from cloudseed.kernel.db import Database, Tx, utcnow
 from cloudseed.kernel.runtime import Environment, Runtime, Service
 from cloudseed.keystone.service import build as build_keystone
+from cloudseed.nova import block_devices, server_volumes
+from cloudseed.nova.compute.devices import BlockDevice
 from cloudseed.nova.compute.drivers.fake import FakeDriver
 from cloudseed.nova.compute.service import ComputeService, build_computes
 from cloudseed.nova.conductor import Conductor
 from cloudseed.nova.conductor.image_of_server import new_image
-from cloudseed.nova.models import metadata, operation_tables, server_faults, servers, services
+from cloudseed.nova.models import (
+    block_device_mappings,
+    metadata,
+    operation_tables,
+    server_faults,
+    servers,
+    services,
+)
 from cloudseed.nova.scheduler import Scheduler
 from cloudseed.nova.server_states import TaskState
 from cloudseed.placement.service import build as build_placement
+from tests.nova.engine.cinder_double import Cinder
 from tests.nova.engine.neutron_double import NETWORK, Neutron
 
 _TASKS = {"stop": TaskState.POWERING_OFF, "start": TaskState.POWERING_ON, "reboot": TaskState.REBOOTING,
@@ -90,9 +101,11 @@ async def _template() -> str:
 class Bench:
     """One start of the cloud; the same path and neutron again is a restart."""
 
-    def __init__(self, path: Path, neutron: Neutron | None = None, **settings: Any) -> None:
+    def __init__(self, path: Path, neutron: Neutron | None = None, cinder: Cinder | None = None,
+                 **settings: Any) -> None:
         self.config = Config(state=str(path), driver="fake", password_hash_rounds=4, image_store="file", **settings)
         self.neutron = neutron or Neutron()
+        self.cinder = cinder or Cinder()
         self.nova: EngineNova
         self.runtime: Runtime
 
@@ -105,7 +118,8 @@ class Bench:
             self.nova = EngineNova(env)
             return self.nova.service()
 
-        self.runtime = Runtime(env, [build_keystone, build_placement, build_glance, self.neutron.build, build_nova])
+        self.runtime = Runtime(env, [
+            build_keystone, build_placement, build_glance, self.neutron.build, self.cinder.build, build_nova])
         await self.runtime.start(listen=False)
         return self
 
@@ -120,8 +134,63 @@ class Bench:
 
     # ---- ordering, as nova-api does
 
+    async def attach(self, server_id: str, volume_id: str, **values: Any) -> str:
+        """Order that a server gets a volume, as nova-api does; the device's id."""
+        ctx = Context()
+        device = BlockDevice(id=str(uuid.uuid4()), source_type="volume", destination_type="volume",
+                             volume_id=volume_id, volume_size=self.cinder.volumes[volume_id]["size"], **values)
+
+        async def intend(tx: Tx) -> None:
+            await block_devices.add_devices(tx, server_id, [device])
+
+        async def write(tx: Tx, attachments: dict[str, str]) -> None:
+            await block_devices.change_device(tx, server_id, device.id, attachment_id=attachments[device.id])
+            await self.nova.conductor.order(tx, ctx, server_id, "nova.attach_volume", None, {"device": device.id})
+
+        await server_volumes.reserve(self.nova, ctx, server_id, [device], intend, write,  # type: ignore[arg-type]
+                                     new=False)
+        await self.nova.api_bus.cast(ctx, "conductor", "wake")
+        return device.id
+
+    async def detach(self, server_id: str, device_id: str) -> None:
+        """Order that a server lets go of a volume."""
+        async with self.nova.db.write() as tx:
+            await block_devices.change_device(tx, server_id, device_id, state="detaching")
+        await self.order("detach_volume", server_id, {"device": device_id})
+
+    async def boot_with(self, devices: list[BlockDevice], **values: Any) -> str:
+        """Order a server with these block devices, its volumes reserved before; its id."""
+        devices = [block_devices.named(device) for device in devices]
+        given = [device for device in devices if device.volume_id is not None]
+
+        async def write(tx: Tx | None, server_id: str, attachments: dict[str, str]) -> str:
+            mine = [msgspec.structs.replace(device, attachment_id=attachments.get(device.id)) for device in devices]
+            if tx is None:
+                async with self.nova.db.write() as tx:
+                    return await self._create_in(tx, server_id, mine, **values)
+            await block_devices.remove_devices(tx, server_id)
+            return await self._create_in(tx, server_id, mine, **values)
+
+        if given:
+            server_id = await server_volumes.reserve_and_order(self.nova, Context(), given, (), write)  # type: ignore[arg-type]
+        else:
+            server_id = await write(None, str(uuid.uuid4()), {})
+        await self.nova.api_bus.cast(Context(), "conductor", "wake")
+        return server_id
+
+    async def _create_in(self, tx: Tx, server_id: str, devices: list[BlockDevice], **values: Any) -> str:
+        await block_devices.add_devices(tx, server_id, devices, paint=False)
+        return await self._insert(tx, id=server_id, block_devices=block_devices.picture(devices), **values)
+
     async def create(self, *, flavor: dict[str, Any] | None = None, networks: Any = None, **values: Any) -> str:
         """Order one server; returns its id."""
+        async with self.nova.db.write() as tx:
+            server_id = await self._insert(tx, flavor=flavor, networks=networks, **values)
+        await self.nova.api_bus.cast(Context(), "conductor", "wake")
+        return server_id
+
+    async def _insert(self, tx: Tx, *, flavor: dict[str, Any] | None = None, networks: Any = None,
+                      **values: Any) -> str:
         now, server_id, ctx = utcnow(), values.get("id") or str(uuid.uuid4()), Context()
         flavor = {**FLAVOR, **(flavor or {})}
         record = {
@@ -133,10 +202,8 @@ class Bench:
             "created_at": now, "updated_at": now, "flavor_id": flavor["id"], "vcpus": flavor["vcpus"],
             "memory_mb": flavor["ram"], **values}
         known = {column.name for column in servers.columns}
-        async with self.nova.db.write() as tx:
-            await tx.execute(sa.insert(servers).values({k: v for k, v in record.items() if k in known}))
-            await self.nova.conductor.order_boot(tx, ctx, server_id)
-        await self.nova.api_bus.cast(ctx, "conductor", "wake")
+        await tx.execute(sa.insert(servers).values({k: v for k, v in record.items() if k in known}))
+        await self.nova.conductor.order_boot(tx, ctx, server_id)
         return server_id
 
     async def order(self, what: str, server_id: str, *arguments: Any) -> None:
@@ -204,6 +271,39 @@ class Bench:
         assert placement.ledger is not None
         return {entry["consumer"] for entry in (await placement.ledger())["allocations"]}
 
+    async def devices(self, server_id: str) -> list[BlockDevice]:
+        async with self.nova.db.read() as tx:
+            return await block_devices.list_devices(tx, server_id)
+
+    async def _volume_violations(self, rows: Any, machines: Any) -> list[str]:
+        """What nova, cinder and the guests do not agree on."""
+        found = []
+        for row in rows:
+            devices = await self.devices(row.id)
+            if block_devices.picture(devices) != (row.block_devices or []):
+                found.append(f"server {row.id} has devices {devices}, shows {row.block_devices}")
+            held = sorted(str(d.attachment_id) for d in devices if d.attachment_id)
+            if held != sorted(a["id"] for a in self.cinder.attachments.values() if a["instance"] == row.id):
+                found.append(f"server {row.id} knows attachments {held}, cinder {self.cinder.attachments}")
+            if row.id in machines and machines[row.id].running:
+                seen = self.driver().volumes(row.id)
+                if sorted(seen) != sorted(str(d.volume_id) for d in devices if d.state == "attached"):
+                    found.append(f"the guest of {row.id} sees volumes {list(seen)}, nova says {devices}")
+            found += [f"device {d.id} is {d.state}" for d in devices if d.state == "detaching"]
+        known = {row.id for row in rows}
+        found += [f"attachment of no server: {a}" for a in self.cinder.attachments.values()
+                  if a["instance"] not in known]
+        async with self.nova.db.read() as tx:
+            all_rows = await tx.all(sa.select(block_device_mappings))
+        found += [f"device of no server: {r}" for r in all_rows if r.server_id not in known]
+        for volume in self.cinder.volumes.values():
+            mine = [a for a in self.cinder.attachments.values() if a["volume_id"] == volume["id"]]
+            if (volume["status"] == "in-use") != bool(mine) or volume["status"] not in ("available", "in-use"):
+                found.append(f"volume {volume['id']} is {volume['status']} with attachments {mine}")
+            if any(volume["name"] == r.id for r in all_rows):
+                found.append(f"volume {volume['id']} still bears the name of a device")
+        return found
+
     async def violations(self) -> list[str]:
         """What is wrong between nova, placement, neutron and the hosts, once nothing is under way."""
         await self.idle()
@@ -227,6 +327,7 @@ class Bench:
                 found.append(f"server {row.id} has ports {ports}, knows {row.network_info}")
         found += [f"copy left behind: {path}" for path in self.config.state_path.glob("**/*.copy")]
         found += [f"image {i['id']} is {i['status']}" for i in await self.images() if i["status"] != "active"]
+        found += await self._volume_violations(rows, machines)
         for port in self.neutron.ports.values():
             if port["device_id"] and port["device_id"] not in placed:
                 found.append(f"port {port['id']} of no server {port['device_id']}")

@@ -43,6 +43,7 @@ from cloudseed.host.records.facts import (
 from cloudseed.host.records.machines import (
     AttachDisk,
     AttachInterface,
+    ClaimMachine,
     DetachDisk,
     DetachInterface,
     EnsureMachine,
@@ -111,6 +112,7 @@ __all__ = [
     "AttachDisk",
     "AttachInterface",
     "ByteSource",
+    "ClaimMachine",
     "Command",
     "CopyDisk",
     "CopyStatus",
@@ -187,7 +189,7 @@ MAX_FRAME_BYTES = 32 * 1024 * 1024
 
 AnyCommand = (
     GetFacts | GetInventory | Purge | ApplyNetworks
-    | EnsureMachine | StopMachine | PauseMachine | SuspendMachine | RemoveMachine | ListMachines
+    | EnsureMachine | StopMachine | PauseMachine | SuspendMachine | RemoveMachine | ListMachines | ClaimMachine
     | AttachInterface | DetachInterface | AttachDisk | DetachDisk
     | CreateDisk | ResizeDisk | RemoveDisk | GetDisk | CopyDisk | DropCopy | WriteConfigDrive
     | ImportImage | ListImages | RemoveImage | Watch

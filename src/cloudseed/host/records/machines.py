@@ -85,6 +85,13 @@ class SuspendMachine(Command, frozen=True, kw_only=True):
     server_id: str
 
 
+class ClaimMachine(Command, frozen=True, kw_only=True):
+    """Keep a place for a machine that has no disk of its own on this host: it boots from a volume. -> None"""
+
+    server_id: str
+    owner: str = ""
+
+
 class RemoveMachine(Command, frozen=True, kw_only=True):
     """End the process and remove the machine's directory; nothing there is fine. -> None"""
 

@@ -26,6 +26,7 @@ from cloudseed.nova.api import (
     server_metadata,
     server_network,
     server_tags,
+    server_volumes,
     tenant_usage,
     versions,
 )
@@ -63,8 +64,8 @@ def routes(nova: Nova) -> dict[str, Any]:
         "/v2.1/servers/{server_id}/os-security-groups": server_network.ServerSecurityGroups(nova),
         "/v2.1/servers/{server_id}/os-instance-actions": instance_actions.InstanceActions(nova),
         "/v2.1/servers/{server_id}/os-instance-actions/{request_id}": instance_actions.InstanceAction(nova),
-        "/v2.1/servers/{server_id}/os-volume_attachments": server_details.VolumeAttachments(nova),
-        "/v2.1/servers/{server_id}/os-volume_attachments/{volume_id}": server_details.VolumeAttachment(nova),
+        "/v2.1/servers/{server_id}/os-volume_attachments": server_volumes.VolumeAttachments(nova),
+        "/v2.1/servers/{server_id}/os-volume_attachments/{volume_id}": server_volumes.VolumeAttachment(nova),
         "/v2.1/servers/{server_id}/diagnostics": server_details.Diagnostics(nova),
         "/v2.1/servers/{server_id}/topology": server_details.Topology(nova),
         "/v2.1/servers/{server_id}/os-server-password": server_details.Password(nova),

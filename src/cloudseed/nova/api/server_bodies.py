@@ -12,6 +12,7 @@ import msgspec
 
 from cloudseed.kernel.errors import Invalid
 from cloudseed.kernel.http.request import Request
+from cloudseed.nova.api.block_device_bodies import LegacyMapping, Mapping, read_devices
 from cloudseed.nova.api.body import (
     MAX_INT,
     check_name,
@@ -101,8 +102,8 @@ class NewServer(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     disk_config: Literal["AUTO", "MANUAL"] = msgspec.field(name="OS-DCF:diskConfig", default="MANUAL")
     access_ip_v4: str | None = msgspec.field(name="accessIPv4", default=None)
     access_ip_v6: str | None = msgspec.field(name="accessIPv6", default=None)
-    block_device_mapping: list[dict[str, Any]] | None = None
-    block_device_mapping_v2: list[dict[str, Any]] | None = None
+    block_device_mapping: list[LegacyMapping] | None = None
+    block_device_mapping_v2: list[Mapping] | None = None
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -256,8 +257,11 @@ async def read_order(req: Request) -> tuple[ServerOrder, bool]:
         raise Invalid("min_count must be <= max_count")
     if new.hostname is not None:
         check_hostname(new.hostname, version)
+    image_id = _image(new)
     order = ServerOrder(
-        name=new.name, flavor_id=str(new.flavor).rpartition("/")[2], image_id=_image(new),
+        name=new.name, flavor_id=str(new.flavor).rpartition("/")[2], image_id=image_id,
+        disks=read_devices(new.block_device_mapping, new.block_device_mapping_v2, image=image_id is not None,
+                           version=version), multiattach=version >= (2, 60),
         networks=new.networks if not isinstance(new.networks, list) else
         [msgspec.to_builtins(_canonical(item)) for item in new.networks],
         key_name=new.key_name, user_data=new.user_data, metadata=new.metadata,
@@ -285,25 +289,12 @@ def _dashed(value: str | None) -> str | None:
 
 
 def _image(new: NewServer) -> str | None:
-    """The image to boot from: imageRef, or the one local root device that the mapping describes."""
-    image = new.image.rpartition("/")[2] if new.image else None
-    mapping = new.block_device_mapping_v2
-    if new.block_device_mapping:
-        raise Invalid("Block Device Mapping is Invalid: volumes are not supported yet by this cloud.")
-    if mapping:
-        first = mapping[0]
-        local = first.get("source_type") == "image" and first.get("destination_type", "local") == "local"
-        if len(mapping) != 1 or not local or str(first.get("boot_index", 0)) != "0":
-            raise Invalid("Block Device Mapping is Invalid: only one local root disk made from an image is supported; "
-                          "volumes, snapshots and blank disks are not supported yet by this cloud.")
-        given = first.get("uuid")
-        if not isinstance(given, str) or not is_uuid(given) or (image and given != image):
-            raise Invalid("Block Device Mapping is Invalid: Boot sequence for the instance and image/block device "
-                          "mapping combination is not valid.")
-        image = given
-    if image is None:
+    """The image to boot from; without one there must be a block device."""
+    if new.image:
+        return _dashed(new.image.rpartition("/")[2])
+    if not (new.block_device_mapping or new.block_device_mapping_v2):
         raise Invalid("Missing imageRef attribute")
-    return _dashed(image)
+    return None
 
 
 def _check_hints(hints: Any) -> dict[str, Any]:

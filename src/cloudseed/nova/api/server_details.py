@@ -1,4 +1,4 @@
-"""Smaller views of one server: volumes, diagnostics, topology, password, migrations, shares."""
+"""Smaller views of one server: diagnostics, topology, password, migrations, shares."""
 
 from __future__ import annotations
 
@@ -21,35 +21,6 @@ class _Base:
 
     async def check(self, req: Request, server_id: str, rule: str) -> servers.Server:
         return await servers.get_server(self.nova, req.ctx, server_id, rule)
-
-
-class VolumeAttachments(_Base):
-    """/v2.1/servers/{server_id}/os-volume_attachments: none, until there is a volume service"""
-
-    async def on_get(self, req: Request, resp: Response, server_id: str) -> None:
-        await self.check(req, server_id, "os_compute_api:os-volumes-attachments:index")
-        resp.media = {"volumeAttachments": []}
-
-    async def on_post(self, req: Request, resp: Response, server_id: str) -> None:
-        await self.check(req, server_id, "os_compute_api:os-volumes-attachments:create")
-        raise NotSupportedYet(action="volume attach")
-
-
-class VolumeAttachment(_Base):
-    """/v2.1/servers/{server_id}/os-volume_attachments/{volume_id}"""
-
-    async def _missing(self, req: Request, server_id: str, volume_id: str, action: str) -> None:
-        await self.check(req, server_id, f"os_compute_api:os-volumes-attachments:{action}")
-        raise NotFound(f"Instance {server_id} is not attached to volume {volume_id}.")
-
-    async def on_get(self, req: Request, resp: Response, server_id: str, volume_id: str) -> None:
-        await self._missing(req, server_id, volume_id, "show")
-
-    async def on_put(self, req: Request, resp: Response, server_id: str, volume_id: str) -> None:
-        await self._missing(req, server_id, volume_id, "update")
-
-    async def on_delete(self, req: Request, resp: Response, server_id: str, volume_id: str) -> None:
-        await self._missing(req, server_id, volume_id, "delete")
 
 
 class Diagnostics(_Base):

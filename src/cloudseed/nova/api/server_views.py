@@ -113,7 +113,7 @@ class View:
             "key_name": row.key_name, "OS-SRV-USG:launched_at": micro(row.launched_at),
             "OS-SRV-USG:terminated_at": micro(row.terminated_at), "OS-EXT-STS:task_state": row.task_state,
             "OS-EXT-STS:vm_state": row.vm_state, "OS-EXT-STS:power_state": row.power_state,
-            "os-extended-volumes:volumes_attached": [], "locked": bool(row.locked_by),
+            "os-extended-volumes:volumes_attached": volumes_attached(row.block_devices), "locked": bool(row.locked_by),
             "locked_reason": row.locked_reason, "description": row.description, "tags": extras.tags.get(row.id, []),
             "trusted_image_certificates": row.trusted_image_certificates,
             "OS-EXT-SRV-ATTR:hostname": row.hostname, "pinned_availability_zone": row.availability_zone,
@@ -190,6 +190,12 @@ def addresses(network_info: list[dict[str, Any]]) -> dict[str, list[dict[str, An
                     label.append({"version": one["version"], "addr": one["address"], "OS-EXT-IPS:type": one["type"],
                                   "OS-EXT-IPS-MAC:mac_addr": vif["address"]})
     return found
+
+
+def volumes_attached(devices: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
+    """The volumes of a server, from its picture of block devices."""
+    return [{"id": device["volume_id"], "delete_on_termination": device.get("delete_on_termination", False)}
+            for device in devices or () if device.get("volume_id")]
 
 
 def iso(moment: datetime.datetime | None) -> str | None:

@@ -55,6 +55,8 @@ class Servers(_Base):
         order, reservation = await read_order(req)
         if order.networks not in (None, "none"):
             policy.enforce("os_compute_api:servers:create:attach_network", req.ctx.identity, own)
+        if order.disks.devices:
+            policy.enforce("os_compute_api:servers:create:attach_volume", req.ctx.identity, own)
         if order.trusted_image_certificates is not None:
             policy.enforce("os_compute_api:servers:create:trusted_certs", req.ctx.identity, own)
         created = await create_servers(self.nova, req.ctx, order)

@@ -38,15 +38,22 @@ class Kind(StrEnum):
     SNAPSHOT = "snapshot"  # a flat copy of the root disk
     UPLOAD_SNAPSHOT = "upload_snapshot"
     DISCARD_SNAPSHOT = "discard_snapshot"  # the undo of both
+    MAKE_VOLUMES = "make_volumes"  # of a boot: those that do not exist yet
+    CONNECT_VOLUMES = "connect_volumes"  # of a boot
+    DISCONNECT_VOLUMES = "disconnect_volumes"  # the undo of both
+    ATTACH_VOLUME = "attach_volume"
+    DROP_VOLUME = "drop_volume"  # the undo of an attach
+    DETACH_VOLUME = "detach_volume"
+    EXTEND_VOLUME = "extend_volume"
     SYNC_NETWORK = "sync_network"
     SYNC_POWER = "sync_power"
 
 
 BUILDING = frozenset({
-    Kind.ALLOCATE_NETWORKS, Kind.PREPARE_DISKS, Kind.START_NEW, Kind.OBTAIN_PORT, Kind.PLUG_PORT,
-    Kind.SNAPSHOT, Kind.UPLOAD_SNAPSHOT})
+    Kind.ALLOCATE_NETWORKS, Kind.MAKE_VOLUMES, Kind.CONNECT_VOLUMES, Kind.PREPARE_DISKS, Kind.START_NEW,
+    Kind.OBTAIN_PORT, Kind.PLUG_PORT, Kind.ATTACH_VOLUME, Kind.SNAPSHOT, Kind.UPLOAD_SNAPSHOT})
 UNDOING = frozenset({
-    Kind.RELEASE_NETWORKS, Kind.REMOVE_MACHINE, Kind.DROP_PORT,
+    Kind.RELEASE_NETWORKS, Kind.DISCONNECT_VOLUMES, Kind.REMOVE_MACHINE, Kind.DROP_PORT, Kind.DROP_VOLUME,
     Kind.DISCARD_SNAPSHOT})
 ENDING = UNDOING | {Kind.DESTROY}
 SYNCING = frozenset({Kind.SYNC_NETWORK, Kind.SYNC_POWER})

@@ -12,6 +12,7 @@ from cloudseed.nova.compute.images import ImageCache
 from cloudseed.nova.compute.network import Networks
 from cloudseed.nova.compute.plugging import Plugs
 from cloudseed.nova.compute.publishing import Publisher
+from cloudseed.nova.compute.volumes import Volumes
 from cloudseed.nova.compute.worker import Work
 
 Verb = Callable[[Work], Awaitable[Any]]
@@ -23,6 +24,7 @@ class HostParts:
 
     host: str
     network_host: str
+    address: str
     node_id: str
     driver: Driver
     session: ServiceSession
@@ -30,4 +32,5 @@ class HostParts:
     plugs: Plugs
     publisher: Publisher
     networks: Networks
+    volumes: Volumes
     vendor_data: dict[str, Any]

@@ -8,7 +8,8 @@ import time
 from cloudseed.kernel.errors import Unavailable
 from cloudseed.nova.compute.admission import Kind
 from cloudseed.nova.compute.parts import HostParts, Verb
-from cloudseed.nova.compute.spec import decode_spec
+from cloudseed.nova.compute.spec import ServerSpec, decode_spec
+from cloudseed.nova.compute.volume_work import with_connections
 from cloudseed.nova.compute.worker import Work
 
 
@@ -22,8 +23,11 @@ class PowerWork:
             Kind.SYNC_POWER: self._sync_power}
 
     async def _power_on(self, work: Work) -> None:
-        spec = decode_spec(work.arguments["spec"])
-        await self._parts.driver.start(spec, spec.network_info)
+        await self._start(work, decode_spec(work.arguments["spec"]))
+
+    async def _start(self, work: Work, spec: ServerSpec) -> None:
+        """With its volumes as cinder exports them now."""
+        await self._parts.driver.start(await with_connections(self._parts, work.ctx, spec), spec.network_info)
 
     async def _power_off(self, work: Work) -> None:
         await self.power_off(work, work.arguments["soft_timeout_s"])
@@ -45,7 +49,7 @@ class PowerWork:
         if machine is not None and machine.started_at is not None and machine.started_at > given["ordered_at"]:
             return  # restarted since it was ordered: we were asked before
         await self.power_off(work, 0 if given["hard"] else given["soft_timeout_s"])
-        await self._parts.driver.start(spec, spec.network_info)
+        await self._start(work, spec)
 
     async def _runs(self, server_id: str) -> bool:
         machine = await self._parts.driver.machine(server_id)

@@ -10,7 +10,7 @@ from cloudseed.kernel.bus import Bus
 from cloudseed.kernel.context import Context
 from cloudseed.nova.compute.drivers.base import DriverFacts
 from cloudseed.nova.compute.network import Networks
-from cloudseed.nova.compute.spec import decode_spec
+from cloudseed.nova.compute.spec import ServerSpec, decode_spec
 
 
 class Publisher:
@@ -41,9 +41,19 @@ class Publisher:
         """A machine is off; the conductor decides whether that is news."""
         await self._bus.call(ctx, "conductor", "machine_off", host=self._host, server_id=server_id, reason=reason)
 
+    async def spec(self, ctx: Context, server_id: str) -> ServerSpec | None:
+        """A server as the conductor knows it now; None when it is not on this host."""
+        wire = await self._bus.call(ctx, "conductor", "get_server", host=self._host, server_id=server_id)
+        return decode_spec(wire) if wire is not None else None
+
+    async def volume_extended(self, ctx: Context, server_id: str, device_id: str, size_gib: int) -> None:
+        """The guest sees a volume's new size."""
+        await self._bus.call(ctx, "conductor", "volume_extended", host=self._host, server_id=server_id,
+                             device_id=device_id, size_gib=size_gib)
+
     async def network_info(self, ctx: Context, server_id: str, networks: Networks) -> None:
         """Fetch a server's interfaces from neutron anew and tell them."""
-        wire = await self._bus.call(ctx, "conductor", "get_server", host=self._host, server_id=server_id)
-        if wire is not None:
-            vifs = await networks.picture(ctx, decode_spec(wire))
+        spec = await self.spec(ctx, server_id)
+        if spec is not None:
+            vifs = await networks.picture(ctx, spec)
             await self._bus.call(ctx, "conductor", "network_info", host=self._host, server_id=server_id, vifs=vifs)

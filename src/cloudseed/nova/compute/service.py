@@ -34,6 +34,7 @@ from cloudseed.nova.compute.plugging import Plugs
 from cloudseed.nova.compute.publishing import Publisher
 from cloudseed.nova.compute.reconcile import Action, Mend, decide
 from cloudseed.nova.compute.resources import Resources
+from cloudseed.nova.compute.volumes import Volumes
 from cloudseed.nova.compute.worker import ServerWorker
 from cloudseed.nova.metadata import vendor_data
 
@@ -43,6 +44,7 @@ RECONCILE_S = 60.0
 RECONCILE_AGAIN_S = 3.0
 DROP_IMAGES_S = 3600.0
 SOFT_TIMEOUT_S = 60.0
+LOCAL = (Kind.SYNC_NETWORK, Kind.SYNC_POWER, Kind.EXTEND_VOLUME)  # not asked by an operation
 
 
 class ComputeService:
@@ -61,8 +63,9 @@ class ComputeService:
         self._plugs = Plugs()
         self._images = images
         self._work = HostWork(HostParts(
-            host=host_name, network_host=env.config.host, node_id=self.node_id, driver=driver, session=self._session,
-            images=images, plugs=self._plugs, publisher=self._publisher, networks=Networks(self._session),
+            host=host_name, network_host=env.config.host, address=env.config.address, node_id=self.node_id,
+            driver=driver, session=self._session, images=images, plugs=self._plugs, publisher=self._publisher,
+            networks=Networks(self._session), volumes=Volumes(self._session),
             vendor_data=vendor_data.load(env.config.vendor_data_file)))
         self._workers: dict[str, ServerWorker] = {}
         self._report_loop = Loop(f"nova-compute {host_name}: report", self._report, REPORT_S, first_delay_s=REPORT_S)
@@ -72,7 +75,7 @@ class ComputeService:
 
     async def start(self) -> None:
         """Listen, report in once (its failure is made good by the loop), then look after the machines."""
-        asks = {kind.value: self._asked(kind) for kind in Kind if kind not in (Kind.SYNC_NETWORK, Kind.SYNC_POWER)}
+        asks = {kind.value: self._asked(kind) for kind in Kind if kind not in LOCAL}
         self._unsubscribe = self._bus.serve(f"compute.{self.host}", {
             **asks, "external_event": self._external_event, "console_output": self._console_output,
             "console": self._console, "diagnostics": self._diagnostics, "look_again": self._look_again})
@@ -135,6 +138,8 @@ class ComputeService:
                 self._plugs.plugged(server_id, event.get("tag") or "")
             elif name in ("network-changed", "network-vif-deleted") and not self._plugs.expects(server_id):
                 self._spawn(self._quietly(ctx, server_id, Ask(Kind.SYNC_NETWORK), {}))
+            elif name == "volume-extended":
+                self._spawn(self._quietly(ctx, server_id, Ask(Kind.EXTEND_VOLUME), {"volume_id": event.get("tag")}))
 
     async def _quietly(self, ctx: Context, server_id: str, ask: Ask, arguments: dict[str, Any]) -> bool:
         try:

@@ -10,6 +10,8 @@ from typing import Any
 
 import msgspec
 
+from cloudseed.nova.compute.devices import BlockDevice, decode_devices, root_of
+
 
 class ServerSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One server.  Sizes: `memory_mib` and `swap_mib` in MiB, `root_gib` and `ephemeral_gib` in GiB."""
@@ -42,6 +44,39 @@ class ServerSpec(msgspec.Struct, frozen=True, kw_only=True):
     reservation_id: str = ""
     root_device_name: str | None = None
     network_info: list[dict[str, Any]] = []
+    block_devices: list[BlockDevice] = []
+
+    @property
+    def root_device(self) -> BlockDevice | None:
+        """The device to boot from; None: a local disk made from the image."""
+        return root_of(self.block_devices)
+
+    @property
+    def volume_backed(self) -> bool:
+        root = self.root_device
+        return root is not None and root.is_volume
+
+    @property
+    def volumes(self) -> list[BlockDevice]:
+        """The devices that are volumes, in the order in which the guest sees them."""
+        return [device for device in self.block_devices if device.is_volume]
+
+    @property
+    def connected_volumes(self) -> list[BlockDevice]:
+        """The volumes that the machine has when it runs."""
+        return [device for device in self.volumes if device.state != "new"]
+
+    @property
+    def ephemeral_disks_gib(self) -> list[int]:
+        """The sizes of the ephemeral disks: as ordered, else one of the flavor's size."""
+        ordered = [device.volume_size or self.ephemeral_gib for device in self.block_devices if device.is_ephemeral]
+        return ordered or ([self.ephemeral_gib] if self.ephemeral_gib else [])
+
+    @property
+    def swap_disk_mib(self) -> int:
+        """The size of the swap disk, 0 without one."""
+        return next((device.volume_size or self.swap_mib for device in self.block_devices if device.is_swap),
+                    self.swap_mib)
 
     @property
     def given_ports(self) -> list[str]:
@@ -70,7 +105,8 @@ def spec_from_row(row: Any) -> ServerSpec:
         requested_networks=row.requested_networks if row.requested_networks is not None else [],
         security_groups=row.security_groups or [], personality=row.personality or [],
         created_at=created.isoformat(), network_info=row.network_info or [],
-        reservation_id=row.reservation_id, root_device_name=row.root_device_name)
+        reservation_id=row.reservation_id, root_device_name=row.root_device_name,
+        block_devices=decode_devices(row.block_devices))
 
 
 def encode_spec(spec: ServerSpec) -> dict[str, Any]:

@@ -3,6 +3,7 @@
     step       does                                                    undo
     schedule   a host is chosen and claimed in placement               the claim is released, the host forgotten
     networks   ports are made and bound to the host                    our ports deleted, given ones unbound
+    volumes    volumes are made and connected to the host              attachments ended, our volumes deleted
     disks      image into the host's cache, disks, config drive        the machine and its files removed
     start      the ports are wired, the machine runs                   (with disks)
     finish     the server is active
@@ -22,6 +23,7 @@ from cloudseed.kernel.errors import CloudseedError
 from cloudseed.kernel.operations import Backtrack, Cancelled, OperationType, Run, Step
 from cloudseed.nova.compute.errors import BuildAborted, HostFailed, NotHere, Superseded
 from cloudseed.nova.compute.spec import encode_spec, spec_from_row
+from cloudseed.nova.conductor.boot_volumes import BootVolumes
 from cloudseed.nova.conductor.on_host import HostGone, Hosts
 from cloudseed.nova.conductor.records import (
     add_fault,
@@ -48,9 +50,11 @@ class Boot:
     def __init__(self, nova: Nova, hosts: Hosts) -> None:
         self._nova = nova
         self._hosts = hosts
+        self._volumes = BootVolumes(nova, hosts)
         self.type = OperationType("nova.boot", (
             Step("schedule", self.schedule, self.undo_schedule, patience_s=120),
             Step("networks", self.networks, self.undo_networks, patience_s=180),
+            Step("volumes", self.volumes, self.undo_volumes, patience_s=3600),
             Step("disks", self.disks, self.undo_disks, patience_s=3600),
             Step("start", self.start, patience_s=600),
             Step("finish", self.finish)), failed=self.failed)
@@ -115,7 +119,13 @@ class Boot:
             row = await read_server(tx, run.resource_id)
             await change(tx, row, network_info=[], task_state=TaskState.SCHEDULING.value)
 
-    # ---- disks, start
+    # ---- volumes, disks, start
+
+    async def volumes(self, run: Run) -> None:
+        await self._volumes.connect(run, self._on_host)
+
+    async def undo_volumes(self, run: Run) -> None:
+        await self._volumes.undo(run, run.data.get("host"))
 
     async def disks(self, run: Run) -> None:
         await self._on_host(run, "prepare_disks", spec=encode_spec(await load_spec(self._nova, run.resource_id)),

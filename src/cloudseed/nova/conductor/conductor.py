@@ -21,6 +21,7 @@ from cloudseed.nova.conductor.power import Power
 from cloudseed.nova.conductor.records import change, read_server
 from cloudseed.nova.conductor.snapshot import Snapshot
 from cloudseed.nova.conductor.suspend import Suspend
+from cloudseed.nova.conductor.volumes import Reservation, VolumeOperations, nothing
 from cloudseed.nova.models import operation_tables
 from cloudseed.nova.server_states import TaskState
 
@@ -41,9 +42,11 @@ class Conductor:
         self._boot = Boot(nova, hosts).type
         self._delete = Delete(nova, hosts).type
         self._desk = HostDesk(nova)
+        self.reservation = Reservation(nova)
         self.types: list[OperationType] = [self._boot, self._delete, *Power(nova, hosts).types,
                                          *Interfaces(nova, hosts).types,
-                                         *Snapshot(nova, hosts).types, *Suspend(nova, hosts).types]
+                                         *Snapshot(nova, hosts).types, *Suspend(nova, hosts).types,
+                                         *VolumeOperations(nova, hosts).types, self.reservation.type(nothing)]
         self._by_kind = {kind.kind: kind for kind in self.types}
 
     async def start(self) -> None:

@@ -2,6 +2,7 @@
 
     machine       its host ends the machine and gives its ports back
     ports         whoever made them: what a host that is gone has left
+    volumes       its attachments end, and the volumes that should end with it
     allocations   its claim is released
     finish        the record is marked deleted
 
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 from cloudseed.kernel.db import utcnow
 from cloudseed.kernel.errors import CloudseedError
 from cloudseed.kernel.operations import OperationType, Run, Step
+from cloudseed.nova.conductor.boot_volumes import BootVolumes
 from cloudseed.nova.conductor.on_host import HostGone, Hosts
 from cloudseed.nova.conductor.records import add_fault, begin_event, change, end_event, load_spec, read_server
 from cloudseed.nova.server_states import PowerState, VmState
@@ -32,8 +34,10 @@ class Delete:
     def __init__(self, nova: Nova, hosts: Hosts) -> None:
         self._nova = nova
         self._hosts = hosts
+        self._volumes = BootVolumes(nova, hosts)
         self.type = OperationType("nova.delete", (
             Step("machine", self.machine, patience_s=300), Step("ports", self.ports, patience_s=300),
+            Step("volumes", self.volumes, patience_s=300),
             Step("allocations", self.allocations, patience_s=300), Step("finish", self.finish)), failed=self.failed)
 
     async def machine(self, run: Run) -> None:
@@ -54,6 +58,9 @@ class Delete:
         if run.data["ports_left"]:
             spec = await load_spec(self._nova, run.resource_id)
             await self._hosts.release_ports(run, spec.given_ports)
+
+    async def volumes(self, run: Run) -> None:
+        await self._volumes.release(run)
 
     async def allocations(self, run: Run) -> None:
         await self._nova.conductor_bus.call(run.ctx, "scheduler", "release", server_id=run.resource_id)

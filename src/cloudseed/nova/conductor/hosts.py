@@ -13,6 +13,7 @@ from cloudseed.kernel.bus import Handler
 from cloudseed.kernel.context import Context
 from cloudseed.kernel.db import Tx, utcnow
 from cloudseed.kernel.operations.tables import OPEN
+from cloudseed.nova import block_devices
 from cloudseed.nova.compute.spec import encode_spec, spec_from_row
 from cloudseed.nova.conductor.records import change
 from cloudseed.nova.models import (
@@ -51,7 +52,7 @@ class HostDesk:
     def handlers(self) -> dict[str, Handler]:
         return {"report_host": self.report_host, "wish": self.wish, "fates": self.fates,
                 "machine_off": self.machine_off, "get_server": self.get_server, "network_info": self.network_info,
-                "hosts": self.hosts}
+                "volume_extended": self.volume_extended, "hosts": self.hosts}
 
     async def report_host(self, ctx: Context, host: str, node_id: str, facts: dict[str, Any]) -> None:
         """A compute is alive and has this (DriverFacts)."""
@@ -116,6 +117,13 @@ class HostDesk:
             if row is not None and row.host == host and row.vm_state != VmState.BUILDING \
                     and row.deleted_at is None and row.network_info != vifs:
                 await change(tx, row, network_info=vifs)
+
+    async def volume_extended(self, ctx: Context, host: str, server_id: str, device_id: str, size_gib: int) -> None:
+        """A volume of a server on `host` has grown, and its guest knows."""
+        async with self._nova.db.write() as tx:
+            row = await tx.first(sa.select(servers.c.id).where(servers.c.id == server_id, servers.c.host == host))
+            if row is not None:
+                await block_devices.change_device(tx, server_id, device_id, volume_size=size_gib)
 
     @staticmethod
     async def _busy(tx: Tx, server_id: str) -> bool:

@@ -88,7 +88,8 @@ def _text(value: Any) -> str | None:
 
 
 def _resources(spec: ServerSpec) -> dict[str, int]:
-    disk = spec.root_gib + spec.ephemeral_gib + math.ceil(spec.swap_mib / 1024)
+    root = 0 if spec.volume_backed else spec.root_gib
+    disk = root + spec.ephemeral_gib + math.ceil(spec.swap_mib / 1024)
     amounts = {"VCPU": spec.vcpus, "MEMORY_MB": spec.memory_mib, "DISK_GB": disk}
     for name, value in spec.extra_specs.items():
         if name.startswith("resources:"):

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import msgspec
 
 from cloudseed.nova.compute.consoles import ConsoleAddress, ConsoleKind
+from cloudseed.nova.compute.devices import BlockDevice
 from cloudseed.nova.compute.network_info import Vif
 from cloudseed.nova.compute.spec import ServerSpec
 
@@ -113,6 +114,20 @@ class Driver(Protocol):
 
     async def drop_copy(self, server_id: str, copy_id: str) -> None:
         """Give the copy up and remove it; nothing there is fine."""
+        ...
+
+    async def attach_volume(self, spec: ServerSpec, device: BlockDevice) -> None:
+        """Plug a connected volume into the running machine; there already is fine.  A machine that is off gets it
+        when it starts."""
+        ...
+
+    async def detach_volume(self, spec: ServerSpec, device: BlockDevice) -> None:
+        """Unplug a volume; returns when the guest has let go.  Not there, or the machine off, is fine.  Timeout when
+        the guest holds on."""
+        ...
+
+    async def extend_volume(self, spec: ServerSpec, device: BlockDevice, size_bytes: int) -> None:
+        """Show the running guest that a volume has grown."""
         ...
 
     async def machines(self) -> list[Machine]:

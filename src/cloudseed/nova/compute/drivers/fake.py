@@ -18,11 +18,14 @@ import msgspec
 from cloudseed.kernel.config import Config
 from cloudseed.kernel.errors import CloudseedError, Conflict, NotFound
 from cloudseed.nova.compute.consoles import ConsoleAddress, ConsoleKind, ConsoleNotReady
+from cloudseed.nova.compute.devices import BlockDevice
 from cloudseed.nova.compute.drivers.base import CachedImage, DriverFacts, Machine, MachineExit
 from cloudseed.nova.compute.drivers.fake_consoles import FakeConsoles
+from cloudseed.nova.compute.errors import BuildAborted
 from cloudseed.nova.compute.network_info import Vif
 from cloudseed.nova.compute.spec import ServerSpec
 
+GIB = 1024**3
 TRAITS = ["COMPUTE_NODE", "COMPUTE_ARCH_X86_64", "COMPUTE_FIRMWARE_BIOS", "COMPUTE_FIRMWARE_UEFI",
           "COMPUTE_IMAGE_TYPE_QCOW2", "COMPUTE_IMAGE_TYPE_RAW", "COMPUTE_STORAGE_BUS_VIRTIO",
           "COMPUTE_STORAGE_BUS_SCSI", "COMPUTE_STORAGE_BUS_IDE", "COMPUTE_STORAGE_BUS_SATA",
@@ -37,6 +40,7 @@ class _Record(msgspec.Struct):
     ports: list[str] = []
     paused: bool = False
     suspended: bool = False
+    volumes: dict[str, int] = {}  # while it runs: volume id -> the size that its guest sees
 
 
 class FakeDriver:
@@ -92,7 +96,11 @@ class FakeDriver:
         if record is None:
             raise NotFound(f"Server {spec.id} has no disks on this host.")
         if record.started_at is None:
-            self._save(_Record(spec.id, spec.name, time.time(), [vif["id"] for vif in vifs]))
+            volumes = spec.connected_volumes
+            if spec.volume_backed and not any(device.is_root for device in volumes):
+                raise BuildAborted(f"The root disk of server {spec.id} is not connected.")
+            self._save(_Record(spec.id, spec.name, time.time(), [vif["id"] for vif in vifs],
+                               {str(d.volume_id): (d.volume_size or 0) * GIB for d in volumes}))
 
     async def stop(self, server_id: str, *, hard: bool) -> None:
         await self._pretend("stop")
@@ -152,6 +160,32 @@ class FakeDriver:
             return
         self._save(msgspec.structs.replace(self._running(server_id), started_at=None, paused=False, suspended=True))
         self._exits.put_nowait(MachineExit(server_id, "suspended"))
+
+    async def attach_volume(self, spec: ServerSpec, device: BlockDevice) -> None:
+        await self._pretend("attach_volume")
+        if device.attachment_id is None or device.connection_info is None:
+            raise BuildAborted(f"Volume {device.volume_id} is not connected.")
+        self._set_volume(spec.id, device, (device.volume_size or 0) * GIB)
+
+    async def detach_volume(self, spec: ServerSpec, device: BlockDevice) -> None:
+        await self._pretend("detach_volume")
+        self._set_volume(spec.id, device, None)
+
+    async def extend_volume(self, spec: ServerSpec, device: BlockDevice, size_bytes: int) -> None:
+        await self._pretend("extend_volume")
+        self._set_volume(spec.id, device, size_bytes)
+
+    def _set_volume(self, server_id: str, device: BlockDevice, size_bytes: int | None) -> None:
+        record = self._records.get(server_id)
+        if record is not None and record.started_at is not None:
+            volumes = {name: size for name, size in record.volumes.items() if name != device.volume_id}
+            if size_bytes is not None:
+                volumes[str(device.volume_id)] = size_bytes
+            self._save(msgspec.structs.replace(record, volumes=volumes))
+
+    def volumes(self, server_id: str) -> dict[str, int]:
+        """The volumes that the running guest sees, with their sizes in bytes."""
+        return dict(self._records[server_id].volumes)
 
     async def remove(self, server_id: str) -> None:
         await self._pretend("remove")

@@ -1,7 +1,7 @@
 """Real machines: QEMU through the host process.  It computes a machine's spec; the host process runs it.
 
-Disks: `root` is a qcow2 overlay over the image in the host's cache (or empty without an image), then `ephemeral`
-and `swap` where the flavor has them, then the config drive, which is always written.  Hardware follows the
+Disks: `root` is a qcow2 overlay over the image in the host's cache (or empty without an image), or a volume; what
+else a machine has is in `qemu_disks.py`.  Hardware follows the
 image's `hw_*` properties and the flavor's `hw:*` extra specs, within what QEMU here is started with; what is not
 in the lists below is refused before anything runs (the scheduler asks for the same by traits).
 """
@@ -18,7 +18,7 @@ from typing import Literal, TypeVar, cast
 from cloudseed.host.client import HostClient
 from cloudseed.host.errors import HostError
 from cloudseed.host.paths import StatePaths
-from cloudseed.host.records import DiskSpec, MachineSpec, NicSpec
+from cloudseed.host.records import MachineSpec, NicSpec
 from cloudseed.kernel.errors import CloudseedError, NotFound, Timeout, Unavailable
 from cloudseed.nova.compute.consoles import (
     ConsoleAddress,
@@ -26,14 +26,22 @@ from cloudseed.nova.compute.consoles import (
     ConsoleNotReady,
     ConsoleTypeUnavailable,
 )
+from cloudseed.nova.compute.devices import BlockDevice
 from cloudseed.nova.compute.drivers.base import CachedImage, DriverFacts, Machine, MachineExit
+from cloudseed.nova.compute.drivers.qemu_disks import (
+    DISK_BUSES,
+    Bus,
+    local_disks,
+    machine_disks,
+    volume_disk,
+    volume_disk_name,
+)
 from cloudseed.nova.compute.errors import BuildAborted, HostFailed
 from cloudseed.nova.compute.network_info import Vif
 from cloudseed.nova.compute.spec import ServerSpec
 
 T = TypeVar("T")
-GIB, MIB = 1024**3, 1024**2
-DISK_BUSES = ("virtio", "scsi", "ide", "sata")
+GIB = 1024**3
 VIF_MODELS = ("virtio", "e1000", "rtl8139")
 MACHINE_TYPES = ("pc", "q35")
 FIRMWARES = ("bios", "uefi")
@@ -82,18 +90,18 @@ class QemuDriver:
     async def prepare(self, spec: ServerSpec, image: CachedImage | None, config_drive: dict[str, bytes]) -> None:
         machine_spec(spec, [])  # refuse hardware that we do not have before anything is made
         root_bytes = spec.root_gib * GIB
-        if image is not None and 0 < root_bytes < image.size_bytes:
+        if image is not None and not spec.volume_backed and 0 < root_bytes < image.size_bytes:
             raise BuildAborted(f"Flavor's disk is too small for requested image. Flavor disk is {root_bytes} bytes, "
                                f"image is {image.size_bytes} bytes.")
         doing = f"make the disks of server {spec.id}"
-        await self._ask(doing, self._host.create_disk(
-            spec.id, "root", root_bytes, image.key if image else None,
-            cast(Literal["qcow2", "raw"], image.format) if image else None, self._name))
-        if spec.ephemeral_gib:
-            await self._ask(doing, self._host.create_disk(spec.id, "ephemeral", spec.ephemeral_gib * GIB,
-                                                         owner=self._name))
-        if spec.swap_mib:
-            await self._ask(doing, self._host.create_disk(spec.id, "swap", spec.swap_mib * MIB, owner=self._name))
+        if spec.volume_backed:
+            await self._ask(doing, self._host.claim_machine(spec.id, self._name))
+        else:
+            await self._ask(doing, self._host.create_disk(
+                spec.id, "root", root_bytes, image.key if image else None,
+                cast(Literal["qcow2", "raw"], image.format) if image else None, self._name))
+        for disk, size_bytes in local_disks(spec, _disk_bus(spec)):
+            await self._ask(doing, self._host.create_disk(spec.id, disk.name, size_bytes, owner=self._name))
         if spec.config_drive:
             await self._ask(doing, self._host.write_config_drive(spec.id, config_drive))
 
@@ -102,17 +110,39 @@ class QemuDriver:
         try:
             await self._host.ensure_machine(machine_spec(spec, vifs))
         except HostError as exc:
-            if exc.code == "not_found" and await self._has_disks(spec.id):
-                # the network agent makes taps anew after a reboot of the host: it may be about to
+            if exc.code == "not_found" and await self._has_disks(spec):
+                # taps and exports are made anew after a reboot of the host: somebody may be about to
                 raise Unavailable(f"Host {self._name} could not {doing} yet: {exc.message}") from exc
             raise self._in_our_terms(exc, doing) from exc
 
-    async def _has_disks(self, server_id: str) -> bool:
+    async def _has_disks(self, spec: ServerSpec) -> bool:
+        if spec.volume_backed:
+            return await self.machine(spec.id) is not None
         try:
-            await self._host.get_disk(server_id, "root")
+            await self._host.get_disk(spec.id, "root")
         except HostError:
             return False
         return True
+
+    async def attach_volume(self, spec: ServerSpec, device: BlockDevice) -> None:
+        disk = volume_disk(device, _disk_bus(spec))
+        if await self._runs(spec.id):
+            await self._ask(f"attach volume {device.volume_id} to server {spec.id}",
+                            self._host.attach_disk(spec.id, disk))
+
+    async def detach_volume(self, spec: ServerSpec, device: BlockDevice) -> None:
+        if await self._runs(spec.id):
+            await self._ask(f"detach volume {device.volume_id} from server {spec.id}",
+                            self._host.detach_disk(spec.id, volume_disk_name(device)))
+
+    async def extend_volume(self, spec: ServerSpec, device: BlockDevice, size_bytes: int) -> None:
+        if await self._runs(spec.id):
+            await self._ask(f"show server {spec.id} the new size of volume {device.volume_id}",
+                            self._host.resize_disk(spec.id, volume_disk_name(device), size_bytes))
+
+    async def _runs(self, server_id: str) -> bool:
+        machine = await self.machine(server_id)
+        return machine is not None and machine.running
 
     async def stop(self, server_id: str, *, hard: bool) -> None:
         await self._ask(f"stop server {server_id}", self._host.stop_machine(server_id, hard=hard))
@@ -206,16 +236,8 @@ class QemuDriver:
 
 def machine_spec(spec: ServerSpec, vifs: list[Vif]) -> MachineSpec:
     """The machine of a server, whole.  BuildAborted names the hardware property that cannot be had."""
-    disk_bus = cast(Literal["virtio", "scsi", "ide", "sata"], _one_of(spec, "disk_bus", "virtio", DISK_BUSES))
     machine = _machine_type(spec)
-    cdrom: Literal["ide", "sata"] = "sata" if machine == "q35" else "ide"
-    disks = [DiskSpec(name="root", bus=disk_bus, boot_index=0)]
-    if spec.ephemeral_gib:
-        disks.append(DiskSpec(name="ephemeral", bus=disk_bus))
-    if spec.swap_mib:
-        disks.append(DiskSpec(name="swap", bus=disk_bus))
-    if spec.config_drive:
-        disks.append(DiskSpec(name="config", kind="config_drive", format="raw", bus=cdrom, read_only=True))
+    disks = machine_disks(spec, _disk_bus(spec), "sata" if machine == "q35" else "ide")
     _one_of(spec, "vif_model", "virtio", VIF_MODELS)
     nics = [nic_spec(spec, vif) for vif in vifs]
     return MachineSpec(
@@ -230,6 +252,11 @@ def nic_spec(spec: ServerSpec, vif: Vif) -> NicSpec:
     model = cast(Literal["virtio", "e1000", "rtl8139"], _one_of(spec, "vif_model", "virtio", VIF_MODELS))
     return NicSpec(port_id=vif["id"], network_id=vif["network"]["id"], mac_address=vif["address"], model=model,
                    mtu=vif["network"]["meta"].get("mtu") or 1500)
+
+
+def _disk_bus(spec: ServerSpec) -> Bus:
+    """The bus of the server's disks, but for those that say otherwise."""
+    return cast(Bus, _one_of(spec, "disk_bus", "virtio", DISK_BUSES))
 
 
 def _one_of(spec: ServerSpec, name: str, default: str, known: tuple[str, ...]) -> str:
