@@ -214,14 +214,9 @@ async def _checked(nova: Nova, ctx: Context, volumes: Volumes, device: BlockDevi
 
 
 def check_attachable(volume: dict[str, Any], *, multiattach: bool) -> None:
-    """Whether a server may have the volume now.  Cinder decides in the end; this is what it would say."""
+    """Whether this client may have the volume at all; whether it is free is decided when it is reserved."""
     if volume.get("multiattach") and not multiattach:
         raise Invalid("Multiattach volumes are only supported starting with compute API version 2.60.")
-    allowed = ("available", "in-use") if volume.get("multiattach") else ("available",)
-    if volume["status"] not in allowed:
-        wanted = " or ".join(allowed)
-        raise Invalid(f"Invalid volume: Volume {volume['id']} status must be {wanted} to reserve, but the current "
-                      f"status is {volume['status']}.")
 
 
 async def _volume(volumes: Volumes, ctx: Context, volume_id: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ is asked next, within the request, so that the user hears its refusal; then the 
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Awaitable, Callable, Collection
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 RULE = "os_compute_api:os-volumes-attachments"
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 MAX_DISKS = 26  # /dev/vda to /dev/vdz, and about what a machine has slots for
 NOT_IN_USE = ("Invalid volume: Unable to detach volume. Volume status must be 'in-use' and attach_status must be "
               "'attached' to detach.")
@@ -169,6 +171,8 @@ async def _change(nova: Nova, tx: Tx, ctx: Context, server_id: str, rule: str, a
 
 
 async def _volume(nova: Nova, ctx: Context, volume_id: str) -> dict[str, Any]:
+    if not _ID.match(volume_id):  # what is no id must not become a part of a URL
+        raise VolumeNotFound(volume_id=volume_id[:60])
     try:
         return await Volumes(nova.api_session).get_volume(ctx, volume_id, as_user=True)
     except (NotFound, Forbidden):

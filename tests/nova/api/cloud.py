@@ -22,6 +22,7 @@ from cloudseed.kernel.http.edge import Mount
 from cloudseed.kernel.http.request import Request
 from cloudseed.kernel.runtime import Environment, Runtime, Service
 from cloudseed.nova.compute.drivers.fake import FakeDriver
+from tests.nova.engine.cinder_double import Cinder
 from tests.support.cloud import Answer, Client, Cloud
 
 LATEST = {"OpenStack-API-Version": "compute latest"}
@@ -79,6 +80,7 @@ class NovaCloud(Cloud):
         super().__init__(path, (), **settings)
         self.images = Images()
         self.image_id = self.images.add()
+        self.cinder = Cinder()
         self.network_id = ""
         self.admin: Client
 
@@ -86,7 +88,7 @@ class NovaCloud(Cloud):
         self.env = Environment(self.config)
         names = ("keystone", "placement", "neutron", "nova")
         builders = [importlib.import_module(f"cloudseed.{name}.service").build for name in names]
-        self.runtime = Runtime(self.env, [*builders[:3], self.images.build, builders[3]])
+        self.runtime = Runtime(self.env, [*builders[:3], self.images.build, self.cinder.build, builders[3]])
         await self.runtime.start(listen=False)
         self.admin = await self.login("admin")
         self.network_id = await self.new_network(self.admin, "public-net", shared=True)

@@ -229,5 +229,7 @@ async def test_admins_choose_hosts(cloud: NovaCloud) -> None:
 async def test_an_image_device_mapping_is_an_image(cloud: NovaCloud) -> None:
     mapping = [{"source_type": "image", "destination_type": "local", "boot_index": 0, "uuid": cloud.image_id,
                 "delete_on_termination": True}]
-    server = await cloud.boot(cloud.admin, imageRef=None, block_device_mapping_v2=mapping)
+    server = await cloud.boot(cloud.admin, block_device_mapping_v2=mapping)
     assert server["image"]["id"] == cloud.image_id
+    answer = await nova(cloud.admin, "POST", "/servers", cloud.order(imageRef=None, block_device_mapping_v2=mapping))
+    assert answer.status == 400 and "Mapping image to local is not supported" in message(answer)
