@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from cloudseed.nova.compute.devices import decode_devices, root_of
 from cloudseed.nova.models import (
     compute_nodes,
     server_action_events,
@@ -24,7 +25,7 @@ async def picture(nova: Nova) -> dict[str, Any]:
     """Every server that is not deleted, and every compute."""
     columns = (servers.c.id, servers.c.project_id, servers.c.name, servers.c.vm_state, servers.c.task_state,
                servers.c.power_state, servers.c.host, servers.c.node, servers.c.image_id, servers.c.flavor,
-               servers.c.network_info, servers.c.created_at, servers.c.updated_at)
+               servers.c.network_info, servers.c.block_devices, servers.c.created_at, servers.c.updated_at)
     async with nova.db.read() as tx:
         rows = await tx.all(sa.select(*columns).where(servers.c.deleted_at.is_(None)).order_by(servers.c.created_at))
         computes = await tx.all(sa.select(
@@ -36,7 +37,7 @@ async def picture(nova: Nova) -> dict[str, Any]:
             "id": row.id, "project_id": row.project_id, "name": row.name, "vm_state": row.vm_state,
             "task_state": row.task_state, "power_state": row.power_state, "host": row.host, "node": row.node,
             "image_id": row.image_id, "vcpus": row.flavor.get("vcpus"), "ram": row.flavor.get("ram"),
-            "disk": row.flavor.get("disk", 0) + row.flavor.get("ephemeral", 0),
+            "disk": _claimed_gib(row), "volumes": _volumes(row),
             "overridden_resources": [name.removeprefix("resources:") for name in row.flavor.get("extra_specs") or {}
                                      if name.startswith("resources:")],
             "ports": [vif["id"] for vif in row.network_info if isinstance(vif, dict) and "id" in vif],
@@ -44,6 +45,19 @@ async def picture(nova: Nova) -> dict[str, Any]:
         "computes": [{"id": row.id, "host": row.host, "node": row.hypervisor_hostname,
                       "up": row.last_seen_at is not None and is_up(row), "disabled": bool(row.disabled)}
                      for row in computes]}
+
+
+def _claimed_gib(row: Any) -> int:
+    """What the server's disks take of its host: nothing for a root disk that is a volume."""
+    root = root_of(decode_devices(row.block_devices))
+    own = 0 if root is not None and root.is_volume else row.flavor.get("disk", 0)
+    return int(own + row.flavor.get("ephemeral", 0))
+
+
+def _volumes(row: Any) -> list[dict[str, Any]]:
+    return [{"volume_id": device.volume_id, "attachment_id": device.attachment_id, "state": device.state,
+             "read_only": device.read_only, "device": device.id}
+            for device in decode_devices(row.block_devices) if device.is_volume]
 
 
 async def explain(nova: Nova, kind: str, name: str) -> dict[str, Any] | None:
@@ -67,6 +81,7 @@ async def explain(nova: Nova, kind: str, name: str) -> dict[str, Any] | None:
         "image_id": row.image_id, "flavor": row.flavor.get("name"), "created_at": row.created_at.timestamp(),
         "updated_at": row.updated_at.timestamp(),
         "deleted_at": row.deleted_at.timestamp() if row.deleted_at else None,
+        "volumes": _volumes(row),
         "actions": [{"action": a.action, "request_id": a.request_id, "user_id": a.user_id, "message": a.message,
                      "started_at": a.start_time.timestamp(),
                      "events": [{"event": e.event, "host": e.host, "result": e.result, "details": e.details,
