@@ -5,6 +5,7 @@ from __future__ import annotations
 from cloudseed.nova.compute.admission import Kind
 from cloudseed.nova.compute.parts import HostParts, Verb
 from cloudseed.nova.compute.spec import decode_spec
+from cloudseed.nova.compute.volume_work import with_connections
 from cloudseed.nova.compute.worker import Work
 
 
@@ -12,7 +13,7 @@ class SuspendWork:
     """The verbs of pausing and suspending."""
 
     def __init__(self, parts: HostParts) -> None:
-        self._driver = parts.driver
+        self._parts, self._driver = parts, parts.driver
         self.verbs: dict[Kind, Verb] = {
             Kind.PAUSE: self._pause, Kind.UNPAUSE: self._unpause, Kind.SUSPEND: self._suspend,
             Kind.RESUME: self._resume}
@@ -29,5 +30,5 @@ class SuspendWork:
     async def _resume(self, work: Work) -> None:
         """The second half is for a start that was killed when its guest stood ready and still."""
         spec = decode_spec(work.arguments["spec"])
-        await self._driver.start(spec, spec.network_info)
+        await self._driver.start(await with_connections(self._parts, work.ctx, spec), spec.network_info)
         await self._driver.unpause(spec.id)

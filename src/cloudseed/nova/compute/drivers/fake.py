@@ -100,7 +100,7 @@ class FakeDriver:
             if spec.volume_backed and not any(device.is_root for device in volumes):
                 raise BuildAborted(f"The root disk of server {spec.id} is not connected.")
             self._save(_Record(spec.id, spec.name, time.time(), [vif["id"] for vif in vifs],
-                               {str(d.volume_id): (d.volume_size or 0) * GIB for d in volumes}))
+                               volumes={str(d.volume_id): (d.volume_size or 0) * GIB for d in volumes}))
 
     async def stop(self, server_id: str, *, hard: bool) -> None:
         await self._pretend("stop")
