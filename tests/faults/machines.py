@@ -51,15 +51,18 @@ def delete_namespace(name: str) -> None:
 
 def traces(cloud: Daemon) -> dict[str, Any]:
     """Everything on this machine that a cloud could leave: what is there, without what names other test clouds."""
-    others = re.compile(r"cs[0-9a-z]*-net-")
-    mine = f"{cloud.config.name}-net-"
-    spaces = {name for name in netns_names() if name.startswith(mine) or not others.match(name)}
+    others = re.compile(r"(inet )?(cs|t)[0-9a-f]{4,6}(-|$)")
+    mine = cloud.config.name
+    spaces = {name for name in netns_names() if name.startswith(f"{mine}-") or not others.match(name)}
     return {
         "namespaces": spaces,
-        "links": {line.split(": ")[1].split("@")[0] for line in _output("ip", "-o", "link").splitlines()},
-        "nft": {line for line in _output("nft", "list", "tables").splitlines() if line},
+        "links": {name for line in _output("ip", "-o", "link").splitlines()
+                  if (name := line.split(": ")[1].split("@")[0]).startswith(mine) or not others.match(name)},
+        "nft": {table for line in _output("nft", "list", "tables").splitlines()
+                if line and (mine in (table := line.removeprefix("table ")) or not others.match(table))},
+        "forwarding": Path("/proc/sys/net/ipv4/ip_forward").read_text(),
         "mounts": {line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()
-                   if not others.match(Path(line.split()[4]).name) or mine in line},
+                   if not others.match(Path(line.split()[4]).name) or f"{mine}-" in line},
         "processes": _processes(cloud),
         "files": {str(path) for path in cloud.state.parent.glob("**/*") if cloud.state in (path, *path.parents)},
         "shared memory": set(os.listdir("/dev/shm")),

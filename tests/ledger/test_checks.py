@@ -15,7 +15,8 @@ NOW = 1_800_000_000.0
 SERVER, STOPPED, GONE = (f"{n}{n}{n}{n}{n}{n}{n}{n}-0000-4000-8000-000000000000" for n in "123")
 NODE, IMAGE, NETWORK, PORT = (f"{n}{n}{n}{n}{n}{n}{n}{n}-0000-4000-8000-000000000000" for n in "4567")
 PORT2 = "88888888-0000-4000-8000-000000000000"
-SPACE = "cs-net-666666660000"
+ROUTER, GATEWAY, LEG = (f"{n * 8}-0000-4000-8000-000000000000" for n in "9ab")
+SPACE, RSPACE = "cs-net-666666660000", "cs-rtr-999999990000"
 Picture = dict[str, Any]
 
 
@@ -61,7 +62,10 @@ def clean() -> Picture:
             "networks": [{"id": NETWORK, "project_id": "p", "name": "net", "admin_state_up": True}],
             "subnets": [{"id": "s", "network_id": NETWORK, "cidr": "10.0.0.0/24", "enable_dhcp": True}],
             "ports": [_port(PORT, SERVER), _port(PORT2, STOPPED)],
-            "wishes": [{"host": "here", "ports": [PORT, PORT2], "networks": [NETWORK]}], "operations": []},
+            "routers": [{"id": ROUTER, "admin_state_up": True, "host": "here", "error": "", "gateway": GATEWAY,
+                         "legs": [GATEWAY, LEG], "floatingips": [{"id": "fip", "status": "ACTIVE"}]}],
+            "wishes": [{"host": "here", "ports": [PORT, PORT2], "networks": [NETWORK], "external": [NETWORK]}],
+            "operations": []},
         "nova": {
             "servers": [_server(SERVER, PORT), _server(STOPPED, PORT2, vm_state="stopped", power_state=4)],
             "computes": [{"id": NODE, "host": "here", "node": "here", "up": True, "disabled": False}],
@@ -70,7 +74,9 @@ def clean() -> Picture:
             "name": "here", "computes": ["here"], "runs_servers": True, "wires_networks": True, "namespaces": [SPACE],
             "networks": {SPACE: NETWORK}, "taps": {SPACE: ["tap77777777-00", "tap88888888-00"]},
             "dnsmasq_pids": {NETWORK: 11}, "machine_pids": {SERVER: 12}, "machines": [SERVER, STOPPED],
-            "images": [IMAGE], "strays": [],
+            "images": [IMAGE], "strays": [], "routers": {RSPACE: ROUTER}, "radvd_pids": {ROUTER: 15},
+            "router_links": {RSPACE: ["qg-aaaaaaaa-00", "qr-bbbbbbbb-00"]}, "host_links": ["cs-x66666"],
+            "host_rules": True,
             "files": [f"machines/{SERVER}/root.qcow2", f"images/{IMAGE}", f"images/{IMAGE}.info",
                       f"dhcp/{NETWORK}/hosts"]},
     }
@@ -136,6 +142,15 @@ BROKEN: list[tuple[str, str, Change]] = [
     ("namespace-leaked", SPACE, lambda p: p["neutron"]["wishes"].clear()),
     ("tap-leaked", "tap99", lambda p: p["host"]["taps"][SPACE].append("tap99")),
     ("dnsmasq-leaked", GONE, lambda p: p["host"]["dnsmasq_pids"].update({GONE: 14})),
+    ("router-failed", ROUTER, lambda p: p["neutron"]["routers"][0].update(error="the range is in use")),
+    ("router-missing", ROUTER, lambda p: p["host"]["routers"].clear()),
+    ("router-link-missing", "qr-bbbbbbbb-00", lambda p: p["host"]["router_links"][RSPACE].pop()),
+    ("router-link-leaked", "qr-1", lambda p: p["host"]["router_links"][RSPACE].append("qr-1")),
+    ("router-leaked", RSPACE, lambda p: p["neutron"]["routers"][0].update(host="")),
+    ("radvd-leaked", GONE, lambda p: p["host"]["radvd_pids"].update({GONE: 16})),
+    ("floating-ip-down", "fip", lambda p: p["neutron"]["routers"][0]["floatingips"][0].update(status="DOWN")),
+    ("host-link-leaked", "cs-x77777", lambda p: p["host"]["host_links"].append("cs-x77777")),
+    ("host-rules-leaked", "here", lambda p: p["neutron"]["wishes"][0].update(external=[])),
     ("image-bytes-missing", IMAGE, lambda p: p["swift"]["objects"].clear()),
     ("image-bytes-missing", IMAGE, lambda p: p["glance"]["images"][0].update(location=f"file:///{IMAGE}")),
     ("image-size", IMAGE, lambda p: p["swift"]["objects"][0].update(size=98)),

@@ -55,7 +55,9 @@ class Daemon:
         self.state.parent.mkdir(exist_ok=True)
         if os.geteuid() == 0:
             self.state.parent.chmod(0o711)  # the control process, of another user, must pass
-        values = {"password_hash_rounds": 4, **settings, "state": str(self.state), "port": free_port()}
+        # no guest's packet leaves this machine
+        values = {"password_hash_rounds": 4, "external_nat": False, **settings, "state": str(self.state),
+                  "port": free_port()}
         self.config = load(**values)
         self.environment = dict(environment or {})
 

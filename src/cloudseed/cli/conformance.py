@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from cloudseed.cli import control, down, openstack, tempest_config, tempest_results
+from cloudseed.cli import control, down, openstack, public_network, tempest_config, tempest_results
 from cloudseed.cli.api import Api, ApiError
 from cloudseed.cli.tempest_results import OUTCOMES, Outcome
 from cloudseed.guest_images import BuildError
@@ -131,7 +131,7 @@ class _Run:
             home.chmod(0o711)  # the control process, of another user, must pass
         settings = {"state": str(home / "s"), "port": _free_port(), "driver": self.chosen.driver}
         # what is tested is not the hash's cost: Tempest makes a user and logs in for each class of tests
-        config = load(**settings, password_hash_rounds=4, computes=2)
+        config = load(**settings, password_hash_rounds=4, computes=2, external_nat=False)
         try:
             with self.progress.status("starting a cloud ..."):
                 control.start(config, lambda text: None)
@@ -155,7 +155,8 @@ class _Run:
             made[name] = _image(api, f"tiny-{name}", image)
         network = {"name": "public", "router:external": True}
         made["network"] = api.send("POST", "/networking/v2.0/networks", {"network": network})["network"]["id"]
-        subnet = {"network_id": made["network"], "ip_version": 4, "cidr": "172.24.4.0/24", "enable_dhcp": False}
+        cidr = str(public_network.choose(config.external_cidr))
+        subnet = {"network_id": made["network"], "ip_version": 4, "cidr": cidr, "enable_dhcp": False}
         api.send("POST", "/networking/v2.0/subnets", {"subnet": subnet})
         if not api.get("/identity/v3/roles?name=ResellerAdmin")["roles"]:
             api.send("POST", "/identity/v3/roles", {"role": {"name": "ResellerAdmin"}})

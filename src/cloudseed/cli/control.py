@@ -104,6 +104,7 @@ def start_host(
                 str(uid),
                 "--name",
                 config.name,
+                *(["--external-nat"] if config.external_nat else []),
             ],
             None,
             environment,

@@ -10,7 +10,8 @@ from pathlib import Path
 import msgspec
 from rich.console import Console
 
-from cloudseed.cli import clouds_yaml, console_scripts, control, options
+from cloudseed.cli import clouds_yaml, console_scripts, control, options, public_network
+from cloudseed.cli.api import ApiError
 from cloudseed.cli.openstack import cache
 from cloudseed.kernel.config import Config, load_secrets
 from cloudseed.kernel.service_types import SERVICE_TYPES
@@ -50,6 +51,12 @@ def bring_up(config: Config, yaml_path: Path | None = None, *, as_json: bool = F
         clouds_yaml.write(where, clouds_yaml.entry(config.public_url, password, config.region), (uid, gid))
     except (OSError, ValueError) as exc:
         console.print(f"[yellow]clouds.yaml was not written:[/] {exc}")
+    public = None
+    if os.geteuid() == 0 and config.driver != "fake":
+        try:
+            public = public_network.ensure(config)
+        except (ApiError, public_network.NoRange) as exc:
+            console.print(f"[yellow]the network {public_network.NAME} was not made:[/] {exc}", highlight=False)
     endpoints = {kind: config.public_url + prefix for kind, (prefix, _) in SERVICE_TYPES.items() if kind != "volume"}
     if as_json:
         sys.stdout.write(
@@ -77,6 +84,8 @@ def bring_up(config: Config, yaml_path: Path | None = None, *, as_json: bool = F
         out.print(f"clouds.yaml: {where} (cloud {clouds_yaml.CLOUD})", soft_wrap=True)
         if (missing := console_scripts.ensure(config.state_path, cache())) is not None:
             out.print(f"[yellow]Consoles have no pages in the browser yet:[/] {missing}", soft_wrap=True)
+        if public:
+            out.print(f"floating IPs: network {public_network.NAME}, {public}")
         if os.geteuid() != 0:
             out.print("[yellow]Without root, servers are simulated.[/] For real ones: sudo ./cloudseed up")
         out.print("Next: [bold]./cloudseed openstack flavor list[/]   (or any client with OS_CLOUD=cloudseed)")

@@ -42,6 +42,9 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     fake_vcpus: int = 1000
     fake_memory_mib: int = 1_000_000
     fake_disk_gib: int = 1_000_000
+    # guests behind routers reach what this machine reaches: it forwards for them and lends them its address
+    external_nat: bool = True
+    external_cidr: str = "172.24.4.0/24"  # of the network `public`, made at the first start as root
     record_flows: bool = True
     operation_lease_s: float = 30.0
     vendor_data_file: str = ""  # a JSON object that every guest is told; see nova/metadata/vendor_data.py

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
-
-import sqlalchemy as sa
 
 from cloudseed.kernel.context import Context
 from cloudseed.kernel.http.app import make_app
@@ -28,6 +25,7 @@ from cloudseed.neutron.api import (
     tags,
 )
 from cloudseed.neutron.api.collection import Collection, Item, Kind
+from cloudseed.neutron.ledger import ledger
 from cloudseed.neutron.router_wiring import RouterWiring
 from cloudseed.neutron.server import SERVER_TOPIC, Neutron
 from cloudseed.neutron.tags import TAGGED
@@ -106,32 +104,3 @@ def _agent(env: Environment) -> Reconciler | None:
     wires = None if simulate else env.host
     return Reconciler(env.config.host, env.bus(L2_PART), env.bus(DHCP_PART), env.bus(L3_PART), wires,
                       simulate)
-
-
-async def ledger(neutron: Neutron) -> dict[str, Any]:
-    """What neutron holds, for the audit: networks, subnets, ports with their addresses, the wish of each host."""
-    table, allocations = models.ports, models.ip_allocations
-    async with neutron.db.read() as tx:
-        networks = await tx.all(sa.select(models.networks.c.id, models.networks.c.project_id, models.networks.c.name,
-                                          models.networks.c.admin_state_up))
-        subnets = await tx.all(sa.select(models.subnets.c.id, models.subnets.c.network_id, models.subnets.c.cidr,
-                                         models.subnets.c.enable_dhcp))
-        ports = await tx.all(sa.select(table.c.id, table.c.network_id, table.c.project_id, table.c.device_id,
-                                       table.c.device_owner, table.c.host, table.c.vif_type, table.c.status,
-                                       table.c.status_since, table.c.mac_address, table.c.admin_state_up,
-                                       table.c.plug_event))
-        addresses = await tx.all(sa.select(allocations.c.port_id, allocations.c.ip_address))
-    fixed: dict[str, list[str]] = {}
-    for port_id, ip_address in addresses:
-        fixed.setdefault(port_id, []).append(ip_address)
-    hosts: dict[str, dict[str, Any]] = {}
-    for port in ports:
-        if port.vif_type == "bridge" and port.device_owner.startswith("compute:"):
-            wish = hosts.setdefault(port.host, {"host": port.host, "ports": [], "networks": set()})
-            wish["ports"].append(port.id)
-            wish["networks"].add(port.network_id)
-    return {"networks": [dict(row._mapping) for row in networks], "subnets": [dict(row._mapping) for row in subnets],
-            "ports": [{**row._mapping, "since": row.status_since, "addresses": fixed.get(row.id, [])}
-                      for row in ports],
-            "wishes": [{**wish, "networks": sorted(wish["networks"])} for wish in hosts.values()],
-            "taken_at": time.time()}
