@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "cloudseed"
-SERVICES = ("keystone", "glance", "placement", "nova", "neutron", "swift")
+SERVICES = ("keystone", "glance", "placement", "nova", "neutron", "swift", "cinder")
 FILES = sorted(SOURCE.rglob("*.py"))
 
 

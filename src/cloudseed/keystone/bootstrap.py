@@ -42,8 +42,9 @@ CATALOG: Mapping[str, tuple[str, str, str]] = {
     "volume": ("block-storage", "cinder", "/v3"),
     "object-store": ("object-store", "swift", "/v1/AUTH_%(project_id)s"),
 }
-# until cinder is there
-DEPLOYED = tuple(kind for kind in CATALOG if kind != "volume")
+# a second entry for clients that know a service under its older type only
+OLD_NAMES: Mapping[str, tuple[str, str, str]] = {"volume": ("volumev3", "cinderv3", "/v3/%(project_id)s")}
+DEPLOYED = tuple(CATALOG)
 
 
 async def bootstrap(ks: Keystone, passwords: Mapping[str, str], addresses: Mapping[str, str], region: str,
@@ -119,8 +120,8 @@ async def _assign(tx: Tx, user_id: str, kind: str, target_id: str, role_id: str)
 async def _catalog(tx: Tx, addresses: Mapping[str, str], region: str, deployed: Collection[str]) -> None:
     await _get_or_insert(tx, regions, regions.c.id == region, id=region, description="", parent_region_id=None,
                          extra={})
-    for kind in deployed:
-        service_type, name, path = CATALOG[kind]
+    for kind, (service_type, name, path) in [(kind, CATALOG[kind]) for kind in deployed] + [
+            (kind, entry) for kind, entry in OLD_NAMES.items() if kind in deployed]:
         service_id = await _get_or_insert(tx, services, services.c.type == service_type, type=service_type,
                                           name=name, enabled=True, extra={})
         url = addresses[kind] + path

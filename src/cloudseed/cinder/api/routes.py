@@ -1,0 +1,59 @@
+"""The URL table of cinder-api, without the project that a URL may hold (prefix.py)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cloudseed.cinder.api import attachments, messages, quotas, services, snapshots, versions, volume_types, volumes
+from cloudseed.cinder.api.volume_actions import VolumeAction
+from cloudseed.cinder.export_work import ExportWork
+from cloudseed.cinder.state import Cinder
+
+
+def routes(cinder: Cinder, work: ExportWork) -> dict[str, Any]:
+    """URI template -> resource."""
+    return {
+        "/": versions.Versions(300),
+        "/v3": versions.Versions(200),
+        "/v3/extensions": versions.Extensions(),
+        "/v3/resource_filters": versions.ResourceFilters(),
+        "/v3/volumes": volumes.Volumes(cinder),
+        "/v3/volumes/detail": volumes.VolumesDetail(cinder),
+        "/v3/volumes/summary": volumes.VolumesSummary(cinder),
+        "/v3/volumes/{volume_id}": volumes.Volume(cinder),
+        "/v3/volumes/{volume_id}/action": VolumeAction(cinder, work),
+        "/v3/volumes/{volume_id}/metadata": volumes.VolumeMetadata(cinder),
+        "/v3/volumes/{volume_id}/metadata/{key}": volumes.VolumeMetadataItem(cinder),
+        "/v3/volumes/{volume_id}/encryption": volumes.VolumeEncryption(cinder),
+        "/v3/volumes/{volume_id}/encryption/{key}": volumes.VolumeEncryption(cinder),
+        "/v3/attachments": attachments.Attachments(cinder, work),
+        "/v3/attachments/detail": attachments.AttachmentsDetail(cinder),
+        "/v3/attachments/{attachment_id}": attachments.Attachment(cinder, work),
+        "/v3/attachments/{attachment_id}/action": attachments.AttachmentAction(cinder),
+        "/v3/snapshots": snapshots.Snapshots(cinder),
+        "/v3/snapshots/detail": snapshots.SnapshotsDetail(cinder),
+        "/v3/snapshots/{snapshot_id}": snapshots.Snapshot(cinder),
+        "/v3/snapshots/{snapshot_id}/action": snapshots.SnapshotAction(cinder),
+        "/v3/snapshots/{snapshot_id}/metadata": snapshots.SnapshotMetadata(cinder),
+        "/v3/snapshots/{snapshot_id}/metadata/{key}": snapshots.SnapshotMetadataItem(cinder),
+        "/v3/types": volume_types.VolumeTypes(cinder),
+        "/v3/types/{type_id}": volume_types.VolumeTypeItem(cinder),
+        "/v3/types/{type_id}/extra_specs": volume_types.ExtraSpecs(cinder),
+        "/v3/types/{type_id}/extra_specs/{key}": volume_types.ExtraSpec(cinder),
+        "/v3/messages": messages.Messages(cinder),
+        "/v3/messages/{message_id}": messages.Message(cinder),
+        "/v3/os-quota-sets/{project_id}": quotas.QuotaSet(cinder),
+        "/v3/os-quota-sets/{project_id}/defaults": quotas.QuotaSetDefaults(cinder),
+        "/v3/os-quota-class-sets/{class_id}": quotas.QuotaClassSet(cinder),
+        "/v3/limits": quotas.Limits(cinder),
+        "/v3/os-services": services.Services(cinder),
+        "/v3/os-services/{action}": services.ServicesAction(cinder),
+        "/v3/os-hosts": services.Hosts(cinder),
+        "/v3/os-hosts/{host}": services.Host(cinder),
+        "/v3/os-availability-zone": services.AvailabilityZones(cinder),
+        "/v3/scheduler-stats/get_pools": services.Pools(cinder),
+        "/v3/capabilities/{host}": services.Capabilities(cinder),
+        "/v3/workers/cleanup": services.WorkersCleanup(cinder),
+        "/v3/clusters": services.Clusters(cinder),
+        "/v3/clusters/{name}": services.Clusters(cinder),
+    }

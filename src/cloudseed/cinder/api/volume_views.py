@@ -1,0 +1,67 @@
+"""Volumes as clients see them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cloudseed.cinder.api.body import is_admin, links, when
+from cloudseed.cinder.attachments import is_service
+from cloudseed.cinder.state import Cinder
+from cloudseed.cinder.volumes import Attachment, Volume
+from cloudseed.kernel.http.request import Request
+
+
+def summary(req: Request, volume: Volume) -> dict[str, Any]:
+    return {"id": volume.id, "name": volume.name, "links": links(req, "volumes", volume.id)}
+
+
+def detail(req: Request, cinder: Cinder, volume: Volume) -> dict[str, Any]:
+    """Everything that the caller may see, in this version's shape."""
+    version, admin, may = req.microversion, is_admin(req), cinder.policy.check
+    identity, target = req.ctx.identity, volume.target
+    view: dict[str, Any] = {
+        "id": volume.id, "status": volume.status, "size": volume.size,
+        "availability_zone": volume.availability_zone, "created_at": when(volume.created_at),
+        "updated_at": when(volume.updated_at), "name": volume.name, "description": volume.description,
+        "volume_type": volume.type_name, "snapshot_id": volume.snapshot_id, "source_volid": volume.source_volid,
+        "metadata": _metadata(volume), "links": links(req, "volumes", volume.id), "user_id": volume.user_id,
+        "bootable": str(volume.bootable).lower(), "encrypted": False, "replication_status": None,
+        "consistencygroup_id": None, "multiattach": volume.multiattach,
+        "attachments": [_attachment(req, attachment) for attachment in volume.attachments
+                        if attachment.attach_status in ("attached", "detaching") and attachment.attach_time]}
+    if admin:
+        view["migration_status"] = volume.migration_status
+    if version >= (3, 13):
+        view["group_id"] = volume.group_id
+    if version >= (3, 21) and admin:
+        view["provider_id"] = None
+    if version >= (3, 48):
+        view["shared_targets"], view["service_uuid"] = False, None
+    if version >= (3, 61) and admin:
+        view["cluster_name"] = None
+    if version >= (3, 63):
+        view["volume_type_id"] = volume.volume_type_id
+    if version >= (3, 65):
+        view["consumes_quota"] = volume.consumes_quota
+    if may("volume_extension:volume_host_attribute", identity, target):
+        view["os-vol-host-attr:host"] = volume.host
+    if may("volume_extension:volume_tenant_attribute", identity, target):
+        view["os-vol-tenant-attr:tenant_id"] = volume.project_id
+    if may("volume_extension:volume_mig_status_attribute", identity, target):
+        view["os-vol-mig-status-attr:migstat"] = volume.migration_status
+        view["os-vol-mig-status-attr:name_id"] = None
+    if volume.image_metadata and may("volume_extension:volume_image_metadata:show", identity, target):
+        view["volume_image_metadata"] = volume.image_metadata
+    return view
+
+
+def _metadata(volume: Volume) -> dict[str, str]:
+    """The user's, and what upstream shows of its own beside it."""
+    return {**volume.metadata, "readonly": "True"} if volume.readonly else volume.metadata
+
+
+def _attachment(req: Request, attachment: Attachment) -> dict[str, Any]:
+    host = attachment.attached_host if is_admin(req) or is_service(req.ctx) else None
+    return {"id": attachment.volume_id, "attachment_id": attachment.id, "volume_id": attachment.volume_id,
+            "server_id": attachment.instance_uuid, "host_name": host, "device": attachment.mountpoint,
+            "attached_at": when(attachment.attach_time)}

@@ -1,0 +1,34 @@
+"""What cinder's functions stand on, within one process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cloudseed.kernel.bus import Bus
+from cloudseed.kernel.config import Config
+from cloudseed.kernel.db import Database
+from cloudseed.kernel.http.client import ServiceSession
+from cloudseed.kernel.operations import Engine
+from cloudseed.kernel.policy import Policy
+
+if TYPE_CHECKING:
+    from cloudseed.cinder.managers import Managers
+
+DEFAULT_TYPE = "__DEFAULT__"
+DEFAULT_ZONE = "nova"  # upstream's storage_availability_zone
+DOWN_AFTER_S = 60.0  # a manager that has not reported for so long is down
+
+
+@dataclass
+class Cinder:
+    """cinder-api (and cinder-scheduler, which shares its database).  The managers are reached over the bus only."""
+
+    config: Config
+    db: Database
+    policy: Policy
+    engine: Engine
+    session: ServiceSession
+    bus: Bus
+    scheduler_bus: Bus
+    managers: Managers
