@@ -33,7 +33,7 @@ def test_services_and_kernel_run_no_programs() -> None:
     """Privileged work, and any other program, belongs to host/ (and to our own command line)."""
     guilty = [
         str(path)
-        for path, tree in trees("kernel", *SERVICES)
+        for path, tree in trees("kernel", "dashboard", *SERVICES)
         if imported(tree) & {"subprocess", "pyroute2", "pty"} or "create_subprocess" in ast.dump(tree)
     ]
     assert guilty == []
@@ -44,7 +44,7 @@ def test_only_the_transport_opens_connections() -> None:
     clients = {"aiohttp", "requests", "httpx", "urllib.request", "http.client", "urllib3"}
     guilty = [
         str(path)
-        for path, tree in trees("kernel", *SERVICES)
+        for path, tree in trees("kernel", "dashboard", *SERVICES)
         if imported(tree) & clients and str(path) != "kernel/http/transport.py"
     ]
     assert guilty == []

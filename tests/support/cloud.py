@@ -24,7 +24,7 @@ from cloudseed.host.fake import FakeHost
 from cloudseed.kernel.config import Config
 from cloudseed.kernel.runtime import Environment, Runtime, Service
 
-ORDER = ("keystone", "placement", "swift", "glance", "cinder", "neutron", "nova")
+ORDER = ("keystone", "placement", "swift", "glance", "cinder", "neutron", "nova", "dashboard")
 
 
 class Answer(msgspec.Struct):

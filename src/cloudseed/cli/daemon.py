@@ -25,7 +25,7 @@ from cloudseed.kernel.config import Config
 from cloudseed.kernel.operations.faults import arm_from_environment
 from cloudseed.kernel.runtime import Environment, Runtime
 
-SERVICES = ("keystone", "placement", "swift", "glance", "cinder", "neutron", "nova")
+SERVICES = ("keystone", "placement", "swift", "glance", "cinder", "neutron", "nova", "dashboard")
 log = logging.getLogger("cloudseed")
 
 

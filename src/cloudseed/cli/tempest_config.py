@@ -56,7 +56,7 @@ FEATURES = {
         "neutron": True,
         "swift": True,
         "cinder": False,
-        "horizon": False,
+        "horizon": True,
     },
 }
 
@@ -106,6 +106,7 @@ def write(path: Path, api: Api, url: str, password: str, made: dict[str, str], e
         },
         # guests are looked at through floating IPs, which need a way into the cloud's networks
         "validation": {"run_validation": False, "image_ssh_user": "cirros", "image_alt_ssh_user": "cirros"},
+        "dashboard": {"dashboard_url": f"{url}/dashboard/"},
         "object-storage": {"operator_role": "member", "reseller_admin_role": "ResellerAdmin"},
     }
     sections["network-feature-enabled"]["api_extensions"] = ",".join(extensions)

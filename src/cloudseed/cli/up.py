@@ -66,6 +66,7 @@ def bring_up(config: Config, yaml_path: Path | None = None, *, as_json: bool = F
                         "running": True,
                         "url": config.public_url,
                         "endpoints": endpoints,
+                        "dashboard": f"{config.public_url}/dashboard/",
                         "clouds_yaml": str(where),
                         "cloud": clouds_yaml.CLOUD,
                         "state": config.state,
@@ -81,6 +82,8 @@ def bring_up(config: Config, yaml_path: Path | None = None, *, as_json: bool = F
         out.print(f"[green]The cloud runs[/] ({took}; state in {config.state})")
         for kind, url in endpoints.items():
             out.print(f"  {kind:<13}{url}", soft_wrap=True)
+        out.print(f"Dashboard: [bold]{config.public_url}/dashboard/[/]   (user admin; its password is in clouds.yaml)",
+                  soft_wrap=True)
         out.print(f"clouds.yaml: {where} (cloud {clouds_yaml.CLOUD})", soft_wrap=True)
         if (missing := console_scripts.ensure(config.state_path, cache())) is not None:
             out.print(f"[yellow]Consoles have no pages in the browser yet:[/] {missing}", soft_wrap=True)

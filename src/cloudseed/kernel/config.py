@@ -141,7 +141,8 @@ def load_secrets(state: Path) -> Secrets:
             return msgspec.json.decode(file.read(), type=Secrets)
     made = Secrets(
         passwords={name: secrets.token_urlsafe(18) for name in ("admin", *SERVICE_USERS)},
-        keys={"metadata": secrets.token_hex(32), "swift-tempurl": secrets.token_hex(32)},
+        keys={"metadata": secrets.token_hex(32), "swift-tempurl": secrets.token_hex(32),
+              "dashboard": secrets.token_hex(32)},
     )
     temporary = path.with_suffix(".new")
     temporary.unlink(missing_ok=True)

@@ -109,6 +109,6 @@ def build(env: Environment) -> Service:
 
     return Service(
         "nova", mounts=[Mount("/compute", "nova-api", app),
-                        Mount(CONSOLES, "nova-novncproxy", console_app, ConsoleProxy(nova))],
+                        Mount(CONSOLES, "nova-novncproxy", console_app, ConsoleProxy(nova), "browser")],
         loops=[Loop("nova service reports", report, HEARTBEAT_S)],
         engines=[nova.engine], start=start, ready=ready, stop=stop, ledger=picture, explain=explain, handle=nova)

@@ -15,6 +15,7 @@ from cloudseed.kernel.flow.store import StoredExchange
 
 # Participants in the order in which a reader expects them, left to right.
 ORDER = (
+    "browser",
     "openstack",
     "dashboard",
     "keystone",

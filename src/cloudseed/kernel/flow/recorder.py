@@ -28,6 +28,7 @@ class Exchange:
         "method",
         "number",
         "path",
+        "project_id",
         "span_id",
         "started",
         "status",
@@ -45,6 +46,7 @@ class Exchange:
         self.method = method
         self.path = path
         self.changed = False  # a client outside changed something by it; logins do not count
+        self.project_id = ""  # of the token with which a client outside asked
         self.started = time.time_ns()
         self.ended = 0
         self.status = 0

@@ -17,7 +17,6 @@ from cloudseed.kernel.flow.recorder import Exchange
 
 KEEP = 100_000  # exchanges
 KEEP_BACKGROUND_NS = 600 * 10**9  # what services do of themselves (heartbeats, loops) would push out all else in a day
-CLIENTS = ("openstack", "dashboard")
 _KNOWN_FLOWS = 10_000  # traces of clients that are remembered: work goes on under them after the answer
 _SCHEMA = """
 DROP TABLE IF EXISTS exchanges;
@@ -27,6 +26,9 @@ CREATE TABLE IF NOT EXISTS members (trace_id TEXT NOT NULL, batch INTEGER NOT NU
     changed INTEGER NOT NULL, PRIMARY KEY (trace_id, batch)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS members_batch ON members (batch);
 CREATE INDEX IF NOT EXISTS members_changed ON members (batch) WHERE changed;
+CREATE TABLE IF NOT EXISTS owners (trace_id TEXT NOT NULL, project_id TEXT NOT NULL,
+    PRIMARY KEY (trace_id, project_id)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS owners_project ON owners (project_id);
 CREATE TABLE IF NOT EXISTS adoptions (old TEXT PRIMARY KEY, new TEXT NOT NULL, batch INTEGER NOT NULL) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS adoptions_new ON adoptions (new);
 """
@@ -99,9 +101,13 @@ class FlowStore:
     # ---- writing
 
     def write(self, exchanges: list[Exchange], adoptions: list[tuple[str, str]]) -> None:
+        owners: set[tuple[str, str]] = set()
         for exchange in exchanges:
-            if exchange.caller in CLIENTS:
+            # a page that is only looked at, again and again perhaps, is no flow that anybody looks for
+            if exchange.caller == "openstack" or (exchange.caller == "browser" and exchange.method != "GET"):
                 self._known[exchange.trace_id] = None
+            if exchange.project_id:
+                owners.add((exchange.trace_id, exchange.project_id))
         strangers = {e.trace_id for e in exchanges} - self._known.keys()
         background = {trace for trace in strangers if not self._is_clients(trace)} if strangers else strangers
         with self._db:
@@ -109,6 +115,8 @@ class FlowStore:
                 part = [e for e in exchanges if (e.trace_id in background) == hidden] if background else exchanges
                 if part and (background or not hidden):
                     self._write_batch(part, hidden)
+            if owners:
+                self._db.executemany("INSERT OR IGNORE INTO owners VALUES (?, ?)", owners)
             if adoptions:
                 last = self._db.execute("SELECT coalesce(max(id), 0) FROM batches").fetchone()[0]
                 self._db.executemany("INSERT OR REPLACE INTO adoptions VALUES (?, ?, ?)",
@@ -148,6 +156,8 @@ class FlowStore:
         self._db.execute("DELETE FROM batches WHERE background AND began < ?",
                          (time.time_ns() - KEEP_BACKGROUND_NS,))
         self._db.execute("DELETE FROM members WHERE batch NOT IN (SELECT id FROM batches)")
+        self._db.execute("DELETE FROM owners WHERE trace_id NOT IN (SELECT coalesce(new, trace_id) FROM members "
+                         "LEFT JOIN adoptions ON old = trace_id)")
         self._db.execute("DELETE FROM adoptions WHERE batch < (SELECT min(id) FROM batches)")
 
     # ---- reading
@@ -160,13 +170,19 @@ class FlowStore:
             "SELECT DISTINCT trace_id FROM members WHERE trace_id >= ? AND trace_id < ?", (flow_id, flow_id + "g"))]
         return [_stored(row, adopted.get(row.trace_id, row.trace_id)) for row in self._rows([*own, *adopted])]
 
-    def flows(self, limit: int = 50, *, background: bool = False) -> list[FlowSummary]:
+    def projects(self, flow_id: str) -> set[str]:
+        """The projects with whose tokens clients asked something in this flow."""
+        return {row[0] for row in self._db.execute("SELECT project_id FROM owners WHERE trace_id = ?", (flow_id,))}
+
+    def flows(self, limit: int = 50, *, background: bool = False, project_id: str | None = None) -> list[FlowSummary]:
         """The latest flows that a client caused, newest first; with `background` also what the services did of
-        themselves."""
+        themselves; with `project_id` those of this project and no other."""
         latest = [row[0] for row in self._db.execute(
             "SELECT coalesce(new, trace_id) AS flow, min(members.batch) AS first FROM members "
-            "LEFT JOIN adoptions ON old = trace_id GROUP BY flow HAVING ? OR max(client) ORDER BY first DESC LIMIT ?",
-            (background, limit))]
+            "LEFT JOIN adoptions ON old = trace_id GROUP BY flow HAVING (? OR max(client)) AND (? IS NULL OR "
+            "(flow IN (SELECT trace_id FROM owners WHERE project_id = ?) AND "
+            "flow NOT IN (SELECT trace_id FROM owners WHERE project_id != ?))) ORDER BY first DESC LIMIT ?",
+            (background, project_id, project_id, project_id, limit))]
         adopted = dict(self._db.execute(
             f"SELECT old, new FROM adoptions WHERE new IN ({_marks(latest)})", latest).fetchall())  # noqa: S608
         by_flow: dict[str, list[_Row]] = {}

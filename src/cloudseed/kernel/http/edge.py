@@ -47,13 +47,15 @@ class Mount(NamedTuple):
     """A service's app under its prefix.  `name` is its part's name in flows, such as nova-api.
 
     `websocket`: the app that answers websockets there; without one they are refused.  It is called with the whole
-    connection, which it accepts or closes; nobody has looked at any token before.
+    connection, which it accepts or closes; nobody has looked at any token before.  `visitor`: who asks from outside,
+    in flows; a client's requests with one token are one flow, each request of a "browser" is its own.
     """
 
     prefix: str
     name: str
     app: App
     websocket: App | None = None
+    visitor: str = "openstack"
 
 
 class Edge:
@@ -106,7 +108,7 @@ class Edge:
         if given is not None:
             trace = given.child()
         else:
-            held = self._provisional.get(connection)
+            held = self._provisional.get(connection) if mount.visitor == "openstack" else None
             trace = Trace(held.trace_id, new_span_id()) if held else new_trace()
         context = Context(request_id=new_request_id(), global_request_id=global_id, trace=trace)
         base = (
@@ -116,7 +118,7 @@ class Edge:
         )
         scope = {**scope, "headers": headers}
         state = RequestState(context, None, base)
-        exchange = self._recorder.begin(trace, "openstack", mount.name, "http", scope["method"], path)
+        exchange = self._recorder.begin(trace, mount.visitor, mount.name, "http", scope["method"], path)
 
         leaving: asyncio.Future[dict[str, Any]] | None = None
 
@@ -124,8 +126,9 @@ class Edge:
             nonlocal leaving
             if message["type"] == "http.response.start":
                 exchange.changed = state.wrote and scope["method"] not in _READS and not path.endswith("/auth/tokens")
+                exchange.project_id = state.context.identity.project_id or ""
                 self._recorder.end(exchange, message["status"])
-                if given is None:
+                if given is None and mount.visitor == "openstack":
                     self._group(connection, exchange, state)
             elif message.get("more_body"):
                 # the server swallows what is sent to a client that left: without a look, a stream would run to its end
@@ -150,7 +153,7 @@ class Edge:
             await send({"type": "websocket.close", "code": 1000})
             return
         trace = new_trace()
-        exchange = self._recorder.begin(trace, "openstack", mount.name, "http", "GET", scope["path"])
+        exchange = self._recorder.begin(trace, mount.visitor, mount.name, "http", "GET", scope["path"])
         state = RequestState(Context(trace=trace), None, f"{self.public_url}{mount.prefix}")
 
         async def sending(message: dict[str, Any]) -> None:
