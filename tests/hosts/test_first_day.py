@@ -1,0 +1,149 @@
+"""A new user's first day, by the unmodified client alone: network, router, floating IP, SSH, a volume that moves to a
+second machine made from a snapshot of the first, a console page; then everything deleted and nothing left behind.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cloudseed.cli import openstack
+from cloudseed.guest_images.tiny import build_tiny
+from tests.faults.machines import traces
+from tests.support.daemon import Daemon, needs_root, wait_for
+from tests.support.ranges import held_in_place
+
+pytestmark = [needs_root, pytest.mark.real]
+USER = "cirros"
+MOUNT = "/tmp/volume"
+
+
+class Person:
+    """Someone with the `openstack` command and an SSH key."""
+
+    def __init__(self, cloud: Daemon, home: Path) -> None:
+        self._cloud = cloud
+        self.key = home / "key"
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self.key)], check=True)
+
+    def run(self, *words: str) -> Any:
+        """One command's JSON (None when it prints nothing)."""
+        asks = words[-1] == "--json"
+        done = self._cloud.client("client", *(words[:-1] if asks else words), *(("-f", "json") if asks else ()))
+        assert done.returncode == 0, f"openstack {' '.join(words)}: {done.stderr or done.stdout}"
+        return json.loads(done.stdout) if asks else None
+
+    def wait(self, kind: str, name: str, status: str, seconds: float) -> Any:
+        """Until `openstack <kind> show <name>` says that status; an error ends the wait."""
+        def look() -> Any:
+            found = self.run(*kind.split(), "show", name, "--json")
+            assert found["status"].lower() != "error", found
+            return found if found["status"].lower() == status else None
+
+        return wait_for(look, seconds, f"{kind} {name} to be {status}")
+
+    def ssh(self, address: str, script: str, seconds: float = 60.0) -> str:
+        """What a script in the guest prints; tried again until the guest's SSH server is up."""
+        until = time.monotonic() + seconds
+        while True:
+            done = subprocess.run(
+                ["ssh", "-i", str(self.key), "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no", "-o",
+                 "UserKnownHostsFile=/dev/null", "-o", "ConnectTimeout=5", f"{USER}@{address}", script],
+                text=True, capture_output=True, timeout=120)
+            if done.returncode == 0:
+                return done.stdout
+            assert done.returncode == 255 and time.monotonic() < until, f"{script}: {done.stderr}{done.stdout}"
+            time.sleep(0.5)
+
+
+@pytest.fixture
+def ranges() -> Iterator[None]:
+    """Whatever is sent to an address that nobody holds stays on this machine."""
+    with held_in_place("172.24.4.0/24"):
+        yield
+
+
+def test_a_first_day(tmp_path: Path, ranges: None) -> None:
+    image = build_tiny(openstack.cache(), lambda text: None)
+    cloud = Daemon(driver="qemu")
+    before = traces(cloud)
+    with cloud:
+        me = Person(cloud, tmp_path)
+        run = me.run
+        # a network of one's own, and the way out
+        run("network", "create", "home")
+        run("subnet", "create", "--network", "home", "--subnet-range", "10.20.30.0/24", "home4")
+        run("router", "create", "door")
+        run("router", "set", "--external-gateway", "public", "door")
+        run("router", "add", "subnet", "door", "home4")
+        run("security", "group", "create", "ssh")
+        run("security", "group", "rule", "create", "--protocol", "tcp", "--dst-port", "22", "ssh")
+        run("keypair", "create", "--public-key", f"{me.key}.pub", "me")
+        run("image", "create", "--disk-format", "qcow2", "--container-format", "bare", "--file", str(image), "tiny")
+        # the first machine, reached from outside
+        address = run("floating", "ip", "create", "public", "--json")["floating_ip_address"]
+        machine = ("--flavor", "c1", "--network", "home", "--security-group", "ssh", "--key-name", "me")
+        run("server", "create", "--image", "tiny", *machine, "--wait", "one")
+        run("server", "add", "floating", "ip", "one", address)
+        assert me.ssh(address, "hostname").strip() == "one"
+        # a volume with data
+        run("volume", "create", "--size", "1", "data")
+        me.wait("volume", "data", "available", 30)
+        run("server", "add", "volume", "one", "data")
+        me.wait("volume", "data", "in-use", 30)
+        disk = _new_disk(me, address)
+        me.ssh(address, f"sudo mkfs.ext4 -q {disk} && sudo mkdir -p {MOUNT} && sudo mount {disk} {MOUNT}"
+                        f" && echo kept | sudo tee {MOUNT}/note && echo mine > ~/root-note && sync")
+        me.ssh(address, f"sudo umount {MOUNT}")
+        # a second machine from a snapshot of the first, and the volume moved to it
+        run("server", "image", "create", "--name", "copy", "--wait", "one")
+        run("server", "remove", "volume", "one", "data")
+        me.wait("volume", "data", "available", 60)
+        run("server", "remove", "floating", "ip", "one", address)
+        run("server", "create", "--image", "copy", *machine, "--wait", "two")
+        run("server", "add", "floating", "ip", "two", address)
+        assert me.ssh(address, "hostname; cat ~/root-note").split() == ["two", "mine"]
+        run("server", "add", "volume", "two", "data")
+        me.wait("volume", "data", "in-use", 30)
+        disk = _new_disk(me, address)
+        assert me.ssh(address, f"sudo mkdir -p {MOUNT} && sudo mount {disk} {MOUNT} && cat {MOUNT}/note") == "kept\n"
+        me.ssh(address, f"sudo umount {MOUNT}")
+        # its screen
+        url = run("console", "url", "show", "--novnc", "two", "--json")["url"]
+        page = subprocess.run(["curl", "-sS", "-o", "/dev/null", "-w", "%{http_code} %{content_type}", url], text=True,
+                              capture_output=True, check=True).stdout
+        assert page.startswith("200 text/html"), page
+        # everything goes again
+        for server in ("one", "two"):
+            run("server", "delete", "--wait", server)
+        run("volume", "delete", "data")
+        run("floating", "ip", "delete", address)
+        run("router", "remove", "subnet", "door", "home4")
+        run("router", "unset", "--external-gateway", "door")
+        for kind, name in (("router", "door"), ("network", "home"), ("image", "copy"), ("image", "tiny"),
+                           ("security group", "ssh"), ("keypair", "me")):
+            run(*kind.split(), "delete", name)
+        cloud.settle()
+        cloud.cloudseed("audit")
+        cloud.cloudseed("down", "--purge", "--clouds-yaml", str(cloud.state.parent / "clouds.yaml"))
+        after = traces(cloud)
+        left = {kind: sorted(after[kind] - before[kind]) for kind in before}
+        assert not any(left.values()), left
+        assert not cloud.state.exists()
+
+
+def _new_disk(me: Person, address: str) -> str:
+    """The guest's disk that has neither partitions nor a file system in use: the volume."""
+    def look() -> str | None:
+        names = me.ssh(address, "ls /sys/block").split()
+        found = [name for name in names if name.startswith(("vd", "sd")) and name not in ("vda", "sda")]
+        return f"/dev/{found[0]}" if found else None
+
+    found: str = wait_for(look, 20, "the volume to appear in the guest")
+    return found
