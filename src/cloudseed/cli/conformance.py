@@ -41,6 +41,7 @@ cloud's logs.
 exit codes: 0 every test passed, 1 some failed, were skipped or gave no result, 2 nothing could be run"""
 
 FLAVOR, FLAVOR_ALT = "42", "84"  # m1.nano, m1.micro
+COMPUTES = 2
 
 
 class CannotRun(RuntimeError):
@@ -153,15 +154,14 @@ class _Run:
         made = {"flavor": FLAVOR, "flavor_alt": FLAVOR_ALT}
         for name in ("image", "image_alt"):
             made[name] = _image(api, f"tiny-{name}", image)
-        network = {"name": "public", "router:external": True}
-        made["network"] = api.send("POST", "/networking/v2.0/networks", {"network": network})["network"]["id"]
-        cidr = str(public_network.choose(config.external_cidr))
-        subnet = {"network_id": made["network"], "ip_version": 4, "cidr": cidr, "enable_dhcp": False}
-        api.send("POST", "/networking/v2.0/subnets", {"subnet": subnet})
+        public_network.ensure(config)
+        found = api.get("/networking/v2.0/networks?router:external=true")["networks"][0]
+        made |= {"network": found["id"], "network_name": found["name"]}
         if not api.get("/identity/v3/roles?name=ResellerAdmin")["roles"]:
             api.send("POST", "/identity/v3/roles", {"role": {"name": "ResellerAdmin"}})
         file = self.output / "etc" / "tempest.conf"
-        tempest_config.write(file, api, config.public_url, password, made, self.chosen.set)
+        tempest_config.write(file, api, config.public_url, password, made, self.chosen.set, computes=COMPUTES,
+                             guests_answer=os.geteuid() == 0 and self.chosen.driver != "fake")
 
     def _choose(self) -> list[str]:
         """The full ids, with tags, of the tests that were asked for."""

@@ -21,7 +21,10 @@ FEATURES = {
         "shelve": True,
         "suspend": True,
         "pause": True,
+        "stable_rescue": True,
         "snapshot": True,
+        "enable_instance_password": True,
+        "volume_multiattach": True,
         "interface_attach": True,
         "config_drive": True,
         "metadata_service": True,
@@ -29,7 +32,7 @@ FEATURES = {
         "personality": False,
         "swap_volume": False,
         "attach_encrypted_volume": False,
-        # one host
+        # one host process, whose computes share their disks and memory
         "live_migration": False,
         "cold_migration": False,
         "block_migration_for_live_migration": False,
@@ -47,6 +50,14 @@ FEATURES = {
         "floating_ips": True,
         "port_admin_state_change": True,
     },
+    "volume-feature-enabled": {
+        "backup": True,
+        "snapshot": True,
+        "clone": True,
+        "volume_revert": True,
+        "extend_attached_volume": True,
+        "consistency_group": False,
+    },
     "identity-feature-enabled": {"trust": True, "access_rules": True, "security_compliance": False},
     "enforce_scope": {"keystone": True},
     "object-storage-feature-enabled": {"container_sync": False, "object_versioning": True, "discoverability": True},
@@ -55,20 +66,23 @@ FEATURES = {
         "glance": True,
         "neutron": True,
         "swift": True,
-        "cinder": False,
+        "cinder": True,
         "horizon": True,
     },
 }
 
 
-def write(path: Path, api: Api, url: str, password: str, made: dict[str, str], extra: list[str]) -> None:
+def write(path: Path, api: Api, url: str, password: str, made: dict[str, str], extra: list[str], *,
+          computes: int, guests_answer: bool) -> None:
     """Write the file (mode 0600: it holds the admin's password).
 
     `made`: ids of what the run needs in the cloud: image, image_alt, flavor, flavor_alt, network.
+    `computes`: how many compute hosts the cloud has.  `guests_answer`: they are machines that one can log in to.
     `extra`: SECTION.OPTION=VALUE, which win.  Microversions, extensions and the object store's features are asked of
     the cloud.
     """
     compute = api.get("/compute/v2.1/")["version"]
+    volumes = api.get("/volume/v3/")["versions"][0]
     placement = api.get("/placement/")["versions"][0]
     extensions = sorted(item["alias"] for item in api.get("/networking/v2.0/extensions")["extensions"])
     info = api.get("/object-store/info")
@@ -98,15 +112,26 @@ def write(path: Path, api: Api, url: str, password: str, made: dict[str, str], e
             "max_microversion": compute["version"],
         },
         "placement": {"min_microversion": placement["min_version"], "max_microversion": placement["max_version"]},
+        "volume": {
+            "catalog_type": "block-storage",
+            "min_microversion": volumes["min_version"],
+            "max_microversion": volumes["version"],
+        },
+        "dashboard": {"dashboard_url": f"{url}/dashboard/"},
         # seconds: what is not wired within a minute never will be, and some tests wait for each of their ports
         "network": {
             "public_network_id": made["network"],
+            "floating_network_name": made["network_name"],
             "project_networks_reachable": False,
             "build_timeout": 60,
         },
-        # guests are looked at through floating IPs, which need a way into the cloud's networks
-        "validation": {"run_validation": False, "image_ssh_user": "cirros", "image_alt_ssh_user": "cirros"},
-        "dashboard": {"dashboard_url": f"{url}/dashboard/"},
+        "validation": {
+            "run_validation": guests_answer,
+            "connect_method": "floating",
+            "auth_method": "keypair",
+            "image_ssh_user": "cirros",
+            "image_alt_ssh_user": "cirros",
+        },
         "object-storage": {"operator_role": "member", "reseller_admin_role": "ResellerAdmin"},
     }
     sections["network-feature-enabled"]["api_extensions"] = ",".join(extensions)
