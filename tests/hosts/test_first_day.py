@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from cloudseed.cli import openstack
+from cloudseed.cli import openstack, public_network
 from cloudseed.guest_images.tiny import build_tiny
 from tests.faults.machines import traces
 from tests.support.daemon import Daemon, needs_root, wait_for
@@ -76,6 +76,7 @@ def test_a_first_day(tmp_path: Path, ranges: None) -> None:
     with cloud:
         me = Person(cloud, tmp_path)
         run = me.run
+        public_network.ensure(cloud.config)
         # a network of one's own, and the way out
         run("network", "create", "home")
         run("subnet", "create", "--network", "home", "--subnet-range", "10.20.30.0/24", "home4")

@@ -12,15 +12,17 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from cloudseed.cli import control, flow, openstack, options
+from cloudseed.cli import control, demo_login, flow, openstack, options
 from cloudseed.cli.api import Api, ApiError
 from cloudseed.cli.up import bring_up
 from cloudseed.guest_images.tiny import build_tiny
 from cloudseed.kernel.config import Config, load_secrets
 from cloudseed.kernel.flow import diagram, picture
+from cloudseed.kernel.flow.store import StoredExchange
 
 DESCRIPTION = """Start the cloud, build a tiny guest image, make a network, a security group and a key, then run the
-unmodified openstack client's `server create`, watch the machine boot, and draw every request that it took.
+unmodified openstack client's `server create`, watch the machine boot, log in to it by SSH through a floating IP, and
+draw every request that the boot took.
 Run again, it reuses everything.
 
 exit codes: 0 the machine runs and has its address, 1 it does not"""
@@ -71,6 +73,9 @@ class _Demo:
         self._done("cloud", self.config.public_url)
         api = self._login()
         wanted = {"image": self._image(api, image), "network": self._network(api), "group": self._group(api)}
+        external = demo_login.external_network(api) if self.real else None
+        if external is not None:
+            self._done("router", f"{demo_login.ROUTER} {demo_login.ensure_router(api, external, wanted['network'])}")
         self._key(api)
         self._remove_server(api)
         # services that have just started have no tokens of their own yet, as in the recording
@@ -101,7 +106,10 @@ class _Demo:
         address = next(iter(server["addresses"].values()))[0]["addr"]
         if self.real:
             self._watch_console(api, server["id"], address, began)
-        return self._draw()
+        exchanges = self._flow()
+        if external is not None:
+            self._log_in(api, external, server["id"], began)
+        return self._draw(exchanges)
 
     def _done(self, what: str, text: str) -> None:
         self.out.print(f"[green]ok[/] {what:<16}{escape(text)}")
@@ -251,11 +259,23 @@ class _Demo:
         self._done("guest", f"login prompt {time.monotonic() - began:.1f} s after the command")
         self._done("DHCP", proof.strip())
 
-    def _draw(self) -> int:
+    def _log_in(self, api: Api, external: str, server_id: str, began: float) -> None:
+        address = demo_login.ensure_floating_ip(api, external, server_id)
+        self._done("floating IP", address)
+        problem = demo_login.log_in(self.out, self.output / "id_ed25519", address)
+        if problem is not None:
+            raise DemoFailed(f"no login by SSH at {address}: {problem}")
+        self._done("SSH", f"logged in {time.monotonic() - began:.1f} s after the command")
+
+    def _flow(self) -> list[StoredExchange]:
+        """The boot's flow: so far the latest that changed something."""
         store = flow.open_store(self.state)
         exchanges = flow.find(store, "last") if store is not None else []
         if not exchanges:
             raise DemoFailed("the flow of the boot was not recorded")
+        return exchanges
+
+    def _draw(self, exchanges: list[StoredExchange]) -> int:
         text = diagram.mermaid(exchanges)
         (self.output / "flow.mmd").write_text(text)
         (self.output / "flow.svg").write_text(picture.svg(exchanges, title=f"openstack server create {SERVER}"))
