@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import subprocess
 import time
-from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -62,21 +62,17 @@ class Person:
             time.sleep(0.5)
 
 
-@pytest.fixture
-def ranges() -> Iterator[None]:
-    """Whatever is sent to an address that nobody holds stays on this machine."""
-    with held_in_place("172.24.4.0/24"):
-        yield
-
-
-def test_a_first_day(tmp_path: Path, ranges: None) -> None:
+def test_a_first_day(tmp_path: Path) -> None:
     image = build_tiny(openstack.cache(), lambda text: None)
     cloud = Daemon(driver="qemu")
     before = traces(cloud)
-    with cloud:
+    with cloud, ExitStack() as stack:
         me = Person(cloud, tmp_path)
         run = me.run
-        public_network.ensure(cloud.config)
+        public = public_network.ensure(cloud.config)
+        assert public is not None
+        # what is sent to an address that nobody holds stays on this machine
+        stack.enter_context(held_in_place(public))
         # a network of one's own, and the way out
         run("network", "create", "home")
         run("subnet", "create", "--network", "home", "--subnet-range", "10.20.30.0/24", "home4")
