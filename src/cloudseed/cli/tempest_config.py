@@ -107,7 +107,7 @@ def write(path: Path, api: Api, url: str, password: str, made: dict[str, str], e
             "image_ref_alt": made["image_alt"],
             "flavor_ref": made["flavor"],
             "flavor_ref_alt": made["flavor_alt"],
-            "min_compute_nodes": 2,
+            "min_compute_nodes": computes,
             "min_microversion": compute["min_version"],
             "max_microversion": compute["version"],
         },
