@@ -14,18 +14,23 @@ import pytest
 
 from cloudseed.guest_images import build_tiny
 from cloudseed.host.paths import StatePaths
+from cloudseed.host.qmp import QmpMonitor
+from cloudseed.host.records import ByteSource
 from cloudseed.kernel.config import Config
 from cloudseed.kernel.errors import CloudseedError, NotFound, Unavailable
 from cloudseed.nova.compute.consoles import ConsoleKind, ConsoleNotReady, connect
+from cloudseed.nova.compute.devices import BlockDevice
 from cloudseed.nova.compute.drivers.base import CachedImage, Driver
 from cloudseed.nova.compute.drivers.fake import FakeDriver
 from cloudseed.nova.compute.drivers.qemu import QemuDriver, machine_spec
+from cloudseed.nova.compute.drivers.qemu_disks import machine_disks
 from cloudseed.nova.compute.errors import BuildAborted
 from cloudseed.nova.compute.spec import ServerSpec
 from cloudseed.nova.metadata.documents import Guest
 from cloudseed.nova.metadata.tree import config_drive
 from tests.host.conftest import Host
 
+MIB = 1024**2
 KINDS: tuple[ConsoleKind, ...] = ("novnc", "serial")
 DRIVERS = ["fake", pytest.param("qemu", marks=pytest.mark.real)]
 
@@ -33,8 +38,39 @@ DRIVERS = ["fake", pytest.param("qemu", marks=pytest.mark.real)]
 class Rig:
     """A driver with an image to boot; `again` is the driver after a restart of our process."""
 
-    def __init__(self, driver: Driver, image: CachedImage | None, again: Any) -> None:
-        self.driver, self.image, self.again = driver, image, again
+    def __init__(self, driver: Driver, image: CachedImage | None, again: Any, host: Host | None = None) -> None:
+        self.driver, self.image, self.again, self.host = driver, image, again, host
+
+    async def volume(self, boot_index: int | None = None, *, image: bool = False) -> BlockDevice:
+        """A volume that is exported for a machine of ours; `image`: with the image's bytes."""
+        volume_id, attachment_id = str(uuid.uuid4()), str(uuid.uuid4())
+        if self.host is not None:
+            source = ByteSource(kind="image", id="tiny") if image else None
+            size = self.image.size_bytes if image and self.image is not None else 16 * MIB
+            await self.host.client.create_volume(volume_id, size, source)
+            await self.host.client.export_volume(volume_id, attachment_id)
+        return BlockDevice(
+            id=str(uuid.uuid4()), source_type="volume", destination_type="volume", boot_index=boot_index,
+            volume_id=volume_id, attachment_id=attachment_id, state="attached",
+            connection_info={"driver_volume_type": "nbd", "data": {"access_mode": "rw"}})
+
+    async def grow(self, device: BlockDevice) -> None:
+        if self.host is not None:
+            await self.host.client.extend_volume(str(device.volume_id), 32 * MIB)
+
+    async def volumes_of(self, server_id: str) -> set[str]:
+        """The volumes that the running machine has."""
+        if isinstance(self.driver, FakeDriver):
+            return set(self.driver.volumes(server_id))
+        assert self.host is not None
+        monitor = QmpMonitor(self.host.paths.machine(server_id).qmp_socket)
+        await monitor.connect()
+        try:
+            listed = await monitor.execute("qom-list", {"path": "/machine/peripheral"})
+        finally:
+            await monitor.close()
+        return {item["name"].removeprefix("disk-volume-") for item in listed
+                if item["name"].startswith("disk-volume-")}
 
     async def prepare(self, **fields: Any) -> ServerSpec:
         server = spec(**fields)
@@ -78,7 +114,7 @@ async def rig(request: pytest.FixtureRequest, tmp_path: Path, cloud: str, state:
         shutil.copy(built, host.paths.incoming / "tiny")
         kind: Any = "qcow2" if built.read_bytes()[:4] == b"QFI\xfb" else "raw"
         info = await host.client.import_image("tiny", "tiny", kind)
-        yield Rig(qemu(), CachedImage(key=info.key, format=info.format, size_bytes=info.size_bytes), qemu)
+        yield Rig(qemu(), CachedImage(key=info.key, format=info.format, size_bytes=info.size_bytes), qemu, host)
         for machine in await host.client.list_machines():
             await host.client.remove_machine(machine.server_id)
     finally:
@@ -291,3 +327,58 @@ async def test_a_running_machine_has_a_screen_and_a_serial_line(rig: Rig) -> Non
         await rig.driver.console(server.id, "novnc")
     with pytest.raises(ConsoleNotReady):
         await connect(address)
+
+
+async def test_a_machine_that_boots_from_a_volume_and_gets_another(rig: Rig) -> None:
+    """It has no disk of its own; what is plugged in comes and goes while it runs, and is there after a restart."""
+    root, data = await rig.volume(boot_index=0, image=True), await rig.volume()
+    server = await rig.prepare(block_devices=[root], config_drive=False)
+    assert await rig.driver.machine(server.id) is not None and not await rig.runs(server.id)
+    await rig.driver.attach_volume(server, data)  # off: nothing to do yet
+    await rig.driver.start(server, [])
+    if isinstance(rig.driver, QemuDriver):
+        async with asyncio.timeout(60):
+            while "login:" not in await rig.driver.console_output(server.id, None):
+                await asyncio.sleep(0.1)
+    for _ in range(2):
+        await rig.driver.attach_volume(server, data)
+    assert await rig.volumes_of(server.id) == {root.volume_id, data.volume_id}
+    await rig.grow(data)
+    await rig.driver.extend_volume(server, data, 32 * MIB)
+    for _ in range(2):
+        await rig.driver.detach_volume(server, data)
+    assert await rig.volumes_of(server.id) == {root.volume_id}
+    await rig.driver.stop(server.id, hard=True)
+    await rig.driver.detach_volume(server, data)
+    await rig.driver.start(msgspec.structs.replace(server, block_devices=[root, data]), [])
+    assert await rig.volumes_of(server.id) == {root.volume_id, data.volume_id}
+    await rig.driver.remove(server.id)
+    assert await rig.driver.machines() == []
+
+
+async def test_a_root_disk_that_is_not_connected_starts_nothing(rig: Rig) -> None:
+    lost = BlockDevice(id="b", source_type="volume", destination_type="volume", boot_index=0, state="attached",
+                       volume_id=str(uuid.uuid4()))
+    with pytest.raises(CloudseedError):
+        server = await rig.prepare(block_devices=[msgspec.structs.replace(lost, state="new")])
+        await rig.driver.start(server, [])
+
+
+async def test_the_order_of_disks(rig: Rig) -> None:
+    def volume(number: int, boot_index: int | None) -> BlockDevice:
+        return BlockDevice(id=str(number), source_type="volume", destination_type="volume", boot_index=boot_index,
+                           volume_id=f"v{number}", attachment_id=str(number), state="attached",
+                           disk_bus="scsi" if number == 3 else None,
+                           connection_info={"driver_volume_type": "nbd", "data": {"access_mode": "ro"}})
+
+    disks = machine_disks(spec(swap_mib=64, block_devices=[
+        volume(1, None), volume(2, 0), volume(3, 1),
+        BlockDevice(source_type="blank", destination_type="local", volume_size=2)]), "virtio", "ide")
+    assert [(d.name, d.bus, d.boot_index) for d in disks] == [
+        ("volume-v2", "virtio", 0), ("ephemeral", "virtio", 2), ("swap", "virtio", 3), ("volume-v1", "virtio", 4),
+        ("volume-v3", "scsi", 1), ("config", "ide", None)]
+    assert all(d.read_only for d in disks if d.kind == "volume")
+    for wrong in ({"disk_bus": "usb"}, {"device_type": "cdrom"}, {"connection_info": {"driver_volume_type": "rbd",
+                                                                                     "data": {}}}):
+        with pytest.raises(BuildAborted):
+            machine_disks(spec(block_devices=[msgspec.structs.replace(volume(1, 0), **wrong)]), "virtio", "ide")
