@@ -13,12 +13,15 @@ from rich.table import Table
 from cloudseed.cli import control, options
 from cloudseed.kernel import control as kernel_control
 from cloudseed.kernel.config import data_directory
-from cloudseed.kernel.flow import compare, diagram, picture
+from cloudseed.kernel.flow import compare, diagram, picture, steps
 from cloudseed.kernel.flow.store import FlowStore, StoredExchange
 
 DESCRIPTION = """List the latest flows, or print one as a Mermaid sequence diagram.  A flow is everything that one run
 of a client caused, behind its answers too.  FLOW is an id, the beginning of one, or `last`: the latest flow that
 changed something (polls, lists and logins do not count).
+
+With --steps the fifteen steps by which a machine is provisioned are marked in the diagram (and in the picture), and
+listed below it; with --json the list alone.
 
 exit codes: 0 done, 1 no such flow, or it differs from the recording"""
 
@@ -39,6 +42,9 @@ def run(argv: list[str]) -> int:
         metavar="NAME",
         help="with --compare: leave out what this caller chooses itself (such as openstack)",
     )
+    parser.add_argument(
+        "--steps", action="store_true", help="mark the fifteen steps of a machine's provisioning, messages drawn too"
+    )
     parser.add_argument("--all", action="store_true", help="also list what the services did of themselves")
     parser.add_argument("--limit", type=int, default=20, help="how many flows to list (default %(default)s)")
     chosen = parser.parse_args(argv)
@@ -52,8 +58,10 @@ def run(argv: list[str]) -> int:
     if not exchanges:
         print(f"cloudseed: there is no flow {chosen.flow!r}; `cloudseed flow` lists them", file=sys.stderr)
         return 1
+    marked = steps.mark(exchanges) if chosen.steps else []
+    notes = steps.notes(marked)
     if chosen.svg is not None:
-        chosen.svg.write_text(picture.svg(exchanges, title=f"flow {exchanges[0].trace_id}"))
+        chosen.svg.write_text(picture.svg(exchanges, title=f"flow {exchanges[0].trace_id}", notes=notes))
     if chosen.compare is not None:
         try:
             recording = compare.parse_recording(chosen.compare.read_text())
@@ -67,9 +75,11 @@ def run(argv: list[str]) -> int:
             print(compare.report(result))
         return 0 if result.ok else 1
     if chosen.json:
-        sys.stdout.buffer.write(msgspec.json.encode(exchanges) + b"\n")
-    else:
-        sys.stdout.write(diagram.mermaid(exchanges, rpc=chosen.rpc, timing=chosen.timing))
+        sys.stdout.buffer.write(msgspec.json.encode(marked if chosen.steps else exchanges) + b"\n")
+        return 0
+    sys.stdout.write(diagram.mermaid(exchanges, rpc=chosen.rpc or chosen.steps, timing=chosen.timing, notes=notes))
+    if chosen.steps:  # as comments: what follows the diagram must not break it
+        sys.stdout.write("".join(f"%% {line}\n" for line in steps.report(marked).splitlines()))
     return 0
 
 

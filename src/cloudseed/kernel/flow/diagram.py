@@ -7,7 +7,7 @@ nova-api-)nova-conductor: cast wake                          (with rpc)
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import NamedTuple
 
@@ -36,7 +36,8 @@ ORDER = (
 
 
 class Line(NamedTuple):
-    """One arrow.  `at` in Unix nanoseconds; `took` (nanoseconds) on answers; `style` request, answer or oneway."""
+    """One arrow.  `at` in Unix nanoseconds; `took` (nanoseconds) on answers; `style` request, answer or oneway;
+    `exchange` is the place in the flow of what a request begins, -1 on answers."""
 
     at: int
     source: str
@@ -44,6 +45,7 @@ class Line(NamedTuple):
     text: str
     style: str
     took: int
+    exchange: int = -1
 
 
 def phrase(callee: str, status: int) -> str:
@@ -66,7 +68,7 @@ def lines(exchanges: Iterable[StoredExchange], *, rpc: bool = False) -> list[Lin
         else:
             request, answer = f"{e.kind} {e.method}", "ok" if e.status == 200 else f"error {e.status}"
         style = "oneway" if e.kind in ("cast", "fanout") else "request"
-        arrows.append((e.started, 2 * number, Line(e.started, e.caller, e.callee, request, style, 0)))
+        arrows.append((e.started, 2 * number, Line(e.started, e.caller, e.callee, request, style, 0, number)))
         if style == "request" and e.ended:
             arrows.append(
                 (e.ended, 2 * number + 1, Line(e.ended, e.callee, e.caller, answer, "answer", e.ended - e.started))
@@ -81,13 +83,17 @@ def participants(arrows: Sequence[Line]) -> list[str]:
     return sorted(seen, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
 
 
-def mermaid(exchanges: Iterable[StoredExchange], *, rpc: bool = False, timing: bool = False) -> str:
-    """The diagram as Mermaid.  `timing` adds when each arrow was drawn and how long each answer took."""
+def mermaid(exchanges: Iterable[StoredExchange], *, rpc: bool = False, timing: bool = False,
+            notes: Mapping[int, str] | None = None) -> str:
+    """The diagram as Mermaid.  `timing` adds when each arrow was drawn and how long each answer took; `notes` are
+    written above the requests of exchanges, by their places in the flow."""
     arrows = lines(exchanges, rpc=rpc)
     out = ["sequenceDiagram"]
     start = arrows[0].at if arrows else 0
     marks = {"request": "->>", "answer": "-->>", "oneway": "-)"}
     for line in arrows:
+        if notes and line.exchange in notes:
+            out.append(f"Note over {line.source},{line.target}: {notes[line.exchange]}")
         when = f" [+{(line.at - start) / 1e6:.1f} ms" + (f", took {line.took / 1e6:.1f} ms]" if line.took else "]")
         out.append(f"{line.source}{marks[line.style]}{line.target}: {line.text}{when if timing else ''}")
     return "\n".join(out) + "\n"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from html import escape
 
 from cloudseed.kernel.flow.diagram import lines, participants
@@ -12,8 +12,9 @@ _COLUMN, _ROW, _TOP, _LEFT = 176, 22, 64, 110
 _COLORS = ("#2563eb", "#7c3aed", "#db2777", "#dc2626", "#ea580c", "#ca8a04", "#16a34a", "#0d9488", "#0284c7", "#475569")
 
 
-def svg(exchanges: Iterable[StoredExchange], *, rpc: bool = True, title: str = "") -> str:
-    """The picture as an SVG document."""
+def svg(exchanges: Iterable[StoredExchange], *, rpc: bool = True, title: str = "",
+        notes: Mapping[int, str] | None = None) -> str:
+    """The picture as an SVG document; `notes` are written at the requests of exchanges, by their places in the flow."""
     arrows = lines(exchanges, rpc=rpc)
     names = participants(arrows)
     x = {name: _LEFT + i * _COLUMN for i, name in enumerate(names)}
@@ -53,6 +54,11 @@ def svg(exchanges: Iterable[StoredExchange], *, rpc: bool = True, title: str = "
             f'<text x="{middle:.0f}" y="{y - 4}" font-size="9.5" fill="#334155" text-anchor="{anchor}" '
             f'stroke="#ffffff" stroke-width="3" paint-order="stroke">{escape(label)}</text>'
         )
+        if notes and line.exchange in notes:
+            out.append(
+                f'<text x="{max(source, target) + 8}" y="{y + 3}" font-size="10" font-weight="700" fill="#b91c1c" '
+                f'stroke="#ffffff" stroke-width="3" paint-order="stroke">{escape(notes[line.exchange])}</text>'
+            )
         out.append(f'<text x="6" y="{y}" font-size="8.5" fill="#94a3b8">+{(line.at - start) / 1e6:.0f} ms</text>')
     out.append("</svg>\n")
     return "\n".join(out)
