@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import socket
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,6 +25,7 @@ def test_guest_with_a_config_drive_lives_a_whole_life(tiny_image: Path, key: Pat
         "uuid": "7a0c9d8e-0000-4000-8000-000000000001",
         "hostname": "made-by-nova.novalocal",
         "public_keys": {"my/key": Path(f"{key}.pub").read_text()},
+        "admin_pass": 'pass "word" \\ $1',
     }
     drive = config_drive(
         tmp_path / "config.iso", {"meta_data.json": json.dumps(metadata).encode(), "user_data": USER_DATA}
@@ -65,6 +69,11 @@ def test_guest_with_a_config_drive_lives_a_whole_life(tiny_image: Path, key: Pat
             " echo kept | sudo tee /mnt/file && sudo umount /mnt",
         )
         machine.qmp("device_del", id="nic1")
+        disks = machine.ssh(key, "lsblk -lb --nodeps -n -o NAME,SIZE,TYPE; sudo blkid -t LABEL=config-2 -o device")
+        assert [line.split() for line in disks.splitlines()] == [
+            ["vda", str(2 << 30), "disk"], ["vdb", str(drive.stat().st_size), "disk"], ["vdc", str(32 << 20), "disk"],
+            ["/dev/vdb"]]  # fmt: skip
+        _login(machine, 'pass "word" \\ $1')
 
         machine.ssh(key, "echo written before >file; sync; sudo reboot")
         mark = len(machine.console)
@@ -97,12 +106,59 @@ def test_guest_takes_its_keys_from_the_metadata_service(tiny_image: Path, key: P
             machine.wait_for(" login: ", 90)
             machine.wait_for("user data ran as root")
             assert machine.ssh(key, "hostname; grep -c . .ssh/authorized_keys") == "by-http\n1\n"
-            machine.type("cirros\n")
-            machine.wait_for("Password: ")
-            machine.type("gocubsgo\n")
-            at = machine.wait_for("$ ")
-            machine.type("sudo id -u\n")
-            machine.wait_for("\n0\r\n", since=at)
+            assert json.loads(machine.ssh(key, "curl -s http://169.254.169.254/openstack/latest/meta_data.json"))
+            _login(machine, "gocubsgo")
+
+
+def _login(machine: Machine, password: str) -> None:
+    """At the console, as cirros; the console is at its login prompt before and after."""
+    machine.type("cirros\n")
+    machine.wait_for("Password: ", since=machine.console.rfind("login: "))
+    machine.type(f"{password}\n")
+    at = machine.wait_for("$ ", since=machine.console.rfind("Password: "))
+    machine.type("sudo id -u\n")
+    machine.wait_for("\n0\r\n", since=at)
+    machine.type("exit\n")
+    machine.wait_for("login: ", since=len(machine.console))
+
+
+def test_the_guest_agent_freezes_thaws_and_sets_passwords(tiny_image: Path, tmp_path: Path) -> None:
+    """What nova asks of an agent before a snapshot, and for `openstack server set --password`."""
+    disk = overlay(tiny_image, tmp_path / "disk.qcow2", "1G")
+    path = tmp_path / "agent"
+    arguments = [
+        "-drive", f"file={disk},format=qcow2,if=virtio", "-device", "virtio-serial",
+        "-chardev", f"socket,id=agent,path={path},server=on,wait=off",
+        "-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0",
+    ]  # fmt: skip
+    with network(tmp_path / "net") as net, Machine(net, tmp_path, arguments) as machine:
+        machine.wait_for("login: ", 90)
+        with socket.socket(socket.AF_UNIX) as agent:
+            agent.connect(str(path))
+            agent.settimeout(20)
+            lines = agent.makefile("rb")
+
+            def ask(execute: str, **arguments: Any) -> Any:
+                agent.sendall(json.dumps({"execute": execute, "arguments": arguments}).encode() + b"\n")
+                return json.loads(lines.readline())
+
+            agent.sendall(b'\xff{"execute": "guest-sync-delimited", "arguments": {"id": 1234}}\n')
+            assert lines.readline() == b'\xff{"return": 1234}\n'
+            assert ask("guest-sync", id=77) == {"return": 77}
+            assert ask("guest-ping") == {"return": {}}
+            names = {command["name"] for command in ask("guest-info")["return"]["supported_commands"]}
+            assert {"guest-fsfreeze-freeze", "guest-set-user-password"} <= names
+            assert ask("guest-fsfreeze-status") == {"return": "thawed"}
+            assert ask("guest-fsfreeze-freeze") == {"return": 1}
+            assert ask("guest-fsfreeze-status") == {"return": "frozen"}
+            assert ask("guest-fsfreeze-thaw") == {"return": 1}
+            assert ask("guest-nonsense")["error"]["class"] == "CommandNotFound"
+            secret = base64.b64encode(b"by the agent").decode()
+            assert ask("guest-set-user-password", username="cirros", password=secret, crypted=False) == {"return": {}}
+            assert "error" in ask("guest-set-user-password", username="nobody", password=secret, crypted=False)
+            _login(machine, "by the agent")
+            agent.sendall(b'{"execute": "guest-shutdown", "arguments": {"mode": "powerdown"}}\n')
+            assert machine.process.wait(timeout=30) == 0
 
 
 def test_guest_without_network_or_metadata_still_reaches_login(tiny_image: Path, tmp_path: Path) -> None:

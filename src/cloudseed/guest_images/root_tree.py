@@ -17,7 +17,7 @@ from cloudseed.guest_images.errors import BuildError, run_tool
 HERE = Path(__file__).parent
 
 # Programs beside busybox: where the guest has them, and their packages' file names.
-PROGRAMS = ("dropbear", "dropbearkey", "dbclient", "mke2fs", "resize2fs", "e2fsck")
+PROGRAMS = ("dropbear", "dropbearkey", "dbclient", "mke2fs", "resize2fs", "e2fsck", "lsblk", "blkid")
 PROGRAM_LINKS = {
     "ssh": "dbclient",
     "mkfs.ext2": "mke2fs",

@@ -24,7 +24,7 @@ from cloudseed.guest_images.errors import BuildError
 from cloudseed.guest_images.packages import Package, apt_state_key, download, resolve, unpack
 
 # From these the image and the tools that make it come; their libraries follow.
-PACKAGES = ("busybox-static", "dropbear-bin", "e2fsprogs", "mtools", "syslinux", "syslinux-common")
+PACKAGES = ("busybox-static", "dropbear-bin", "e2fsprogs", "mtools", "syslinux", "syslinux-common", "util-linux")
 # Stands for the kernel package of the day.  The "cloud" flavour is the one without drivers for real hardware.
 KERNEL_METAPACKAGE = "linux-image-cloud-amd64"
 
@@ -76,7 +76,7 @@ def package_key(packages: list[Package]) -> str:
 
 def _resolve_once(remembered: Path) -> list[Package]:
     """The packages, remembered for as long as apt's own data stay the same: asking apt takes seconds."""
-    key = apt_state_key()
+    key = cache.digest(apt_state_key() + " ".join(PACKAGES))
     try:
         known = json.loads(remembered.read_text())
         if known["key"] == key:
