@@ -53,7 +53,8 @@ class Neutron:
         validator = env.validator(env.session("neutron-server", "neutron"))
         app = make_app({
             "/v2.0/ports": Ports(self), "/v2.0/ports/{port_id}": Port(self), "/v2.0/networks": Networks(self),
-            "/v2.0/networks/{network_id}": Network(), "/v2.0/subnets": Subnets()},
+            "/v2.0/networks/{network_id}": Network(), "/v2.0/subnets": Subnets(),
+            "/v2.0/floatingips": FloatingIps()},
             fault=faults.neutron, validator=validator, identity_url=env.identity_url)
         return Service("neutron", mounts=[Mount("/networking", "neutron-server", app)], handle=self)
 
@@ -128,3 +129,8 @@ class Subnets:
     async def on_get(self, req: Request, resp: Response) -> None:
         resp.media = {"subnets": [{"id": SUBNET, "cidr": "10.0.0.0/8", "ip_version": 4, "gateway_ip": "10.0.0.1",
                                    "dns_nameservers": [], "host_routes": []}]}
+
+
+class FloatingIps:
+    async def on_get(self, req: Request, resp: Response) -> None:
+        resp.media = {"floatingips": []}

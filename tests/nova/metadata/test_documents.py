@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from cloudseed.nova.compute.devices import BlockDevice
 from cloudseed.nova.compute.network_info import network_info
 from cloudseed.nova.compute.spec import ServerSpec
 from cloudseed.nova.metadata import documents, ec2
@@ -101,6 +102,15 @@ def test_the_ec2_tree() -> None:
     assert read("/latest/meta-data/placement/availability-zone") == "nova"
     mapping = {name: read(f"/latest/meta-data/block-device-mapping/{name}", ephemeral_gib=1, swap_mib=1)
                for name in ("ami", "root", "ephemeral0", "swap")}
+    volumes = [BlockDevice(source_type="volume", destination_type="volume", device_name="/dev/vde", volume_id="v1",
+                           tag="data"),
+               BlockDevice(source_type="volume", destination_type="volume", device_name="/dev/vdd", volume_id="v2")]
+    assert read("/latest/meta-data/block-device-mapping", block_devices=volumes).split() == [
+        "ami", "ebs0", "ebs1", "root"]
+    assert read("/latest/meta-data/block-device-mapping/ebs0", block_devices=volumes) == "/dev/vdd"
+    devices = json.loads(read("/openstack/latest/meta_data.json", block_devices=volumes))["devices"]
+    assert devices == [{"type": "disk", "serial": "v1", "path": "/dev/vde", "bus": "none", "address": "none",
+                        "tags": ["data"]}]
     assert mapping == {"ami": "vda", "root": "/dev/vda", "ephemeral0": "/dev/vdb", "swap": "/dev/vdc"}
 
 
@@ -130,6 +140,16 @@ def test_the_config_drive_holds_what_the_service_tells() -> None:
             "ec2/latest/user-data", "openstack/content/0000"} <= files.keys()
     meta = json.loads(files["ec2/latest/meta-data.json"])
     assert meta["public-keys"] == {"0": {"openssh-key": "ssh-ed25519 AAAA"}}
+
+
+def test_tagged_interfaces_are_named() -> None:
+    (vif,) = vifs(dhcp=True)
+    told = Guest(spec=guest().spec, vifs=[{**vif, "tag": "outside"}])
+    (nic,) = json.loads(look_up(told, ["openstack", "latest", "meta_data.json"], SEED, TODAY)[0])["devices"]
+    assert nic == {"type": "nic", "mac": "fa:16:3e:00:00:01", "bus": "none", "address": "none", "tags": ["outside"],
+                   "vf_trusted": False}
+    old = json.loads(look_up(told, ["openstack", "2016-06-30", "meta_data.json"], SEED, TODAY)[0])
+    assert "vf_trusted" not in old["devices"][0]
 
 
 def test_the_password_is_on_the_config_drive_only() -> None:

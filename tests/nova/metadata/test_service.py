@@ -196,3 +196,31 @@ async def test_what_the_host_process_does_not_say_is_not_believed(cloud: NovaClo
     writer.write(b"GET / HTTP/1.1\r\n\r\n")
     assert await asyncio.wait_for(reader.read(), 5) == b""
     writer.transport.abort()
+
+
+async def test_a_floating_address_is_seen_by_guest_and_owner(cloud: NovaCloud, guest: Guest) -> None:
+    admin = cloud.admin
+    outside = await cloud.new_network(admin, "outside", **{"router:external": True})
+    router = (await admin.post("/networking/v2.0/routers", {"router": {
+        "external_gateway_info": {"network_id": outside}}})).json()["router"]["id"]
+    subnets = (await admin.get(f"/networking/v2.0/subnets?network_id={cloud.network_id}")).json()["subnets"]
+    joined = await admin.put(f"/networking/v2.0/routers/{router}/add_router_interface", {"subnet_id": subnets[0]["id"]})
+    assert joined.status == 200, joined.body
+    (port,) = (await admin.get(f"/networking/v2.0/ports?device_id={guest.id}")).json()["ports"]
+    made = await admin.post("/networking/v2.0/floatingips", {"floatingip": {
+        "floating_network_id": outside, "port_id": port["id"]}})
+    address = made.json()["floatingip"]["floating_ip_address"]
+
+    async def shown() -> list[tuple[str, str]]:
+        (addresses,) = (await nova(admin, "GET", f"/servers/{guest.id}")).json()["server"]["addresses"].values()
+        return [(one["addr"], one["OS-EXT-IPS:type"]) for one in addresses]
+
+    async with asyncio.timeout(10):
+        while (address, "floating") not in await shown():
+            await asyncio.sleep(0.05)
+    assert (await guest.ask("/latest/meta-data/public-ipv4"))[1] == address
+    assert (await admin.delete(f"/networking/v2.0/floatingips/{made.json()['floatingip']['id']}")).status == 204
+    async with asyncio.timeout(10):
+        while len(await shown()) > 1:
+            await asyncio.sleep(0.05)
+    assert (await guest.ask("/latest/meta-data/public-ipv4"))[1] == ""

@@ -164,9 +164,12 @@ class Networks:
         answers = await asyncio.gather(*(self._session.get_json(ctx, "network", f"/v2.0/networks/{network_id}")
                                          for network_id in network_ids))
         networks = {answer["network"]["id"]: answer["network"] for answer in answers}
+        # a port that was just made has none
+        floating = (await self._list(ctx, "floatingips", {"port_id": [port["id"] for port in ports]})
+                    if spec.network_info or spec.given_ports else [])
         known = {vif["id"]: vif["tag"] for vif in spec.network_info if vif.get("tag")}
         return network_info(order or [vif["id"] for vif in spec.network_info], ports, networks, subnets, dhcp,
-                            spec.given_ports, {**known, **(tags or {})})
+                            spec.given_ports, {**known, **(tags or {})}, floating)
 
     async def _dhcp_ports(self, ctx: Context, network_ids: list[str]) -> list[Port]:
         """The networks' DHCP ports, remembered for a while: they change with their network's first and last subnet."""

@@ -23,6 +23,7 @@ VENDOR_DATA_SINCE = "2013-10-17"
 NETWORK_DATA_SINCE = "2015-10-15"  # project_id too
 _DEVICES_SINCE = "2016-06-30"
 VENDOR_DATA2_SINCE = "2016-10-06"
+_TRUSTED_SINCE = "2018-08-27"
 _DEDICATED_CPUS_SINCE = "2020-10-14"
 
 
@@ -97,10 +98,25 @@ def meta_data(guest: Guest, version: str, random_seed: bytes) -> dict[str, Any]:
     if version >= NETWORK_DATA_SINCE:
         document["project_id"] = spec.project_id
     if version >= _DEVICES_SINCE:
-        document["devices"] = []
+        document["devices"] = _devices(guest, version)
     if version >= _DEDICATED_CPUS_SINCE:
         document["dedicated_cpus"] = []
     return document
+
+
+def _devices(guest: Guest, version: str) -> list[dict[str, Any]]:
+    """The interfaces and disks that their owner has tagged."""
+    found: list[dict[str, Any]] = []
+    for vif in guest.vifs:
+        if vif.get("tag"):
+            nic = {"type": "nic", "mac": vif["address"], "bus": "none", "address": "none", "tags": [vif["tag"]]}
+            found.append({**nic, **({"vf_trusted": False} if version >= _TRUSTED_SINCE else {})})
+    for device in guest.spec.block_devices:
+        if device.tag:
+            known = {"serial": device.volume_id, "path": device.device_name}
+            found.append({"type": "disk", **{name: value for name, value in known.items() if value}, "bus": "none",
+                          "address": "none", "tags": [device.tag]})
+    return found
 
 
 def network_data(vifs: list[Vif]) -> dict[str, Any]:

@@ -63,11 +63,13 @@ def _block_devices(guest: Guest) -> dict[str, str]:
     spec = guest.spec
     root = spec.root_device_name or "/dev/vda"
     devices = {"ami": root.removeprefix("/dev/"), "root": root}
+    local = [f"ephemeral{number}" for number in range(len(spec.ephemeral_disks_gib))]
     prefix, letter = root[:-1], ord(root[-1])
-    for name in (["ephemeral0"] if spec.ephemeral_gib else []) + (["swap"] if spec.swap_mib else []):
+    for name in [*local, *(["swap"] if spec.swap_disk_mib else [])]:
         letter += 1
         devices[name] = f"{prefix}{chr(letter)}"
-    return devices
+    volumes = sorted(device.device_name for device in spec.volumes if device.device_name)
+    return devices | {f"ebs{number}": name for number, name in enumerate(volumes)}
 
 
 def _short(uuid: str | None) -> str:
