@@ -28,6 +28,22 @@ def wait_answer(space: str, address: str) -> None:
     wait_for(lambda: answers(space, address), PING_SECONDS, f"{address} to answer in {space}")
 
 
+def router(cloud: Daemon, network_id: str, cidr: str) -> str:
+    """A router between a network and an external one of that range; its id.  The host's end is wired."""
+    base, api = "/networking/v2.0", cloud.api
+
+    def make(kind: str, **values: Any) -> Any:
+        return api.send("POST", f"{base}/{kind}s", {kind: values})[kind]
+
+    public = make("network", name="outside", **{"router:external": True})
+    make("subnet", network_id=public["id"], ip_version=4, cidr=cidr, enable_dhcp=False)
+    subnets = api.get(f"{base}/subnets?network_id={network_id}&ip_version=4")["subnets"]
+    made: str = make("router", name="r", external_gateway_info={"network_id": public["id"]})["id"]
+    joined = api.send("PUT", f"{base}/routers/{made}/add_router_interface", {"subnet_id": subnets[0]["id"]})
+    wait_for(lambda: api.get(f"{base}/ports/{joined['port_id']}")["port"]["status"] == "ACTIVE", 15, "the router")
+    return made
+
+
 def kill(pid: int) -> None:
     """kill -9, and wait until it is gone."""
     os.kill(pid, signal.SIGKILL)
@@ -60,7 +76,7 @@ def traces(cloud: Daemon) -> dict[str, Any]:
                   if (name := line.split(": ")[1].split("@")[0]).startswith(mine) or not others.match(name)},
         "nft": {table for line in _output("nft", "list", "tables").splitlines()
                 if line and (mine in (table := line.removeprefix("table ")) or not others.match(table))},
-        "forwarding": Path("/proc/sys/net/ipv4/ip_forward").read_text(),
+        "forwarding": {Path("/proc/sys/net/ipv4/ip_forward").read_text()},
         "mounts": {line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()
                    if not others.match(Path(line.split()[4]).name) or f"{mine}-" in line},
         "processes": _processes(cloud),

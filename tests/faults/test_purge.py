@@ -18,8 +18,12 @@ def test_purge_leaves_nothing(alive: bool) -> None:
     with cloud:
         scene = Scene(cloud)
         scene.wait_status(scene.boot("vm"), "ACTIVE", 60)
+        machines.router(cloud, scene.network_id, "198.19.0.0/24")
         during = machines.traces(cloud)
-        assert during["namespaces"] - before["namespaces"] == {machines.namespace(cloud, scene.network_id)}
+        # the guest's network, the outer one, the router; the host's end of the outer one, and its rules
+        assert len(during["namespaces"] - before["namespaces"]) == 3
+        assert machines.namespace(cloud, scene.network_id) in during["namespaces"]
+        assert len(during["links"] - before["links"]) == 1 and len(during["nft"] - before["nft"]) == 1
         # the host process, the control process, a QEMU and a dnsmasq at least
         assert len(during["processes"]) >= 3 and during["files"]
         if not alive:
