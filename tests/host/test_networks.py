@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from cloudseed.host import dhcp, networks
+from cloudseed.host import dhcp, dhcp_files, networks
 from cloudseed.host.paths import StatePaths, namespace_name, tap_name
 from cloudseed.host.records import FixedIp, HostRoute, NetworkWish, PortWish
 from tests.host.conftest import ANY_EGRESS, SUBNET, Host, network, new_id, port
@@ -249,7 +249,7 @@ def test_a_network_without_dhcp_has_none(cloud: str, state: StatePaths) -> None:
 
 def test_names_that_are_no_host_names_do_not_reach_dnsmasq() -> None:
     strange: PortWish = port(10, hostname="a,b\n10.0.0.66,evil")
-    assert dhcp.hosts_file(network(strange)) == "fa:16:3e:00:00:0a,host-10-0-0-10,10.0.0.10\n"
+    assert dhcp_files.hosts_file(network(strange)) == "fa:16:3e:00:00:0a,host-10-0-0-10,10.0.0.10\n"
 
 
 def in_namespace(cloud: str, wish: NetworkWish, *command: str) -> str:

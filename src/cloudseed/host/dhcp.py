@@ -1,4 +1,4 @@
-"""DHCP and DNS of one network: a dnsmasq in the network's namespace.
+"""DHCP and DNS of one network: a dnsmasq in the network's namespace (what it is told: `dhcp_files.py`).
 
 Ports have static addresses only; a machine whose MAC is unknown gets no answer.  The files that dnsmasq
 reads again on SIGHUP (`hosts`, `options`, `names`) change without a gap in service.  It is started again only
@@ -11,27 +11,18 @@ It keeps no lease file: with static addresses a lease says nothing that `hosts` 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import ipaddress
 import os
 import pwd
-import re
 import signal
 from pathlib import Path
 
 import msgspec
 
-from cloudseed.host import binaries, netns, processes, strays
+from cloudseed.host import binaries, dhcp_files, netns, processes, strays
 from cloudseed.host.errors import HostError
-from cloudseed.host.links import BRIDGE
-from cloudseed.host.paths import check_ip, check_mac
-from cloudseed.host.records import NetworkWish, SubnetWish
+from cloudseed.host.records import NetworkWish
 
-METADATA_IP = "169.254.169.254"
-METADATA_IP6 = "fe80::a9fe:a9fe"
 _SEEN_AT = netns.DIRECTORY  # where dnsmasq sees its directory, in a mount namespace of its own
-_HOSTNAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\Z")
-_DOMAIN = re.compile(r"[A-Za-z0-9.-]{1,253}\Z")
 
 
 class _Started(msgspec.Struct, frozen=True):
@@ -42,121 +33,18 @@ class _Started(msgspec.Struct, frozen=True):
     addresses: dict[str, str]
 
 
-def wanted(wish: NetworkWish) -> bool:
-    """Whether the network has DHCP on this host."""
-    return wish.dhcp_port is not None and any(subnet.enable_dhcp for subnet in wish.subnets)
-
-
-def addresses(wish: NetworkWish) -> set[str]:
-    """The addresses (`ip/prefix`) of the network's own end, the metadata service's among them."""
-    if wish.dhcp_port is None:
-        return set()
-    prefixes = {s.subnet_id: ipaddress.ip_network(s.cidr, strict=False).prefixlen for s in wish.subnets}
-    found = {
-        f"{check_ip(fixed.ip_address, 'a DHCP address')}/{prefixes[fixed.subnet_id]}"
-        for fixed in wish.dhcp_port.fixed_ips
-        if fixed.subnet_id in prefixes and ":" not in fixed.ip_address
-    }
-    return found | {f"{METADATA_IP}/32"} if found else found
-
-
-def hosts_file(wish: NetworkWish) -> str:
-    """dnsmasq's --dhcp-hostsfile: a line for each port and IPv4 subnet with DHCP.
-
-    No line sets a tag: dnsmasq 2.90 would die at the first SIGHUP after such a host's lease.  It tags hosts that
-    are listed as `known` by itself.
-    """
-    served = {s.subnet_id for s in _served(wish)}
-    lines = []
-    for port in wish.ports:
-        mac = check_mac(port.mac_address, f"the MAC address of port {port.port_id}")
-        for fixed in port.fixed_ips:
-            if fixed.subnet_id in served and ":" not in fixed.ip_address:
-                ip = check_ip(fixed.ip_address, f"an address of port {port.port_id}")
-                lines.append(f"{mac},{_hostname(port.hostname, ip)},{ip}")
-    return "".join(f"{line}\n" for line in sorted(lines))
-
-
-def options_file(wish: NetworkWish) -> str:
-    """dnsmasq's --dhcp-optsfile: router, DNS, routes and MTU of each subnet."""
-    lines = []
-    for subnet in _served(wish):
-        tag = f"tag:{_tag(subnet)}"
-        server = _server_ip(wish, subnet)
-        gateway = check_ip(subnet.gateway_ip, "a gateway") if subnet.gateway_ip else None
-        lines.append(f"{tag},option:router,{gateway}" if gateway else f"{tag},option:router")
-        servers = [check_ip(ip, "a DNS server") for ip in subnet.dns_nameservers] or ([server] if server else [])
-        v4 = [ip for ip in servers if ":" not in ip]
-        if v4:
-            lines.append(f"{tag},option:dns-server,{','.join(v4)}")
-        routes = [(check_cidr4(r.destination), check_ip(r.nexthop, "a next hop")) for r in subnet.host_routes]
-        if server:
-            routes.append((f"{METADATA_IP}/32", server))
-        if gateway:
-            # a client that takes option 121 ignores the router option (RFC 3442)
-            routes.append(("0.0.0.0/0", gateway))
-        if routes:
-            text = ",".join(f"{destination},{nexthop}" for destination, nexthop in routes)
-            lines += [f"{tag},option:classless-static-route,{text}", f"{tag},249,{text}"]
-        lines.append(f"{tag},option:mtu,{wish.mtu}")
-    return "".join(f"{line}\n" for line in lines)
-
-
-def names_file(wish: NetworkWish) -> str:
-    """dnsmasq's --addn-hosts: the names of the network's ports."""
-    lines = set()
-    for port in wish.ports:
-        for fixed in port.fixed_ips:
-            ip = check_ip(fixed.ip_address, f"an address of port {port.port_id}")
-            name = _hostname(port.hostname, ip)
-            lines.add(f"{ip} {name}.{_domain(wish)} {name}")
-    return "".join(f"{line}\n" for line in sorted(lines))
-
-
-def arguments(wish: NetworkWish, directory: Path) -> list[str]:
-    """dnsmasq's arguments, but for its program; `directory` is where it sees its files."""
-    argv = [
-        "--keep-in-foreground",
-        "--conf-file=",
-        "--pid-file=",
-        "--no-hosts",
-        "--no-resolv",
-        "--leasefile-ro",
-        f"--interface={BRIDGE}",
-        "--except-interface=lo",
-        "--bind-interfaces",
-        "--dhcp-authoritative",
-        "--dhcp-ignore=tag:!known",
-        "--dhcp-lease-max=65536",
-        "--quiet-dhcp",
-        "--log-facility=-",
-        f"--user={_user()}",
-        f"--domain={_domain(wish)}",
-        f"--local=/{_domain(wish)}/",
-        f"--dhcp-hostsfile={directory}/hosts",
-        f"--dhcp-optsfile={directory}/options",
-        f"--addn-hosts={directory}/names",
-    ]
-    for subnet in _served(wish):
-        network = ipaddress.ip_network(subnet.cidr, strict=False)
-        lease = max(120, wish.dhcp_lease_s)
-        argv.append(f"--dhcp-range=set:{_tag(subnet)},{network.network_address},static,{network.netmask},{lease}s")
-    # dnsmasq binds to the addresses that the bridge has when it starts
-    return [*argv, *(f"--listen-address={a.partition('/')[0]}" for a in sorted(addresses(wish)))]
-
-
 def sync(namespace: str, directory: Path, wish: NetworkWish) -> bool:
     """Make dnsmasq serve the wish; true when something changed.  Call it from outside the namespace."""
     started = _load(directory)
-    if not wanted(wish):
+    if not dhcp_files.wanted(wish):
         if started is None:
             return False
         stop(directory)
         return True
-    texts = {"hosts": hosts_file(wish), "options": options_file(wish), "names": names_file(wish)}
+    texts = dhcp_files.texts(wish)
     changed = [name for name, text in texts.items() if _write_if_new(directory / name, text)]
-    argv = [binaries.find("dnsmasq"), *arguments(wish, _SEEN_AT)]
-    leases = _leases(texts["hosts"])
+    argv = [binaries.find("dnsmasq"), *dhcp_files.arguments(wish, _SEEN_AT, _user())]
+    leases = dhcp_files.leases(texts["hosts"])
     if started is not None and started.process.alive and started.arguments == argv:
         known = {**started.addresses, **leases}
         if all(leases.get(ip, mac) == mac for ip, mac in started.addresses.items()):
@@ -193,42 +81,6 @@ def running(directory: Path) -> processes.ProcessRecord | None:
     return started.process if started is not None and started.process.alive else None
 
 
-def _served(wish: NetworkWish) -> list[SubnetWish]:
-    return [s for s in wish.subnets if s.enable_dhcp and ipaddress.ip_network(s.cidr, strict=False).version == 4]
-
-
-def _server_ip(wish: NetworkWish, subnet: SubnetWish) -> str | None:
-    for fixed in wish.dhcp_port.fixed_ips if wish.dhcp_port else []:
-        if fixed.subnet_id == subnet.subnet_id:
-            return check_ip(fixed.ip_address, "a DHCP address")
-    return None
-
-
-def _tag(subnet: SubnetWish) -> str:
-    return "s" + hashlib.sha256(subnet.subnet_id.encode()).hexdigest()[:10]
-
-
-def _hostname(name: str | None, ip: str) -> str:
-    if name and _HOSTNAME.match(name):
-        return name.lower()
-    return "host-" + ip.replace(".", "-").replace(":", "-")
-
-
-def _domain(wish: NetworkWish) -> str:
-    domain = wish.dns_domain.strip(".") or "openstacklocal"
-    if not _DOMAIN.match(domain):
-        raise HostError("invalid", f"the domain of network {wish.network_id} is no domain: {domain[:64]!r}")
-    return domain.lower()
-
-
-def check_cidr4(value: str) -> str:
-    """An IPv4 CIDR, normalized."""
-    try:
-        return str(ipaddress.IPv4Network(value, strict=False))
-    except ValueError:
-        raise HostError("invalid", f"a host route must be an IPv4 CIDR, not {value[:64]!r}") from None
-
-
 def _user() -> str:
     for name in ("dnsmasq", "nobody"):
         with contextlib.suppress(KeyError):
@@ -243,15 +95,6 @@ def _write_if_new(path: Path, text: str) -> bool:
     processes.replace_file(path, data, mode=0o644)
     path.chmod(0o644)
     return True
-
-
-def _leases(hosts: str) -> dict[str, str]:
-    """The MAC of each address in a hosts file."""
-    found = {}
-    for line in hosts.splitlines():
-        mac, _, ip = line.split(",")
-        found[ip] = mac
-    return found
 
 
 def _load(directory: Path) -> _Started | None:

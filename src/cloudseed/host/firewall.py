@@ -14,7 +14,7 @@ A mark is derived from the content of a list of rules, so ports with equal rules
 that is under way while the rules are replaced cannot meet another port's rules under its mark.  Each network
 has its own namespace, hence its own connection table: tenants with equal addresses do not meet.
 
-What is always allowed is what neutron allows: replies, the DHCP client, neighbour discovery.  Everything is
+What is always allowed is what neutron allows: replies (but for stateless groups), the DHCP client, neighbour discovery.  Everything is
 replaced in one transaction, so there is no moment without rules.
 """
 
@@ -83,6 +83,8 @@ def _tables(cloud: str, ports: Sequence[PortWish], trusted: Sequence[str]) -> st
     for port in secured:
         for direction, of_port in (("egress", egress_mark), ("ingress", ingress_mark)):
             lines = sorted({_rule(rule, sets) for rule in port.rules if rule.direction == direction})
+            if port.stateful:
+                lines = ["ct state established,related accept", "ct state invalid drop", *lines]
             mark = _mark(direction, lines)
             chain = f"{direction}-{mark:08x}"
             chains[chain] = lines
@@ -180,11 +182,7 @@ def _source_chain(port: PortWish, mark: int) -> list[str]:
 
 
 def _rules_chain(name: str, lines: Sequence[str]) -> list[str]:
-    out = [
-        f"  chain {name} {{",
-        "    ct state established,related accept",
-        "    ct state invalid drop",
-    ]
+    out = [f"  chain {name} {{"]
     if name.startswith("egress"):
         out += [
             "    meta nfproto ipv4 udp sport 68 udp dport 67 accept",

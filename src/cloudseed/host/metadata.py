@@ -25,8 +25,8 @@ import msgspec
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-from cloudseed.host import dhcp, netns
-from cloudseed.host.dhcp import METADATA_IP, METADATA_IP6
+from cloudseed.host import netns
+from cloudseed.host.dhcp_files import METADATA_IP, METADATA_IP6, addresses
 from cloudseed.host.errors import HostError
 from cloudseed.host.links import BRIDGE
 from cloudseed.host.paths import namespace_name
@@ -73,7 +73,7 @@ class MetadataRelay:
         A listener would keep a removed namespace alive, so this follows each change of the networks.
         """
         wanted = {
-            wish.network_id: namespace_name(self._cloud, wish.network_id) if dhcp.addresses(wish) else None
+            wish.network_id: namespace_name(self._cloud, wish.network_id) if addresses(wish) else None
             for wish in wishes
         }
         await self._sync("network_id", wanted, _listen_in_network, full)

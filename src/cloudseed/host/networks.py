@@ -17,6 +17,7 @@ from cloudseed.host import (
     binaries,
     connections,
     dhcp,
+    dhcp_files,
     external,
     firewall,
     links,
@@ -169,8 +170,8 @@ def _wire(cloud: str, wish: NetworkWish, rules: str) -> bool:
 
 def _own_addresses(wish: NetworkWish) -> set[str]:
     """The addresses of the network's own end, with the metadata service's of IPv6."""
-    found = dhcp.addresses(wish)
-    return found | {f"{dhcp.METADATA_IP6}/64"} if found else found
+    found = dhcp_files.addresses(wish)
+    return found | {f"{dhcp_files.METADATA_IP6}/64"} if found else found
 
 
 def _load_rules(cloud: str, rules: str) -> bool:

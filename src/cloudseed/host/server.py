@@ -274,6 +274,15 @@ class HostServer:
             failed = {status.network_id for status in result.networks if status.error}
             applied = [wish for wish in command.networks if wish.network_id not in failed]
             await self._metadata.sync(applied, command.full)
+            well = {router.router_id for router in result.routers if not router.error}
+            await self._metadata.sync_routers(
+                {
+                    wish.router_id: router_namespace(self._cloud, wish.router_id)
+                    for wish in command.routers
+                    if wish.router_id in well and wish.legs
+                },
+                command.full,
+            )
             broken = {status.router_id for status in result.routers if status.error}
             routers = [wish.router_id for wish in command.routers if wish.router_id not in broken]
             await self._metadata.sync_routers(

@@ -16,6 +16,7 @@ import ipaddress
 from collections.abc import Iterable
 
 from cloudseed.host.connections import Translation
+from cloudseed.host.dhcp_files import METADATA_IP
 from cloudseed.host.errors import HostError
 from cloudseed.host.firewall import digest
 from cloudseed.host.paths import router_link_name
@@ -65,6 +66,9 @@ def _table(cloud: str, wish: RouterWish) -> list[str]:
     if gateway is None:
         return [*out, "}"]
     outside = f'"{router_link_name(gateway.port_id, True)}"'
+    # the metadata service (metadata.py) is for guests inside
+    out += ["  chain input {", "    type filter hook input priority 0; policy accept;"]
+    out += [f"    iifname {outside} ip daddr {METADATA_IP} drop", "  }"]
     inward, source = floating(wish), snat_address(wish)
     forwarded = _forwardings(wish.forwardings)
     to_fixed = [f"    dnat to ip daddr map {_map(inward.items())}"] if inward else []

@@ -39,6 +39,15 @@ async def resolve(tx: Tx, port_ids: Sequence[str]) -> dict[str, list[Wish]]:
             for port_id, groups in groups_of.items()}
 
 
+async def stateless(tx: Tx, port_ids: Sequence[str]) -> set[str]:
+    """Those of the ports whose groups do not track connections; a port has groups of one kind."""
+    groups = models.security_groups
+    rows = await listing.by_ids(
+        tx, sa.select(members.c.port_id).join(groups, groups.c.id == members.c.security_group_id)
+        .where(sa.not_(groups.c.stateful)), members.c.port_id, list(port_ids))
+    return {row.port_id for row in rows}
+
+
 async def _members(tx: Tx, group_ids: list[str]) -> dict[str, list[str]]:
     """Addresses of the ports in each of these groups."""
     if not group_ids:

@@ -111,6 +111,7 @@ class Wiring:
                 tx, sa.select(allocations).order_by(allocations.c.position), allocations.c.network_id, ids)
             local = [row.id for row in rows if _is_wired_on(row, host)]
             rules = await rule_wishes.resolve(tx, local)
+            stateless = await rule_wishes.stateless(tx, local)
         fixed: dict[str, list[dict[str, str]]] = {}
         for address in addresses:
             fixed.setdefault(address.port_id, []).append(
@@ -120,7 +121,7 @@ class Wiring:
             its = [subnet for subnet in subnets if subnet.network_id == network.id]
             taken = {address.ip_address for address in addresses if address.network_id == network.id}
             found.append(_network_wish(network, its, [row for row in rows if row.network_id == network.id], fixed,
-                                       rules, host)
+                                       rules, host, stateless)
                          | {"legs": legs.get(network.id, []),
                             "external": router_wiring.external_wish(network, its, taken)})
         return found
@@ -190,7 +191,7 @@ def _is_wired_on(row: Any, host: str) -> bool:
 
 
 def _network_wish(network: Any, subnets: list[Any], rows: list[Any], fixed: dict[str, list[dict[str, str]]],
-                  rules: dict[str, list[dict[str, Any]]], host: str) -> dict[str, Any]:
+                  rules: dict[str, list[dict[str, Any]]], host: str, stateless: set[str]) -> dict[str, Any]:
     device = dhcp_device_id(host, network.id)
     dhcp = next((row for row in rows if row.device_owner == DHCP_OWNER and row.device_id == device), None)
     domain = network.dns_domain or DNS_DOMAIN
@@ -202,6 +203,7 @@ def _network_wish(network: Any, subnets: list[Any], rows: list[Any], fixed: dict
         "dhcp_port": dhcp and {"port_id": dhcp.id, "mac_address": dhcp.mac_address,
                                "fixed_ips": fixed.get(dhcp.id, [])},
         "ports": [_port_wish(row, fixed.get(row.id, []), rules.get(row.id, []), host, network.admin_state_up)
+                  | ({"stateful": False} if row.id in stateless else {})
                   for row in rows if row.device_owner != DHCP_OWNER]}
 
 
@@ -213,6 +215,8 @@ def _port_wish(row: Any, fixed: list[dict[str, str]], rules: list[dict[str, Any]
     return {"port_id": row.id, "mac_address": row.mac_address, "fixed_ips": fixed, "hostname": name,
             "device_id": row.device_id, "local": local, "admin_state_up": row.admin_state_up and network_up,
             "port_security_enabled": row.port_security_enabled,
+            "dhcp_options": [{"name": option["opt_name"], "value": option["opt_value"] or "",
+                              "ip_version": option["ip_version"]} for option in row.extra_dhcp_opts],
             "allowed_address_pairs": row.allowed_address_pairs if local else [], "rules": rules}
 
 

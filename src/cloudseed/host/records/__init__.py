@@ -59,6 +59,7 @@ from cloudseed.host.records.machines import (
 )
 from cloudseed.host.records.networks import (
     AddressPair,
+    DhcpOption,
     DhcpPort,
     ExternalWish,
     FixedIp,
@@ -123,6 +124,7 @@ __all__ = [
     "DeleteVolume",
     "DetachDisk",
     "DetachInterface",
+    "DhcpOption",
     "DhcpPort",
     "DiskInfo",
     "DiskSpec",

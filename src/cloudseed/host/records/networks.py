@@ -56,6 +56,14 @@ class RuleWish(Record, frozen=True, kw_only=True):
     remote_cidrs: list[str] | None = None
 
 
+class DhcpOption(Record, frozen=True, kw_only=True):
+    """What DHCP shall tell one port besides: a name that dnsmasq knows or a number, and its value."""
+
+    name: str
+    value: str
+    ip_version: Literal[4, 6] = 4
+
+
 class PortWish(Record, frozen=True, kw_only=True):
     """One port of a network.  Every port is known to DHCP; one that is `local` also gets a tap and its rules.
 
@@ -73,6 +81,8 @@ class PortWish(Record, frozen=True, kw_only=True):
     port_security_enabled: bool = True
     allowed_address_pairs: list[AddressPair] = []
     rules: list[RuleWish] = []
+    dhcp_options: list[DhcpOption] = []
+    stateful: bool = True  # false: rules look at each packet alone, and replies need rules of their own
 
 
 class DhcpPort(Record, frozen=True, kw_only=True):
