@@ -218,5 +218,6 @@ async def test_the_ledger_names_everything(cloud: NeutronCloud, admin: Client, n
     row = next(p for p in ledger["ports"] if p["id"] == port["id"])
     assert (row["status"], row["host"], row["device_id"]) == ("ACTIVE", "localhost", SERVER)
     assert row["addresses"] == [port["fixed_ips"][0]["ip_address"]]
-    assert ledger["wishes"] == [{"host": "localhost", "ports": [port["id"]], "networks": [network["id"]]}]
+    assert ledger["wishes"] == [
+        {"host": "localhost", "ports": [port["id"]], "networks": [network["id"]], "external": []}]
     assert [n["id"] for n in ledger["networks"]] == [network["id"]]

@@ -13,6 +13,7 @@ import os
 import platform
 import shutil
 import tempfile
+import weakref
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -51,8 +52,11 @@ class FakeHost(VolumeClient):
     real = False
 
     def __init__(self, name: str = "fake", state: Path | None = None) -> None:
-        self._temporary = tempfile.TemporaryDirectory(prefix="cloudseed-fake-") if state is None else None
-        self.paths = StatePaths(state or Path(self._temporary.name if self._temporary else ""))
+        self._finalizer = None
+        if state is None:  # not told where: a place that goes with this object, closed or not
+            state = Path(tempfile.mkdtemp(prefix="cloudseed-fake-"))
+            self._finalizer = weakref.finalize(self, shutil.rmtree, state, ignore_errors=True)
+        self.paths = StatePaths(state)
         self._volumes = Volumes(self.paths, _NoDaemons(self.paths), Users())
         self._commands = volume_commands(self._volumes)
         self.name = name
@@ -155,8 +159,8 @@ class FakeHost(VolumeClient):
     async def close(self) -> None:
         self.networks.clear()
         await self._volumes.close()
-        if self._temporary is not None:
-            self._temporary.cleanup()
+        if self._finalizer is not None:
+            self._finalizer()
 
 
 class _NoDaemons:

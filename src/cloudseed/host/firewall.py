@@ -14,8 +14,8 @@ A mark is derived from the content of a list of rules, so ports with equal rules
 that is under way while the rules are replaced cannot meet another port's rules under its mark.  Each network
 has its own namespace, hence its own connection table: tenants with equal addresses do not meet.
 
-What is always allowed is what neutron allows: replies (but for stateless groups), the DHCP client, neighbour discovery.  Everything is
-replaced in one transaction, so there is no moment without rules.
+What is always allowed is what neutron allows: replies (but not with stateless groups), the DHCP client, neighbour
+discovery.  Everything is replaced in one transaction, so there is no moment without rules.
 """
 
 from __future__ import annotations
