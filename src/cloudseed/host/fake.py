@@ -123,6 +123,7 @@ class FakeHost(VolumeClient):
         return await asyncio.to_thread(images.import_image, self.paths, key, source, format)
 
     async def list_images(self) -> list[ImageInfo]:
+        self._prepare()
         return images.list_images(self.paths)
 
     async def remove_image(self, key: str) -> None:

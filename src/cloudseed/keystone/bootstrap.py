@@ -30,7 +30,8 @@ from cloudseed.keystone.models import (
 from cloudseed.keystone.state import Keystone
 
 DEFAULT_DOMAIN = "default"
-ROLES = ("admin", "manager", "member", "reader", "service")
+RESELLER = "ResellerAdmin"  # owns every account of the object store; cinder's, for backups in their owners' accounts
+ROLES = ("admin", "manager", "member", "reader", "service", RESELLER)
 IMPLIED = (("admin", "manager"), ("manager", "member"), ("member", "reader"))
 # service type of our runtime -> (type and name in the catalogue, what follows the prefix)
 CATALOG: Mapping[str, tuple[str, str, str]] = {
@@ -68,6 +69,8 @@ async def bootstrap(ks: Keystone, passwords: Mapping[str, str], addresses: Mappi
             else:
                 await _assign(tx, user_id, "project", project_ids["service"], role_ids["admin"])
                 await _assign(tx, user_id, "project", project_ids["service"], role_ids["service"])
+            if name == "cinder":
+                await _assign(tx, user_id, "project", project_ids["service"], role_ids[RESELLER])
         await _catalog(tx, addresses, region, deployed)
 
 

@@ -8,9 +8,7 @@ glance names is right; a broken one leaves nothing.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
-import os
 import time
 import uuid
 from pathlib import Path
@@ -22,11 +20,11 @@ from cloudseed.host.paths import StatePaths
 from cloudseed.kernel.context import Context
 from cloudseed.kernel.errors import Forbidden, NotFound, Unavailable
 from cloudseed.kernel.http.client import ServiceSession
+from cloudseed.kernel.image_download import CorruptImage, download_image
 from cloudseed.nova.compute.drivers.base import CachedImage
 from cloudseed.nova.compute.errors import BuildAborted, HostFailed
 
 log = logging.getLogger(__name__)
-DOWNLOAD_TIMEOUT_S = 3600.0
 FORMATS = ("raw", "qcow2")
 KEEP_UNUSED_S = 24 * 3600.0  # as upstream: an image that no machine stands on stays for a day
 
@@ -104,9 +102,11 @@ class ImageCache:
         source = f"{image_id}.{uuid.uuid4().hex[:8]}"
         path = self._incoming / source
         try:
-            await self._fetch(ctx, image, path)
+            await download_image(self._session, ctx, image, path)
             info = await self._host.import_image(image_id, source, cast(Literal["qcow2", "raw"], image["disk_format"]))
             return CachedImage(key=info.key, format=info.format, size_bytes=info.size_bytes)
+        except CorruptImage as exc:
+            raise BuildAborted(exc.message) from exc
         except HostError as exc:
             if exc.code == "invalid":
                 raise BuildAborted(f"Image {image_id} is refused: {exc.message}") from exc
@@ -118,30 +118,3 @@ class ImageCache:
                              reason=exc.strerror or str(exc)) from exc
         finally:
             path.unlink(missing_ok=True)
-
-    async def _fetch(self, ctx: Context, image: dict[str, Any], path: Path) -> None:
-        algorithm = image.get("os_hash_algo") if image.get("os_hash_value") else None
-        digest = hashlib.new(algorithm) if algorithm else None
-        received = 0
-        response = await self._session.request(ctx, "image", "GET", f"/v2/images/{image['id']}/file", stream=True,
-                                               timeout_s=DOWNLOAD_TIMEOUT_S)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            async for chunk in response.chunks():
-                received += len(chunk)
-                await asyncio.to_thread(_keep, descriptor, chunk, digest)
-        finally:
-            os.close(descriptor)
-            await response.close()
-        if image.get("size") is not None and received != image["size"]:
-            raise Unavailable(f"Image {image['id']} came only in part: {received} of {image['size']} bytes.")
-        if digest is not None and digest.hexdigest() != image["os_hash_value"]:
-            raise BuildAborted(f"Image {image['id']} is corrupt: its {algorithm} is not what glance says.")
-
-
-def _keep(descriptor: int, chunk: bytes, digest: Any) -> None:
-    view = memoryview(chunk)
-    while view:
-        view = view[os.write(descriptor, view):]
-    if digest is not None:
-        digest.update(chunk)

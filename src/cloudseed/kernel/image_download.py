@@ -1,0 +1,54 @@
+"""An image's bytes from glance into a file, hashed on their way: whoever caches images on a host stands on this."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+from cloudseed.kernel.context import Context
+from cloudseed.kernel.errors import Invalid, Unavailable
+from cloudseed.kernel.http.client import ServiceSession
+
+DOWNLOAD_TIMEOUT_S = 3600.0
+
+
+class CorruptImage(Invalid):
+    """The bytes are not those that glance vouches for."""
+
+
+async def download_image(session: ServiceSession, ctx: Context, image: dict[str, Any], path: Path) -> None:
+    """Write the image that glance describes as `image` to the new file `path`.
+
+    Raises Unavailable when it came in part, CorruptImage when its hash is not what glance says, OSError as the disk
+    does.  The file is the caller's to remove then.
+    """
+    algorithm = image.get("os_hash_algo") if image.get("os_hash_value") else None
+    digest = hashlib.new(algorithm) if algorithm else None
+    received = 0
+    response = await session.request(ctx, "image", "GET", f"/v2/images/{image['id']}/file", stream=True,
+                                     timeout_s=DOWNLOAD_TIMEOUT_S)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        try:
+            async for chunk in response.chunks():
+                received += len(chunk)
+                await asyncio.to_thread(_keep, descriptor, chunk, digest)
+        finally:
+            os.close(descriptor)
+    finally:
+        await response.close()
+    if image.get("size") is not None and received != image["size"]:
+        raise Unavailable(f"Image {image['id']} came only in part: {received} of {image['size']} bytes.")
+    if digest is not None and digest.hexdigest() != image["os_hash_value"]:
+        raise CorruptImage(f"Image {image['id']} is corrupt: its {algorithm} is not what glance says.")
+
+
+def _keep(descriptor: int, chunk: bytes, digest: Any) -> None:
+    view = memoryview(chunk)
+    while view:
+        view = view[os.write(descriptor, view):]
+    if digest is not None:
+        digest.update(chunk)
