@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from cloudseed.host.fake import FakeHost
 from cloudseed.kernel.runtime import Environment, Runtime
 from tests.cinder.manager_double import Manager
 from tests.support.cloud import Answer, Client, Cloud
@@ -29,7 +28,7 @@ class CinderCloud(Cloud):
         self.extra = list(extra)
 
     async def __aenter__(self) -> CinderCloud:
-        self.env = Environment(self.config, host=FakeHost())
+        self.env = Environment(self.config)  # without a host there are no managers but the double
         builders = [importlib.import_module(f"cloudseed.{name}.service").build for name in self.names]
         self.runtime = Runtime(self.env, [*builders, self.manager.build, *self.extra])
         await self.runtime.start(listen=False)
