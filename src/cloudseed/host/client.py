@@ -151,6 +151,18 @@ class HostClient(VolumeClient):
         command = records.ResizeDisk(server_id=server_id, name=name, size_bytes=size_bytes)
         return await self._ask(command, DiskInfo, self._long())
 
+    async def keep_disks(self, server_id: str) -> None:
+        """Copy the disks of a machine that is off, to have them back."""
+        await self._tell(records.KeepDisks(server_id=server_id), self._long())
+
+    async def restore_disks(self, server_id: str) -> None:
+        """Give a machine that is off its kept disks back."""
+        await self._tell(records.RestoreDisks(server_id=server_id), self._long())
+
+    async def drop_kept_disks(self, server_id: str) -> None:
+        """Remove the kept disks."""
+        await self._tell(records.DropKeptDisks(server_id=server_id), self._long())
+
     async def remove_disk(self, server_id: str, name: str) -> None:
         """Remove a machine's disk."""
         await self._tell(records.RemoveDisk(server_id=server_id, name=name))

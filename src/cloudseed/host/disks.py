@@ -174,13 +174,14 @@ def read_header(path: Path) -> tuple[int, str | None]:
 def backing_keys(paths: StatePaths) -> dict[str, list[str]]:
     """Each cached image that disks stand on, with those disks as `server/file`."""
     found: dict[str, list[str]] = {}
-    for record in sorted(paths.machines.glob("*/*.backing")) if paths.machines.is_dir() else []:
+    kept = sorted(paths.machines.glob("*/kept/*.backing"))
+    for record in [*sorted(paths.machines.glob("*/*.backing")), *kept] if paths.machines.is_dir() else []:
         try:
             key = record.read_text()
         except FileNotFoundError:
             continue
         if key:
-            found.setdefault(key, []).append(f"{record.parent.name}/{record.stem}.qcow2")
+            found.setdefault(key, []).append(f"{record.parent.relative_to(paths.machines)}/{record.stem}.qcow2")
     return found
 
 

@@ -314,6 +314,13 @@ class Machines:
                 message = f"attachment {disk.attachment_id} has volume {disk.volume_id} for reading only"
                 raise HostError("conflict", f"{message}: say so of disk {disk.name}")
 
+    async def while_off(self, server_id: str, act: Callable[[StatePaths, str], None]) -> None:
+        """Do something to the files of a machine, which does not run meanwhile; `conflict` when it runs."""
+        async with self._locks[server_id]:
+            if self.info(server_id).running:
+                raise HostError("conflict", f"server {server_id} runs: stop it before its disks are replaced")
+            await asyncio.to_thread(act, self._paths, server_id)
+
     async def remove_disk(self, server_id: str, name: str) -> None:
         """Remove a disk that no running machine uses."""
         async with self._locks[server_id]:

@@ -163,6 +163,11 @@ class MachinePaths:
         return self.directory / "spec.json"
 
     @property
+    def kept(self) -> Path:
+        """The disks as they were before a resize; see `kept_disks.py`."""
+        return self.directory / "kept"
+
+    @property
     def owner(self) -> Path:
         """The compute that had the machine made, of those that share this host."""
         return self.directory / "owner"

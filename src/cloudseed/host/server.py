@@ -24,7 +24,17 @@ from typing import Any
 
 import msgspec
 
-from cloudseed.host import config_drive, disks, images, inventory, logs, networks, processes, volume_files
+from cloudseed.host import (
+    config_drive,
+    disks,
+    images,
+    inventory,
+    kept_disks,
+    logs,
+    networks,
+    processes,
+    volume_files,
+)
 from cloudseed.host import records as r
 from cloudseed.host.copies import Copies
 from cloudseed.host.errors import HostError, from_os_error
@@ -229,6 +239,9 @@ class HostServer:
             r.CreateDisk: self._create_disk,
             r.ResizeDisk: lambda c: machines.resize_disk(c.server_id, c.name, c.size_bytes),
             r.RemoveDisk: lambda c: machines.remove_disk(c.server_id, c.name),
+            r.KeepDisks: lambda c: machines.while_off(c.server_id, kept_disks.keep),
+            r.RestoreDisks: lambda c: machines.while_off(c.server_id, kept_disks.restore),
+            r.DropKeptDisks: lambda c: thread(kept_disks.drop, paths, c.server_id),
             r.GetDisk: lambda c: disks.read(paths, c.server_id, c.name),
             r.CopyDisk: lambda c: self._copies.copy(c.server_id, c.name, c.key),
             r.DropCopy: lambda c: self._copies.drop(c.server_id, c.key),

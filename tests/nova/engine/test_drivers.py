@@ -276,7 +276,7 @@ async def test_computes_that_share_a_host_know_their_own(rig: Rig) -> None:
     assert facts.memory_mib == whole.memory_mib // 2 and facts.vcpus == -(-whole.vcpus // 2)
     for driver in (first, second):
         server = spec(name=driver._name)
-        await driver.prepare(server, rig.image, config_drive(server, [], b"random"))
+        await driver.prepare(server, rig.image, config_drive(server, []))
         await driver.start(server, [])
     ones, twos = await first.machines(), await second.machines()
     assert len(ones) == len(twos) == 1 and ones[0].server_id != twos[0].server_id and twos[0].running

@@ -27,10 +27,12 @@ from cloudseed.host.records.disks import (
     GetDisk,
     ImageInfo,
     ImportImage,
+    KeepDisks,
     ListImages,
     RemoveDisk,
     RemoveImage,
     ResizeDisk,
+    RestoreDisks,
 )
 from cloudseed.host.records.facts import (
     GetFacts,
@@ -129,6 +131,7 @@ __all__ = [
     "DiskInfo",
     "DiskSpec",
     "DropCopy",
+    "DropKeptDisks",
     "EnsureMachine",
     "ExportInfo",
     "ExportVolume",
@@ -146,6 +149,7 @@ __all__ = [
     "ImageInfo",
     "ImportImage",
     "InventoryReport",
+    "KeepDisks",
     "ListImages",
     "ListMachines",
     "ListVolumes",
@@ -169,6 +173,7 @@ __all__ = [
     "Reply",
     "Request",
     "ResizeDisk",
+    "RestoreDisks",
     "RevertVolume",
     "RouterLeg",
     "RouterStatus",
@@ -193,6 +198,7 @@ AnyCommand = (
     GetFacts | GetInventory | Purge | ApplyNetworks
     | EnsureMachine | StopMachine | PauseMachine | SuspendMachine | RemoveMachine | ListMachines | ClaimMachine
     | AttachInterface | DetachInterface | AttachDisk | DetachDisk
+    | KeepDisks | RestoreDisks | DropKeptDisks
     | CreateDisk | ResizeDisk | RemoveDisk | GetDisk | CopyDisk | DropCopy | WriteConfigDrive
     | ImportImage | ListImages | RemoveImage | Watch
     | CreateVolume | DeleteVolume | ExtendVolume | ListVolumes | ExportVolume | UnexportVolume

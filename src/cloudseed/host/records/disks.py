@@ -72,6 +72,24 @@ class ResizeDisk(Command, frozen=True, kw_only=True):
     size_bytes: int
 
 
+class KeepDisks(Command, frozen=True, kw_only=True):
+    """Copy the overlays of a machine that is off, to have them back; kept already is fine. -> None"""
+
+    server_id: str
+
+
+class RestoreDisks(Command, frozen=True, kw_only=True):
+    """Give a machine that is off its kept overlays back, and no others; nothing kept is fine. -> None"""
+
+    server_id: str
+
+
+class DropKeptDisks(Command, frozen=True, kw_only=True):
+    """Remove the kept overlays; nothing kept is fine. -> None"""
+
+    server_id: str
+
+
 class RemoveDisk(Command, frozen=True, kw_only=True):
     """Remove a disk that no running machine uses; nothing there is fine. -> None"""
 
