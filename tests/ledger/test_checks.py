@@ -118,6 +118,12 @@ BROKEN: list[tuple[str, str, Change]] = [
     ("allocation-leaked", SERVER, set_server(host=None, vm_state="error")),
     ("overcommitted", NODE, lambda p: p["placement"]["providers"][0]["inventories"]["VCPU"].update(capacity=1)),
     ("provider-missing", NODE, lambda p: p["placement"]["providers"].clear()),
+    ("allocation-leaked", GONE, lambda p: (
+        p["placement"]["allocations"].append({"consumer": GONE, "provider": NODE, "provider_name": "here",
+                                              "resources": {}}),
+        p["placement"]["consumers"].append({"uuid": GONE, "consumer_type": "MIGRATION"}))),
+    ("allocation-missing", SERVER, lambda p: p["nova"].update(migrations=[
+        {"uuid": GONE, "server_id": SERVER, "status": "finished", "server_exists": True}])),
     ("host-unseen", "here", lambda p: p.update(host={"name": "here", "runs_servers": True, "wires_networks": True,
                                                      "error": "gone"})),
     ("machine-not-running", SERVER, lambda p: p["host"]["machine_pids"].clear()),

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from cloudseed.nova.compute.devices import decode_devices, root_of
+from cloudseed.nova.migration_records import FINAL
 from cloudseed.nova.models import (
     compute_nodes,
+    migrations,
     server_action_events,
     server_actions,
     server_faults,
@@ -32,7 +34,13 @@ async def picture(nova: Nova) -> dict[str, Any]:
             compute_nodes.c.id, compute_nodes.c.host, compute_nodes.c.hypervisor_hostname, services.c.disabled,
             services.c.forced_down, services.c.last_seen_at).select_from(compute_nodes.outerjoin(
                 services, sa.and_(services.c.host == compute_nodes.c.host, services.c.binary == "nova-compute"))))
+        moves = await tx.all(sa.select(migrations.c.uuid, migrations.c.server_id, migrations.c.status, servers.c.id)
+                             .select_from(migrations.outerjoin(servers, sa.and_(
+                                 servers.c.id == migrations.c.server_id, servers.c.deleted_at.is_(None))))
+                             .where(migrations.c.status.not_in(FINAL)))
     return {
+        "migrations": [{"uuid": move.uuid, "server_id": move.server_id, "status": move.status,
+                        "server_exists": move.id is not None} for move in moves],
         "servers": [{
             "id": row.id, "project_id": row.project_id, "name": row.name, "vm_state": row.vm_state,
             "task_state": row.task_state, "power_state": row.power_state, "host": row.host, "node": row.node,

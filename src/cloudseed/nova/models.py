@@ -146,6 +146,28 @@ console_tokens = sa.Table(
     sa.Column("created_at", UtcDateTime, nullable=False),
     sa.Column("expires_at", UtcDateTime, nullable=False, index=True))
 
+# A move of a server from one flavor or host to another.  `uuid` is also the consumer in placement that holds what
+# the server had before, until the move is confirmed or reverted.  `status`: upstream's words; finished: the user
+# has to decide.  `old_vm_state`: what the server was, and is again after it.
+migrations = sa.Table(
+    "migrations", metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("uuid", sa.String(36), nullable=False, unique=True),
+    sa.Column("server_id", sa.String(36), nullable=False, index=True),
+    sa.Column("project_id", sa.String(255), nullable=False),
+    sa.Column("user_id", sa.String(255), nullable=False),
+    sa.Column("type", sa.String(16), nullable=False),  # resize, migration, live-migration, evacuation
+    sa.Column("status", sa.String(16), nullable=False),
+    sa.Column("source_host", sa.String(255), nullable=False),
+    sa.Column("source_node", sa.String(255), nullable=False),
+    sa.Column("dest_host", sa.String(255)),
+    sa.Column("dest_node", sa.String(255)),
+    sa.Column("old_flavor", Json, nullable=False),
+    sa.Column("new_flavor", Json, nullable=False),
+    sa.Column("old_vm_state", sa.String(32), nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("updated_at", UtcDateTime, nullable=False))
+
 flavors = sa.Table(
     "flavors", metadata,
     sa.Column("id", sa.String(255), primary_key=True),  # the API's flavor id

@@ -144,6 +144,17 @@ async def check_servers(nova: Nova, tx: Tx, ctx: Context, minimum: int, maximum:
     return count
 
 
+async def check_growth(tx: Tx, project_id: str, user_id: str, cores: int, ram: int) -> None:
+    """Whether a server of this project and user may grow by so much; what shrinks is always allowed.  OverQuota."""
+    each = {name: more for name, more in (("cores", cores), ("ram", ram)) if more > 0}
+    if not each:
+        return
+    limits, own = await _limits(tx, project_id, user_id)
+    _room(limits, (await get_usage(tx, project_id))._asdict(), each, 1, 1)
+    if own:
+        _room({**limits, **own}, (await get_usage(tx, project_id, user_id))._asdict(), each, 1, 1)
+
+
 def _room(limits: dict[str, int], used: dict[str, int], each: dict[str, int], minimum: int, maximum: int) -> int:
     """How many things of the sizes `each` fit below `limits`, at most `maximum`.  Pure; raises OverQuota."""
     count = maximum

@@ -7,7 +7,7 @@ ordered from it here, in the transaction that checked the state, so that two ord
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from cloudseed.nova.service import Nova
 
 Server = sa.Row[Any]
+Prepare = Callable[[Tx, Server], Awaitable[dict[str, Any]]]
 # built once: building a statement costs more than running it
 _ANY = sa.select(servers).where(servers.c.id == sa.bindparam("this"))
 _LIVING = _ANY.where(servers.c.deleted_at.is_(None))
@@ -39,7 +40,7 @@ _TAGS = sa.select(server_tags).where(server_tags.c.server_id.in_(sa.bindparam("i
     server_tags.c.tag)
 _MEMBERS = sa.select(server_group_members).where(
     server_group_members.c.server_id.in_(sa.bindparam("ids", expanding=True)))
-_COMPUTES = sa.select(services).where(services.c.binary == "nova-compute")
+COMPUTES = sa.select(services).where(services.c.binary == "nova-compute")
 _NEW_ACTION = sa.insert(server_actions)
 DEFAULT_ZONE = "nova"
 INTERNAL_ZONE = "internal"
@@ -108,7 +109,7 @@ async def load_extras(tx: Tx, rows: Iterable[Server], *, groups: bool = False) -
     if any(row.host for row in rows):
         extras.zones = await zones_by_host(tx)
         now = utcnow()
-        for record in await tx.all(_COMPUTES):
+        for record in await tx.all(COMPUTES):
             up = "UP" if is_up(record, now) else "DOWN" if record.forced_down else "UNKNOWN"
             extras.host_status[record.host] = "MAINTENANCE" if record.disabled else up
     return extras
@@ -187,14 +188,17 @@ async def delete_server(nova: Nova, ctx: Context, server_id: str, *, force: bool
 
 
 async def order(nova: Nova, ctx: Context, server_id: str, kind: str, task_state: TaskState | None, *, rule: str,
-                action: str, record: str, data: dict[str, Any] | None = None) -> str:
+                action: str, record: str, data: dict[str, Any] | None = None, prepare: Prepare | None = None) -> str:
     """Order the operation `kind` of the conductor: allowed by `rule`, not locked, `action` allowed in the server's
     state (server_states.py); `record` is the name under which os-instance-actions shows it.  A null `task_state`
-    leaves the server's as it is.  Returns the operation's id.
+    leaves the server's as it is.  `prepare` checks more, writes what belongs to the order, in the same transaction,
+    and returns more data.  Returns the operation's id.
     """
     async with nova.db.write() as tx:
         row = await find_server(nova, tx, ctx, server_id, f"os_compute_api:{rule}")
         check_order(nova, ctx, row, action)
+        if prepare is not None:
+            data = {**(data or {}), **await prepare(tx, row)}
         await record_action(tx, ctx, server_id, record)
         await console_tokens.forget(tx, server_id, task_state)
         operation_id = await nova.conductor.order(tx, ctx, server_id, kind, task_state, data)

@@ -30,6 +30,7 @@ from cloudseed.nova.conductor.image_of_server import new_image
 from cloudseed.nova.models import (
     block_device_mappings,
     metadata,
+    migrations,
     operation_tables,
     server_faults,
     servers,
@@ -312,13 +313,19 @@ class Bench:
             rows = await tx.all(sa.select(servers).where(servers.c.deleted_at.is_(None)))
         placed = {row.id for row in rows if row.host is not None}
         claims = await self.allocations()
-        found += [f"no claim for {s}" for s in placed - claims] + [f"claim without server {s}" for s in claims - placed]
+        async with self.nova.db.read() as tx:
+            held = set(await tx.scalars(sa.select(migrations.c.uuid).where(migrations.c.status == "finished")))
+        found += [f"no claim for {s}" for s in placed - claims] + [f"claim without server {s}" for s in claims - placed
+                                                                   - held]
+        found += [f"nothing held for migration {m}" for m in held - claims]
         machines = {m.server_id: m for compute in self.nova.computes for m in await compute.driver.machines()}
         found += [f"no machine for {s}" for s in placed - machines.keys()]
         found += [f"machine without server {s}" for s in machines.keys() - placed]
         for row in rows:
             running = row.id in machines and machines[row.id].running
-            if (row.vm_state in ("active", "paused", "rescued")) != running:
+            runs = row.vm_state in ("active", "paused", "rescued") or (
+                row.vm_state == "resized" and row.power_state == 1)
+            if runs != running:
                 found.append(f"server {row.id} is {row.vm_state}, its machine runs: {running}")
             if row.task_state is not None:
                 found.append(f"server {row.id} is still {row.task_state}")

@@ -266,6 +266,40 @@ async def test_a_port_that_is_not_wired_yet_is_no_failure(rig: Rig) -> None:
     assert not await rig.runs(server.id)
 
 
+async def test_disks_of_another_flavor_and_back(rig: Rig) -> None:
+    server = await rig.prepare(ephemeral_gib=1, swap_mib=32)
+    large = msgspec.structs.replace(server, root_gib=2, ephemeral_gib=0, swap_mib=64, memory_mib=160)
+    before = await sizes(rig, server.id)
+    for _ in range(2):
+        await rig.driver.resize_disks(large)
+        grown = await sizes(rig, server.id)
+        assert grown == {"root": 2 * before["root"], "swap": 2 * before["swap"]}
+    await rig.driver.start(large, [])
+    if isinstance(rig.driver, QemuDriver):
+        with pytest.raises(CloudseedError, match="stop it"):
+            await rig.driver.restore_disks(server.id)
+    await rig.driver.stop(server.id, hard=True)
+    for _ in range(2):
+        await rig.driver.restore_disks(server.id)
+        assert await sizes(rig, server.id) == before
+    await rig.driver.start(server, [])
+    await rig.driver.stop(server.id, hard=True)
+    await rig.driver.resize_disks(large)
+    for _ in range(2):
+        await rig.driver.drop_kept_disks(server.id)
+        await rig.driver.restore_disks(server.id)
+        assert await sizes(rig, server.id) == grown
+
+
+async def sizes(rig: Rig, server_id: str) -> dict[str, int]:
+    """The machine's disks."""
+    if isinstance(rig.driver, FakeDriver):
+        return rig.driver.disks(server_id)[0]
+    assert isinstance(rig.driver, QemuDriver)
+    found = {name: await rig.driver._size(server_id, name) for name in ("root", "ephemeral", "swap")}
+    return {name: size for name, size in found.items() if size}
+
+
 async def test_computes_that_share_a_host_know_their_own(rig: Rig) -> None:
     if not isinstance(rig.driver, QemuDriver):
         pytest.skip("pretended hosts share nothing")
@@ -276,7 +310,7 @@ async def test_computes_that_share_a_host_know_their_own(rig: Rig) -> None:
     assert facts.memory_mib == whole.memory_mib // 2 and facts.vcpus == -(-whole.vcpus // 2)
     for driver in (first, second):
         server = spec(name=driver._name)
-        await driver.prepare(server, rig.image, config_drive(server, []))
+        await driver.prepare(server, rig.image, config_drive(Guest(spec=server, vifs=[]), b"random"))
         await driver.start(server, [])
     ones, twos = await first.machines(), await second.machines()
     assert len(ones) == len(twos) == 1 and ones[0].server_id != twos[0].server_id and twos[0].running

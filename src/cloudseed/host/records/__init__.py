@@ -24,6 +24,7 @@ from cloudseed.host.records.disks import (
     DiskInfo,
     DiskSpec,
     DropCopy,
+    DropKeptDisks,
     GetDisk,
     ImageInfo,
     ImportImage,

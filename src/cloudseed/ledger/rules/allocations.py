@@ -81,6 +81,33 @@ def allocations_have_a_server(picture: Picture) -> Iterator[Violation]:
 
 
 @rule
+def migrations_hold_what_can_be_reverted(picture: Picture) -> Iterator[Violation]:
+    """A resize that waits for the user holds the old size in placement; nothing else is held for migrations."""
+    servers, allocations = held(picture, "nova", "servers"), held(picture, "placement", "allocations")
+    if servers is None or allocations is None:
+        return
+    types = {owner["uuid"]: owner.get("consumer_type") for owner in held(picture, "placement", "consumers") or []}
+    claims = {entry["consumer"] for entry in allocations if types.get(entry["consumer"]) == "MIGRATION"}
+    under_way = busy(picture)
+    moves = {move["uuid"]: move for move in held(picture, "nova", "migrations") or []}
+    for consumer in sorted(claims):
+        move = moves.get(consumer)
+        if move is None or not (move["server_exists"] or move["server_id"] in under_way):
+            yield Violation(
+                "allocation-leaked", consumer,
+                "resources are held for a migration that is over",
+                f"openstack resource provider allocation delete {consumer}",
+            )  # fmt: skip
+    for move in moves.values():
+        if move["status"] == "finished" and move["uuid"] not in claims and move["server_id"] not in under_way:
+            yield Violation(
+                "allocation-missing", move["server_id"],
+                f"server was resized, but its migration {move['uuid']} holds nothing to revert to",
+                f"confirm the resize: openstack server resize confirm {move['server_id']}",
+            )  # fmt: skip
+
+
+@rule
 def nothing_is_overcommitted(picture: Picture) -> Iterator[Violation]:
     """What is used of a provider's resource is within its capacity."""
     for provider in held(picture, "placement", "providers") or []:

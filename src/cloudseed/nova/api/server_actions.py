@@ -18,14 +18,17 @@ if TYPE_CHECKING:
 
 # actions that upstream has and this cloud not yet: refused by name, with the rule that they will have
 LATER: dict[str, str] = {
-    "changePassword": "os-admin-password", "confirmResize": "servers:confirm_resize",
-    "evacuate": "os-evacuate",
-    "injectNetworkInfo": "os-admin-actions:inject_network_info", "migrate": "os-migrate-server:migrate",
-    "os-migrateLive": "os-migrate-server:migrate_live",
-    "rebuild": "servers:rebuild", "rescue": "os-rescue",
-    "unrescue": "os-unrescue", "resize": "servers:resize", "restore": "os-deferred-delete:restore",
-    "revertResize": "servers:revert_resize", "shelve": "os-shelve:shelve", "shelveOffload": "os-shelve:shelve_offload",
-    "unshelve": "os-shelve:unshelve", "trigger_crash_dump": "servers:trigger_crash_dump"}
+    "changePassword": "os-admin-password",
+    "injectNetworkInfo": "os-admin-actions:inject_network_info",
+    "rebuild": "servers:rebuild",
+    "rescue": "os-rescue",
+    "unrescue": "os-unrescue",
+    "restore": "os-deferred-delete:restore",
+    "shelve": "os-shelve:shelve",
+    "shelveOffload": "os-shelve:shelve_offload",
+    "unshelve": "os-shelve:unshelve",
+    "trigger_crash_dump": "servers:trigger_crash_dump",
+}
 # actions that proxied neutron: gone from some microversion on
 GONE_SINCE: dict[str, tuple[int, int]] = {
     "addFloatingIp": (2, 44), "removeFloatingIp": (2, 44)}

@@ -67,38 +67,6 @@ class Password(_Base):
         resp.status = 204
 
 
-class ServerMigrations(_Base):
-    """/v2.1/servers/{server_id}/migrations: no server moves yet"""
-
-    async def on_get(self, req: Request, resp: Response, server_id: str) -> None:
-        require(req.microversion, (2, 23))
-        await self.check(req, server_id, "os_compute_api:servers:migrations:index")
-        resp.media = {"migrations": []}
-
-
-class ServerMigration(_Base):
-    """/v2.1/servers/{server_id}/migrations/{migration_id}"""
-
-    async def on_get(self, req: Request, resp: Response, server_id: str, migration_id: str) -> None:
-        require(req.microversion, (2, 23))
-        await self.check(req, server_id, "os_compute_api:servers:migrations:show")
-        raise NotFound(f"Migration {migration_id} is not found for server {server_id}.")
-
-    async def on_delete(self, req: Request, resp: Response, server_id: str, migration_id: str) -> None:
-        require(req.microversion, (2, 24))
-        await self.check(req, server_id, "os_compute_api:servers:migrations:delete")
-        raise NotFound(f"Migration {migration_id} is not found for server {server_id}.")
-
-
-class ServerMigrationAction(_Base):
-    """/v2.1/servers/{server_id}/migrations/{migration_id}/action"""
-
-    async def on_post(self, req: Request, resp: Response, server_id: str, migration_id: str) -> None:
-        require(req.microversion, (2, 22))
-        await self.check(req, server_id, "os_compute_api:servers:migrations:force_complete")
-        raise NotFound(f"Migration {migration_id} is not found for server {server_id}.")
-
-
 class VirtualInterfaces(_Base):
     """/v2.1/servers/{server_id}/os-virtual-interfaces: nova-network's, refused as upstream does"""
 
@@ -121,15 +89,6 @@ class Share(_Base):
 
     async def on_delete(self, req: Request, resp: Response, server_id: str, share_id: str) -> None:
         await self._missing(req, server_id, share_id, "delete")
-
-
-class Migrations(_Base):
-    """/v2.1/os-migrations"""
-
-    async def on_get(self, req: Request, resp: Response) -> None:
-        self.nova.policy.enforce("os_compute_api:os-migrations:index", req.ctx.identity,
-                                 {"project_id": req.ctx.project_id})
-        resp.media = {"migrations": []}
 
 
 class Shares(_Base):

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from cloudseed.nova.compute.drivers.base import Machine
+from cloudseed.nova.server_states import PowerState
 
 
 class Mend(StrEnum):
@@ -47,6 +48,8 @@ def decide(machines: Iterable[Machine], wish: Iterable[Mapping[str, Any]], fates
                 actions.append(Action(Mend.TELL_OFF, server["id"], server))
             case "paused", True if machine is not None and not machine.paused:
                 actions.append(Action(Mend.PAUSE, server["id"], server))
+            case "resized", False if rebooted and server["power_state"] == PowerState.RUNNING:
+                actions.append(Action(Mend.START, server["id"], server))
             case "stopped", True:
                 actions.append(Action(Mend.STOP, server["id"], server))
             case _:

@@ -90,9 +90,9 @@ class ServerSpec(msgspec.Struct, frozen=True, kw_only=True):
         return str(self.extra_specs.get(f"hw:{name}") or self.image_properties.get(f"hw_{name}") or default)
 
 
-def spec_from_row(row: Any) -> ServerSpec:
-    """The spec of a row of `servers`."""
-    flavor = row.flavor
+def spec_from_row(row: Any, flavor: dict[str, Any] | None = None) -> ServerSpec:
+    """The spec of a row of `servers`; with another flavor, as it would be."""
+    flavor = flavor or row.flavor
     created: datetime.datetime = row.created_at
     return ServerSpec(
         id=row.id, name=row.name, hostname=row.hostname, project_id=row.project_id, user_id=row.user_id,

@@ -65,7 +65,7 @@ class Boot:
         """Choose and claim; the conductor notes the host before anybody works there."""
         async with self._nova.db.read() as tx:
             row = await read_server(tx, run.resource_id)
-            group = await _group(tx, run.resource_id)
+            group = await server_group(tx, run.resource_id)
         chosen = await self._nova.conductor_bus.call(
             run.ctx, "scheduler", "select_destination", timeout_s=SCHEDULE_TIMEOUT_S, server_id=run.resource_id,
             spec=encode_spec(spec_from_row(row)), destination=row.requested_destination,
@@ -73,7 +73,7 @@ class Boot:
         async with self._nova.db.write() as tx:
             row = await read_server(tx, run.resource_id)
             # two members of a group may have been scheduled side by side: the second one here tries again
-            if group is not None and not _allowed(await _group(tx, run.resource_id), chosen["host"]):
+            if group is not None and not _allowed(await server_group(tx, run.resource_id), chosen["host"]):
                 raise Backtrack("schedule", NoValidHost(reason=(
                     f"another member of the server group was just placed so that host {chosen['host']} no longer "
                     "fits the group's policy.")))
@@ -190,7 +190,7 @@ class Boot:
             await end_event(tx, run, EVENT, error)
 
 
-async def _group(tx: Tx, server_id: str) -> dict[str, Any] | None:
+async def server_group(tx: Tx, server_id: str) -> dict[str, Any] | None:
     """The server group of a server: {"policy", "limit", "hosts": {host: other members there}}."""
     mine = await tx.first(sa.select(server_groups.c.id, server_groups.c.policy, server_groups.c.rules).select_from(
         server_groups.join(server_group_members, server_group_members.c.group_id == server_groups.c.id))

@@ -19,6 +19,7 @@ from cloudseed.nova.conductor.interfaces import Interfaces
 from cloudseed.nova.conductor.on_host import Hosts
 from cloudseed.nova.conductor.power import Power
 from cloudseed.nova.conductor.records import change, read_server
+from cloudseed.nova.conductor.resize import Resize
 from cloudseed.nova.conductor.snapshot import Snapshot
 from cloudseed.nova.conductor.suspend import Suspend
 from cloudseed.nova.conductor.volumes import Reservation, VolumeOperations, nothing
@@ -44,6 +45,7 @@ class Conductor:
         self._desk = HostDesk(nova)
         self.reservation = Reservation(nova)
         self.types: list[OperationType] = [self._boot, self._delete, *Power(nova, hosts).types,
+                                         *Resize(nova, hosts).types,
                                          *Interfaces(nova, hosts).types,
                                          *Snapshot(nova, hosts).types, *Suspend(nova, hosts).types,
                                          *VolumeOperations(nova, hosts).types, self.reservation.type(nothing)]

@@ -14,17 +14,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import sqlalchemy as sa
+
 from cloudseed.kernel.db import utcnow
 from cloudseed.kernel.errors import CloudseedError
 from cloudseed.kernel.operations import OperationType, Run, Step
 from cloudseed.nova.conductor.boot_volumes import BootVolumes
 from cloudseed.nova.conductor.on_host import HostGone, Hosts
 from cloudseed.nova.conductor.records import add_fault, begin_event, change, end_event, load_spec, read_server
+from cloudseed.nova.migration_records import FINAL
+from cloudseed.nova.models import migrations
 from cloudseed.nova.server_states import PowerState, VmState
 
 if TYPE_CHECKING:
     from cloudseed.nova.service import Nova
 
+_OPEN = migrations.c.status.not_in(FINAL)
+_OPEN_MOVES = sa.select(migrations.c.uuid).where(migrations.c.server_id == sa.bindparam("this"), _OPEN)
+_CLOSE_MOVES = sa.update(migrations).where(migrations.c.server_id == sa.bindparam("server"), _OPEN)
 EVENT = "compute_terminate_instance"
 
 
@@ -64,6 +71,10 @@ class Delete:
 
     async def allocations(self, run: Run) -> None:
         await self._nova.conductor_bus.call(run.ctx, "scheduler", "release", server_id=run.resource_id)
+        async with self._nova.db.read() as tx:
+            moves = list(await tx.scalars(_OPEN_MOVES, {"this": run.resource_id}))
+        for consumer in moves:  # what a resize held of the server's earlier size
+            await self._nova.conductor_bus.call(run.ctx, "scheduler", "release", server_id=consumer)
 
     async def finish(self, run: Run) -> None:
         async with self._nova.db.write() as tx:
@@ -72,6 +83,7 @@ class Delete:
             if row.deleted_at is None:
                 await change(tx, row, vm_state=VmState.DELETED.value, task_state=None, deleted_at=now,
                              terminated_at=now, power_state=PowerState.NOSTATE.value, network_info=[])
+            await tx.execute(_CLOSE_MOVES, {"server": run.resource_id, "status": "confirmed", "updated_at": now})
             await end_event(tx, run, EVENT)
 
     async def failed(self, run: Run, error: CloudseedError) -> None:

@@ -81,7 +81,8 @@ class HostDesk:
         async with self._nova.db.read() as tx:
             rows = await tx.all(sa.select(servers).where(servers.c.host == host, servers.c.deleted_at.is_(None)))
             busy = set(await tx.scalars(sa.select(operations.c.resource_id).where(operations.c.status.in_(OPEN))))
-        return [{"id": row.id, "vm_state": row.vm_state, "task_state": row.task_state, "busy": row.id in busy,
+        return [{"id": row.id, "vm_state": row.vm_state, "task_state": row.task_state, "power_state": row.power_state,
+                 "busy": row.id in busy,
                  "spec": encode_spec(spec_from_row(row))} for row in rows]
 
     async def fates(self, ctx: Context, host: str, server_ids: list[str]) -> dict[str, str]:

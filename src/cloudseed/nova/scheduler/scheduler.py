@@ -53,7 +53,9 @@ class Scheduler:
 
     async def start(self) -> None:
         """Listen on the topic `scheduler`."""
-        self._bus.serve("scheduler", {"select_destination": self._select, "release": self._release})
+        self._bus.serve("scheduler", {
+            "select_destination": self._select, "release": self._release, "hold": self._hold,
+            "give_back": self._give_back})
 
     async def _select(self, ctx: Context, server_id: str, spec: dict[str, Any], destination: dict[str, Any] | None,
                       hints: dict[str, Any] | None, group: dict[str, Any] | None,
@@ -101,6 +103,18 @@ class Scheduler:
         """Give a server's claim back.  Safe twice."""
         async with _Held(self._locks, server_id):
             await self._claims.release(ctx, server_id)
+
+    async def _hold(self, ctx: Context, server_id: str, migration_id: str) -> None:
+        """What the server has claimed becomes its migration's, so that it can claim anew.  Safe twice: when the
+        migration holds something already, what the server has is its new claim."""
+        async with _Held(self._locks, server_id):
+            if not (await self._claims.present(ctx, migration_id))["allocations"]:
+                await self._claims.move(ctx, server_id, migration_id, ("INSTANCE", "MIGRATION"))
+
+    async def _give_back(self, ctx: Context, server_id: str, migration_id: str) -> None:
+        """What the migration holds is the server's again, and its new claim is gone.  Safe twice."""
+        async with _Held(self._locks, server_id):
+            await self._claims.move(ctx, migration_id, server_id, ("MIGRATION", "INSTANCE"))
 
 
 class _Held:

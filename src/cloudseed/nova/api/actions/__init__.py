@@ -12,13 +12,22 @@ from typing import TYPE_CHECKING, Any
 
 from cloudseed.kernel.http.app import Response
 from cloudseed.kernel.http.request import Request
-from cloudseed.nova.api.actions import addresses, consoles, locks, power, security_groups, snapshots, suspend
+from cloudseed.nova.api.actions import (
+    addresses,
+    consoles,
+    locks,
+    power,
+    resize,
+    security_groups,
+    snapshots,
+    suspend,
+)
 
 if TYPE_CHECKING:
     from cloudseed.nova.service import Nova
 
 Handler = Callable[["Nova", Request, Response, str, Any], Awaitable[None]]
 
-MODULES = (addresses, consoles, locks, power, security_groups, snapshots, suspend)
+MODULES = (addresses, consoles, locks, power, resize, security_groups, snapshots, suspend)
 HANDLERS: dict[str, Handler] = {
     name: handler for module in MODULES for name, handler in module.HANDLERS.items()}

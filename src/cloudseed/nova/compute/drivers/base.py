@@ -82,6 +82,18 @@ class Driver(Protocol):
         """Soft: ask the guest, return at once.  Hard: return when it is off.  Off already is fine."""
         ...
 
+    async def resize_disks(self, spec: ServerSpec) -> None:
+        """Give a machine that is off the disks of its new flavor, and keep those that it had."""
+        ...
+
+    async def restore_disks(self, server_id: str) -> None:
+        """Give a machine that is off the disks back that it had before `resize_disks`."""
+        ...
+
+    async def drop_kept_disks(self, server_id: str) -> None:
+        """Forget the disks that `resize_disks` kept."""
+        ...
+
     async def attach_interface(self, spec: ServerSpec, vif: Vif) -> None:
         """Plug a card into the machine, which runs; its port is wired.  Plugged already is fine."""
         ...

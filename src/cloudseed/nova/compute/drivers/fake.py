@@ -41,6 +41,8 @@ class _Record(msgspec.Struct):
     paused: bool = False
     suspended: bool = False
     volumes: dict[str, int] = {}  # while it runs: volume id -> the size that its guest sees
+    disks: dict[str, int] = {}  # GiB by name; swap in MiB
+    kept: dict[str, int] | None = None
 
 
 class FakeDriver:
@@ -88,7 +90,7 @@ class FakeDriver:
     async def prepare(self, spec: ServerSpec, image: CachedImage | None, config_drive: dict[str, bytes]) -> None:
         await self._pretend("prepare")
         if spec.id not in self._records:
-            self._save(_Record(spec.id, spec.name))
+            self._save(_Record(spec.id, spec.name, disks=_disks(spec)))
 
     async def start(self, spec: ServerSpec, vifs: list[Vif]) -> None:
         await self._pretend("start")
@@ -99,8 +101,9 @@ class FakeDriver:
             volumes = spec.connected_volumes
             if spec.volume_backed and not any(device.is_root for device in volumes):
                 raise BuildAborted(f"The root disk of server {spec.id} is not connected.")
-            self._save(_Record(spec.id, spec.name, time.time(), [vif["id"] for vif in vifs],
-                               volumes={str(d.volume_id): (d.volume_size or 0) * GIB for d in volumes}))
+            self._save(msgspec.structs.replace(
+                record, started_at=time.time(), ports=[vif["id"] for vif in vifs], paused=False, suspended=False,
+                volumes={str(d.volume_id): (d.volume_size or 0) * GIB for d in volumes}))
 
     async def stop(self, server_id: str, *, hard: bool) -> None:
         await self._pretend("stop")
@@ -113,7 +116,7 @@ class FakeDriver:
         """The machine ends (its guest shut down, or it crashed)."""
         record = self._records.get(server_id)
         if record is not None and record.started_at is not None:
-            self._save(_Record(server_id, record.name, None, record.ports))
+            self._save(msgspec.structs.replace(record, started_at=None))
             self._consoles.end(server_id)
             self._exits.put_nowait(MachineExit(server_id, reason))
 
@@ -123,6 +126,33 @@ class FakeDriver:
         self._consoles.end()
         for record in list(self._records.values()):
             self._save(msgspec.structs.replace(record, started_at=None, paused=False))
+
+    async def resize_disks(self, spec: ServerSpec) -> None:
+        await self._pretend("resize_disks")
+        record = self._record(spec.id)
+        kept = record.disks if record.kept is None else record.kept
+        self._save(msgspec.structs.replace(record, disks=_disks(spec), kept=kept))
+
+    async def restore_disks(self, server_id: str) -> None:
+        await self._pretend("restore_disks")
+        record = self._record(server_id)
+        if record.kept is not None:
+            self._save(msgspec.structs.replace(record, disks=record.kept, kept=None))
+
+    async def drop_kept_disks(self, server_id: str) -> None:
+        await self._pretend("drop_kept_disks")
+        self._save(msgspec.structs.replace(self._record(server_id), kept=None))
+
+    def disks(self, server_id: str) -> tuple[dict[str, int], dict[str, int] | None]:
+        """The machine's disks, and those that are kept of before a resize."""
+        record = self._record(server_id)
+        return record.disks, record.kept
+
+    def _record(self, server_id: str) -> _Record:
+        record = self._records.get(server_id)
+        if record is None:
+            raise NotFound(f"Server {server_id} has no disks on this host.")
+        return record
 
     async def attach_interface(self, spec: ServerSpec, vif: Vif) -> None:
         await self._pretend("attach_interface")
@@ -233,6 +263,11 @@ class FakeDriver:
     async def exits(self) -> AsyncIterator[MachineExit]:
         while True:
             yield await self._exits.get()
+
+
+def _disks(spec: ServerSpec) -> dict[str, int]:
+    sizes = {"root": spec.root_gib, "ephemeral": spec.ephemeral_gib, "swap": spec.swap_mib}
+    return {name: size for name, size in sizes.items() if size}
 
 
 def _machine(record: _Record) -> Machine:

@@ -147,6 +147,39 @@ class QemuDriver:
     async def stop(self, server_id: str, *, hard: bool) -> None:
         await self._ask(f"stop server {server_id}", self._host.stop_machine(server_id, hard=hard))
 
+    async def resize_disks(self, spec: ServerSpec) -> None:
+        doing = f"resize the disks of server {spec.id}"
+        await self._ask(doing, self._host.keep_disks(spec.id))
+        wanted = {disk.name: size for disk, size in local_disks(spec, _disk_bus(spec))}
+        if not spec.volume_backed:
+            wanted["root"] = spec.root_gib * GIB
+        for name in ("ephemeral", "swap"):
+            # swap holds nothing that lasts, so it is made anew
+            found = await self._size(spec.id, name)
+            if found and found != wanted.get(name, 0) and (name == "swap" or name not in wanted):
+                await self._ask(doing, self._host.remove_disk(spec.id, name))
+        for name, size in wanted.items():
+            found = await self._size(spec.id, name)
+            if not found:
+                await self._ask(doing, self._host.create_disk(spec.id, name, size, owner=self._name))
+            elif size > found:
+                await self._ask(doing, self._host.resize_disk(spec.id, name, size))
+
+    async def _size(self, server_id: str, name: str) -> int:
+        """A disk's size in bytes; 0 when there is none."""
+        try:
+            return (await self._host.get_disk(server_id, name)).size_bytes
+        except HostError as exc:
+            if exc.code == "not_found":
+                return 0
+            raise self._in_our_terms(exc, f"look at disk {name} of server {server_id}") from exc
+
+    async def restore_disks(self, server_id: str) -> None:
+        await self._ask(f"restore the disks of server {server_id}", self._host.restore_disks(server_id))
+
+    async def drop_kept_disks(self, server_id: str) -> None:
+        await self._ask(f"drop the old disks of server {server_id}", self._host.drop_kept_disks(server_id))
+
     async def attach_interface(self, spec: ServerSpec, vif: Vif) -> None:
         await self._ask(f"plug port {vif['id']} into server {spec.id}",
                         self._host.attach_interface(spec.id, nic_spec(spec, vif)))

@@ -1,0 +1,166 @@
+"""Orders to resize a server, to confirm or revert that, and to move it to another host."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from cloudseed.kernel.context import Context
+from cloudseed.kernel.db import Tx, utcnow
+from cloudseed.kernel.errors import Invalid, NoCapacity
+from cloudseed.nova import flavors, quotas, servers
+from cloudseed.nova.errors import FlavorNotFound
+from cloudseed.nova.models import migrations, services
+from cloudseed.nova.server_states import TaskState
+from cloudseed.nova.servers import COMPUTES, Server
+from cloudseed.nova.services import is_up
+
+if TYPE_CHECKING:
+    from cloudseed.nova.service import Nova
+
+MOVE_TIMEOUT_S = 60.0
+
+
+class MigrationNotFound(Invalid):
+    template = "Instance has not been resized."
+
+
+async def resize_server(nova: Nova, ctx: Context, server_id: str, flavor_id: str) -> None:
+    """Order another flavor for the server.  Raises Invalid with what of the flavor cannot be, OverQuota."""
+    server = await servers.get_server(nova, ctx, server_id, "os_compute_api:servers:resize")
+    servers.check_order(nova, ctx, server, "resize")
+    try:
+        flavor = flavors.as_dict(await flavors.get_flavor(nova, ctx, flavor_id))
+    except FlavorNotFound:
+        raise Invalid(f"Flavor {flavor_id} could not be found.") from None
+    _check_flavor(server, flavor)
+
+    async def prepare(tx: Tx, row: Server) -> dict[str, Any]:
+        await quotas.check_growth(tx, row.project_id, row.user_id, flavor["vcpus"] - row.vcpus,
+                                  flavor["ram"] - row.memory_mb)
+        return {"migration": await _new_migration(tx, ctx, row, "resize", flavor)}
+
+    await servers.order(nova, ctx, server_id, "nova.resize", TaskState.RESIZE_PREP, rule="servers:resize",
+                        action="resize", record="resize", prepare=prepare)
+
+
+def _check_flavor(server: Server, flavor: dict[str, Any]) -> None:
+    if flavor["id"] == server.flavor["id"]:
+        raise Invalid("When resizing, instances must change flavor!")
+    if flavor.get("disabled"):
+        raise Invalid(f"Flavor {flavor['id']} could not be found.")
+    if server.image_id and flavor["disk"] == 0 and server.flavor["disk"] != 0:
+        raise Invalid("Server disk was unable to be resized because: Resize to zero disk flavor is not allowed.")
+    properties = server.image_properties or {}
+    if flavor["ram"] < _number(properties.get("min_ram")):
+        raise Invalid("Flavor's memory is too small for requested image.")
+    if server.image_id and 0 < flavor["disk"] < _number(properties.get("min_disk")):
+        raise Invalid("Flavor's disk is smaller than the minimum size specified in image metadata. Flavor disk is "
+                      f"{flavor['disk'] * 2**30} bytes, minimum size is "
+                      f"{_number(properties.get('min_disk')) * 2**30} bytes.")
+
+
+def _number(value: Any) -> int:
+    return int(value) if str(value or "").isdecimal() else 0
+
+
+async def confirm_resize(nova: Nova, ctx: Context, server_id: str) -> None:
+    """Order that the server stays as it now is."""
+    async def prepare(tx: Tx, row: Server) -> dict[str, Any]:
+        migration = await _waiting(tx, row, ("finished",))
+        await tx.execute(sa.update(migrations).where(migrations.c.id == migration.id)
+                         .values(status="confirming", updated_at=utcnow()))
+        return {"migration": migration.uuid}
+
+    await servers.order(nova, ctx, server_id, "nova.confirm_resize", None, rule="servers:confirm_resize",
+                        action="confirm_resize", record="confirmResize", prepare=prepare)
+
+
+async def revert_resize(nova: Nova, ctx: Context, server_id: str) -> None:
+    """Order that the server becomes what it was before its resize, its disks included."""
+    async def prepare(tx: Tx, row: Server) -> dict[str, Any]:
+        migration = await _waiting(tx, row, ("finished", "reverting"))
+        old = migration.old_flavor
+        await quotas.check_growth(tx, row.project_id, row.user_id, old["vcpus"] - row.vcpus,
+                                  old["ram"] - row.memory_mb)
+        return {"migration": migration.uuid}
+
+    await servers.order(nova, ctx, server_id, "nova.revert_resize", TaskState.RESIZE_REVERTING,
+                        rule="servers:revert_resize", action="revert_resize", record="revertResize", prepare=prepare)
+
+
+async def migrate_server(nova: Nova, ctx: Context, server_id: str, host: str | None) -> None:
+    """Order the server's move to another host, `host` if one is named."""
+    await _order_move(nova, ctx, server_id, host, "migration", "migrate", TaskState.RESIZE_PREP, "migrate")
+
+
+async def live_migrate_server(nova: Nova, ctx: Context, server_id: str, host: str | None, *, wait: bool) -> None:
+    """Order the move of a server that runs on meanwhile; with `wait` return when it is over, or raise why not."""
+    operation_id = await _order_move(nova, ctx, server_id, host, "live-migration", "live_migrate",
+                                     TaskState.MIGRATING, "live-migration")
+    if wait:
+        try:
+            await servers.outcome(nova, ctx, operation_id, MOVE_TIMEOUT_S)
+        except NoCapacity as exc:
+            raise Invalid(exc.message) from exc
+
+
+async def _order_move(nova: Nova, ctx: Context, server_id: str, host: str | None, kind: str, action: str,
+                      task_state: TaskState, record: str) -> str:
+    rule = f"os-migrate-server:migrate{'_live' if kind == 'live-migration' else ''}{':host' if host else ''}"
+    server = await servers.get_server(nova, ctx, server_id, f"os_compute_api:{rule}")
+    servers.check_order(nova, ctx, server, action)
+    if host:
+        await check_other_host(nova, server, host)
+
+    async def prepare(tx: Tx, row: Server) -> dict[str, Any]:
+        return {"migration": await _new_migration(tx, ctx, row, kind, row.flavor), "host": host}
+
+    return await servers.order(nova, ctx, server_id, "nova.migrate", task_state, rule=rule, action=action,
+                               record=record, prepare=prepare)
+
+
+async def evacuate_server(nova: Nova, ctx: Context, server_id: str, host: str | None) -> None:
+    """A server of a host that is down is built anew elsewhere: refused while its host is up, and, until machines
+    can move, when it is down.  Raises Invalid."""
+    server = await servers.get_server(nova, ctx, server_id, "os_compute_api:os-evacuate")
+    servers.check_order(nova, ctx, server, "evacuate")
+    async with nova.db.read() as tx:
+        mine = await tx.first(COMPUTES.where(services.c.host == server.host))
+    if mine is not None and is_up(mine):
+        raise Invalid(f"Compute service of {server.host} is still in use.")
+    if host:
+        await check_other_host(nova, server, host)
+    raise Invalid("No valid host was found. The server's disks are on host "
+                  f"{server.host or '(none)'}, and no other host can have them: start that host again.")
+
+
+async def check_other_host(nova: Nova, server: Server, host: str) -> None:
+    """A host that is named for a move exists, and is not the server's own.  Invalid."""
+    async with nova.db.read() as tx:
+        known = await tx.first(COMPUTES.where(services.c.host == host))
+    if known is None:
+        raise Invalid(f"Compute host {host} could not be found.")
+    if host == server.host:
+        raise Invalid(f"Server {server.id} cannot be migrated to its own host {host}: it is there already.")
+
+
+async def _new_migration(tx: Tx, ctx: Context, row: Server, kind: str, flavor: dict[str, Any]) -> str:
+    now, made = utcnow(), str(uuid.uuid4())
+    await tx.execute(sa.insert(migrations).values(
+        uuid=made, server_id=row.id, project_id=ctx.project_id or row.project_id, user_id=ctx.user_id or row.user_id,
+        type=kind, status="pre-migrating", source_host=row.host, source_node=row.node,
+        dest_host=row.host if kind == "resize" else None, dest_node=row.node if kind == "resize" else None,
+        old_flavor=row.flavor, new_flavor=flavor, old_vm_state=row.vm_state, created_at=now, updated_at=now))
+    return made
+
+
+async def _waiting(tx: Tx, row: Server, statuses: tuple[str, ...]) -> sa.Row[Any]:
+    """The server's resize that waits for the user."""
+    found = await tx.first(sa.select(migrations).where(
+        migrations.c.server_id == row.id, migrations.c.status.in_(statuses)).order_by(migrations.c.id.desc()))
+    if found is None:
+        raise MigrationNotFound()
+    return found
