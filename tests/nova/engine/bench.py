@@ -287,7 +287,8 @@ class Bench:
             if held != sorted(a["id"] for a in self.cinder.attachments.values() if a["instance"] == row.id):
                 found.append(f"server {row.id} knows attachments {held}, cinder {self.cinder.attachments}")
             if row.id in machines and machines[row.id].running:
-                seen = self.driver().volumes(row.id)
+                number = [compute.host for compute in self.nova.computes].index(row.host)
+                seen = self.driver(number).volumes(row.id)
                 if sorted(seen) != sorted(str(d.volume_id) for d in devices if d.state == "attached"):
                     found.append(f"the guest of {row.id} sees volumes {list(seen)}, nova says {devices}")
             found += [f"device {d.id} is {d.state}" for d in devices if d.state == "detaching"]
