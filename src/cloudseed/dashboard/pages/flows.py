@@ -66,7 +66,8 @@ class Flow(Resource):
         words = "The latest change" if flow_id == "last" else f"Flow {flow_id[:12]}"
         query = f"?rpc={'yes' if rpc else 'no'}"
         visit.page(
-            resp, words, el("p", el("span", _told(exchanges), id="told"), " ", toggle),
+            resp, words, el("p", el("span", _told(exchanges), id="told"), " ", toggle, " ",
+                            el("a", "the picture alone", href=f"{path}/picture.svg{query}", class_="button")),
             el("figure", el("img", id="flow", src=f"{path}/picture.svg{query}", alt="sequence diagram",
                             data_state=f"{path}/state", data_version=_version(exchanges)), class_="flow"),
             el("details", el("summary", "As Mermaid text"), el("pre", diagram.mermaid(exchanges, rpc=rpc))),
@@ -79,7 +80,7 @@ class Picture(Resource):
     async def get(self, visit: Visit, resp: Response, **names: str) -> None:
         exchanges = await _exchanges(visit, names["flow_id"])
         resp.content_type = "image/svg+xml"
-        resp.text = picture.svg(exchanges, rpc=visit.req.text_param("rpc") != "no", title=_told(exchanges))
+        resp.text = picture.svg(exchanges, rpc=visit.req.text_param("rpc") != "no", title=_told(exchanges), column=138)
 
 
 class State(Resource):

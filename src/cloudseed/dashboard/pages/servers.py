@@ -30,7 +30,7 @@ async def listed(visit: Visit) -> list[dict[str, Any]]:
 
 
 def addresses(server: dict[str, Any]) -> str:
-    return ", ".join(f"{network}: {address['addr']}" for network, found in server["addresses"].items()
+    return ", ".join(f"{network}:\u00a0{address['addr']}" for network, found in server["addresses"].items()
                      for address in found)
 
 

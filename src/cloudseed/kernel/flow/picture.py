@@ -9,17 +9,19 @@ from cloudseed.kernel.flow.diagram import lines, participants
 from cloudseed.kernel.flow.store import StoredExchange
 
 _COLUMN, _ROW, _TOP, _LEFT = 176, 22, 64, 110
+_GAP = 20  # between the names of two columns
 _COLORS = ("#2563eb", "#7c3aed", "#db2777", "#dc2626", "#ea580c", "#ca8a04", "#16a34a", "#0d9488", "#0284c7", "#475569")
 
 
 def svg(exchanges: Iterable[StoredExchange], *, rpc: bool = True, title: str = "",
-        notes: Mapping[int, str] | None = None) -> str:
-    """The picture as an SVG document; `notes` are written at the requests of exchanges, by their places in the flow."""
+        notes: Mapping[int, str] | None = None, column: int = _COLUMN) -> str:
+    """The picture as an SVG document; `notes` are written at the requests of exchanges, by their places in the flow.
+    `column`: pixels from one lifeline to the next, 130 at least for the names."""
     arrows = lines(exchanges, rpc=rpc)
     names = participants(arrows)
-    x = {name: _LEFT + i * _COLUMN for i, name in enumerate(names)}
+    x = {name: _LEFT + i * column for i, name in enumerate(names)}
     color = {name: _COLORS[i % len(_COLORS)] for i, name in enumerate(names)}
-    width, height = 2 * _LEFT + max(len(names) - 1, 0) * _COLUMN, _TOP + (len(arrows) + 2) * _ROW + 24
+    width, height = 2 * _LEFT + max(len(names) - 1, 0) * column, _TOP + (len(arrows) + 2) * _ROW + 24
     start = arrows[0].at if arrows else 0
     out = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
@@ -29,7 +31,10 @@ def svg(exchanges: Iterable[StoredExchange], *, rpc: bool = True, title: str = "
     ]
     for name in names:
         out.append(f'<line x1="{x[name]}" y1="{_TOP}" x2="{x[name]}" y2="{height - 20}" stroke="#cbd5e1"/>')
-        out.append(f'<rect x="{x[name] - 78}" y="{_TOP - 28}" width="156" height="24" rx="6" fill="{color[name]}"/>')
+        box = column - _GAP
+        out.append(
+            f'<rect x="{x[name] - box // 2}" y="{_TOP - 28}" width="{box}" height="24" rx="6" fill="{color[name]}"/>'
+        )
         out.append(
             f'<text x="{x[name]}" y="{_TOP - 12}" font-size="12" fill="#ffffff" text-anchor="middle">'
             f"{escape(name)}</text>"
