@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from cloudseed.dashboard.visit import Visit
 
 PREFIX = "/dashboard"
+LISTED = 200  # of anything in a list
 _MENU = (("Overview", ""), ("Instances", "/instances"), ("Images", "/images"), ("Networks", "/networks"),
          ("Volumes", "/volumes"), ("Key pairs", "/key_pairs"), ("Flows", "/flows"))
 _GOOD = frozenset({"ACTIVE", "active", "available", "in-use", "UP", "ok"})
@@ -80,8 +81,10 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], empty: str) -> 
     """A table, or what to say when it would be empty."""
     if not rows:
         return el("p", empty, class_="empty")
-    return el("div", el("table", el("thead", el("tr", [el("th", name) for name in columns])),
-                        el("tbody", [el("tr", [el("td", cell) for cell in row]) for row in rows])), class_="table")
+    more = el("p", f"Only the newest {LISTED} are shown.", class_="more") if len(rows) >= LISTED else None
+    head = el("thead", el("tr", [el("th", name) for name in columns]))
+    body = el("tbody", [el("tr", [el("td", cell) for cell in row]) for row in rows])
+    return el("div", el("table", head, body), more, class_="table")
 
 
 def state(word: str) -> Html:

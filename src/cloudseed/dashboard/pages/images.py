@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
-from cloudseed.dashboard.layout import PREFIX, button, size, state, table
+from cloudseed.dashboard.layout import LISTED, PREFIX, button, size, state, table
 from cloudseed.dashboard.visit import Resource, Visit, part
 from cloudseed.kernel.http.app import Response
 
@@ -13,7 +13,7 @@ class Images(Resource):
     """/dashboard/images"""
 
     async def get(self, visit: Visit, resp: Response, **names: str) -> None:
-        images = await visit.find("image", "/v2/images", "images", limit=200)
+        images = await visit.find("image", "/v2/images", "images", limit=LISTED)
         visit.page(resp, "Images", table(
             ("Name", "State", "Format", "Size", "Visible to", ""),
             [(image["name"] or image["id"], state(image["status"]), image.get("disk_format") or "",

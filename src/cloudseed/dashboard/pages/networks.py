@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from cloudseed.dashboard.html import Html, el
-from cloudseed.dashboard.layout import state, table
+from cloudseed.dashboard.layout import LISTED, state, table
 from cloudseed.dashboard.visit import Resource, Visit
 from cloudseed.kernel.http.app import Response
 
@@ -21,7 +21,7 @@ class Networks(Resource):
         networks, subnets, ports, routers, servers = await asyncio.gather(
             visit.find("network", "/v2.0/networks", "networks"), visit.find("network", "/v2.0/subnets", "subnets"),
             visit.find("network", "/v2.0/ports", "ports"), visit.find("network", "/v2.0/routers", "routers"),
-            visit.find("compute", "/v2.1/servers", "servers", limit=200))
+            visit.find("compute", "/v2.1/servers", "servers", limit=LISTED))
         named = {server["id"]: server["name"] for server in servers}
         named |= {router["id"]: router["name"] or "router" for router in routers}
         cidrs: dict[str, list[str]] = {}

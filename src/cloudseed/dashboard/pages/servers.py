@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from cloudseed.dashboard.html import Html, el
-from cloudseed.dashboard.layout import PREFIX, actions, button, choice, field, form, state, table
+from cloudseed.dashboard.layout import LISTED, PREFIX, actions, button, choice, field, form, state, table
 from cloudseed.dashboard.visit import Resource, Visit, part
 from cloudseed.kernel.errors import NotFound
 from cloudseed.kernel.http.app import Response
@@ -26,7 +26,7 @@ _LABELS = {"console": "Console", "serial": "Serial"}
 
 async def listed(visit: Visit) -> list[dict[str, Any]]:
     """The project's servers as nova shows them, newest first."""
-    return await visit.find("compute", "/v2.1/servers/detail", "servers", limit=200)
+    return await visit.find("compute", "/v2.1/servers/detail", "servers", limit=LISTED)
 
 
 def addresses(server: dict[str, Any]) -> str:
@@ -54,7 +54,7 @@ class Servers(Resource):
     async def get(self, visit: Visit, resp: Response, **names: str) -> None:
         servers, flavors, images, networks, keys = await asyncio.gather(
             listed(visit), visit.find("compute", "/v2.1/flavors/detail", "flavors"),
-            visit.find("image", "/v2/images", "images", status="active", limit=200),
+            visit.find("image", "/v2/images", "images", status="active", limit=LISTED),
             visit.find("network", "/v2.0/networks", "networks"),
             visit.find("compute", "/v2.1/os-keypairs", "keypairs"))
         rows = []

@@ -13,7 +13,7 @@ from cloudseed.kernel.bus import Handler
 from cloudseed.kernel.context import Context
 from cloudseed.kernel.db import Tx, utcnow
 from cloudseed.kernel.operations.tables import OPEN
-from cloudseed.nova import block_devices
+from cloudseed.nova import block_devices, console_tokens
 from cloudseed.nova.compute.spec import encode_spec, spec_from_row
 from cloudseed.nova.conductor.records import change
 from cloudseed.nova.models import (
@@ -24,7 +24,7 @@ from cloudseed.nova.models import (
     servers,
     services,
 )
-from cloudseed.nova.server_states import PowerState, VmState
+from cloudseed.nova.server_states import PowerState, TaskState, VmState
 from cloudseed.nova.services import DOWN_AFTER_S, is_up, touch, zones_by_host
 
 if TYPE_CHECKING:
@@ -103,6 +103,7 @@ class HostDesk:
             log.info("server %s ended by itself on %s: %s", server_id, host, reason)
             power = PowerState.CRASHED if reason == "crashed" else PowerState.SHUTDOWN
             await change(tx, row, vm_state=VmState.STOPPED.value, task_state=None, power_state=power.value)
+            await console_tokens.forget(tx, server_id, TaskState.POWERING_OFF)
 
     async def get_server(self, ctx: Context, host: str, server_id: str) -> dict[str, Any] | None:
         """A server's spec (ServerSpec); None when it is not on `host`."""

@@ -20,7 +20,7 @@ import msgspec
 import sqlalchemy as sa
 
 from cloudseed.kernel.context import Context
-from cloudseed.kernel.errors import CloudseedError, Conflict, Forbidden
+from cloudseed.kernel.errors import CloudseedError, Conflict, Forbidden, Unavailable
 from cloudseed.kernel.http.edge import Receive, Scope, Send
 from cloudseed.nova import console_tokens, consoles
 from cloudseed.nova.compute.consoles import ConsoleAddress, connect
@@ -116,6 +116,9 @@ class ConsoleProxy:
                 async with asyncio.timeout(5):
                     for other in mine:
                         await other.ended.wait()
+            except TimeoutError:
+                self._leave(session)
+                raise Unavailable("The former viewer of this console does not leave; try again.") from None
             except BaseException:
                 self._leave(session)
                 raise
