@@ -54,6 +54,13 @@ class Images:
                     raise errors.NotFound(f"No image found with ID {image_id}")
                 resp.media = double.images[image_id]
 
+        class NewImage:
+            async def on_post(self, req: Request, resp: Response) -> None:
+                body = await req.json(Json)
+                double.images[body["id"]] = {"status": "queued", "owner": req.ctx.project_id, **body}
+                resp.status = 201
+                resp.media = double.images[body["id"]]
+
         class Schema:
             async def on_get(self, req: Request, resp: Response) -> None:
                 double.asked.append(req.path)
@@ -66,8 +73,12 @@ class Images:
             async def on_get(self, req: Request, resp: Response, image_id: str) -> None:
                 resp.data = b"x" * 1000
 
+            async def on_put(self, req: Request, resp: Response, image_id: str) -> None:
+                double.images[image_id] |= {"status": "active", "size": len(await req.stream.read())}
+                resp.status = 204
+
         session = env.session("glance-api", "glance")
-        app: Any = make_app({"/v2/images/{image_id}": Image(), "/v2/schemas/image": Schema(),
+        app: Any = make_app({"/v2/images": NewImage(), "/v2/images/{image_id}": Image(), "/v2/schemas/image": Schema(),
                              "/v2/images/{image_id}/file": File()},
                             fault=faults.glance, validator=env.validator(session), identity_url=env.identity_url)
         return Service("glance", mounts=[Mount("/image", "glance-api", app)])

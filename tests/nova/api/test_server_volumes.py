@@ -11,6 +11,7 @@ import msgspec
 import pytest
 import pytest_asyncio
 
+from cloudseed.kernel.errors import Forbidden
 from tests.nova.api.cloud import Json, NovaCloud, message, nova
 from tests.support.cloud import Client
 
@@ -201,6 +202,36 @@ async def test_a_volume_is_one_servers_alone(cloud: NovaCloud, root: str) -> Non
     (winner,) = (answer.json()["server"]["id"] for answer in answers if answer.status == 202)
     await cloud.wait_for(cloud.admin, winner, "ACTIVE")
     assert len(cloud.cinder.of(winner)) == 1
+
+
+# ---- images of them
+
+async def test_an_image_of_a_server_that_boots_from_a_volume_and_a_server_of_the_image(cloud: NovaCloud,
+                                                                                      root: str) -> None:
+    data = cloud.cinder.add(3)
+    server = await cloud.boot(cloud.admin, imageRef=None, block_device_mapping_v2=[
+        {"source_type": "volume", "uuid": root, "boot_index": 0, "delete_on_termination": True},
+        {"source_type": "volume", "uuid": data}])
+    path = f"/servers/{server['id']}/action"
+    answer = await nova(cloud.admin, "POST", path, {"createImage": {"name": "photo", "metadata": {"a": "b"}}})
+    assert answer.status == 202
+    image = cloud.images.images[answer.json()["image_id"]]
+    assert image["name"] == "photo" and image["a"] == "b" and image["bdm_v2"] == "True" and image["size"] == 0
+    mapping = msgspec.json.decode(image["block_device_mapping"])
+    assert [cloud.cinder.snapshots[one["snapshot_id"]]["volume_id"] for one in mapping] == [root, data]
+    assert [(one["source_type"], one["destination_type"], one["boot_index"], one["delete_on_termination"],
+             one["volume_size"]) for one in mapping] == [("snapshot", "volume", 0, True, 2),
+                                                          ("snapshot", "volume", None, False, 3)]
+    again = await cloud.boot(cloud.admin, imageRef=image["id"])
+    assert again["image"] == "" and len(again["os-extended-volumes:volumes_attached"]) == 2
+    answer = await nova(cloud.admin, "POST", path, {"createBackup": {
+        "name": "x", "backup_type": "daily", "rotation": 1}})
+    assert answer.status == 400 and "not supported for volume-backed" in message(answer)
+    cloud.cinder.failures["POST snapshots"] = [Forbidden("Maximum number of snapshots allowed (10) exceeded")]
+    before = len(cloud.cinder.snapshots)
+    answer = await nova(cloud.admin, "POST", path, {"createImage": {"name": "photo"}})
+    assert answer.status == 403 and "Maximum number of snapshots" in message(answer)
+    assert len(cloud.cinder.snapshots) == before
 
 
 # ---- attach, detach

@@ -79,6 +79,7 @@ class Cinder:
         app = make_app({
             "/v3/volumes": Volumes(self), "/v3/volumes/detail": Volumes(self), "/v3/volumes/{volume_id}": Volume(self),
             "/v3/volumes/{volume_id}/action": VolumeAction(self), "/v3/snapshots": Snapshots(self),
+            "/v3/snapshots/detail": Snapshots(self),
             "/v3/snapshots/{snapshot_id}": Snapshot(self), "/v3/attachments": Attachments(self),
             "/v3/attachments/{attachment_id}": Attachment(self),
             "/v3/attachments/{attachment_id}/action": AttachmentAction(self), "/v3/types": Types(self),
@@ -151,10 +152,13 @@ class VolumeAction(_Base):
 
 
 class Snapshots(_Base):
+    async def on_get(self, req: Request, resp: Response) -> None:
+        resp.media = {"snapshots": list(self.cinder.snapshots.values())}
+
     async def on_post(self, req: Request, resp: Response) -> None:
         await self.cinder.note("POST snapshots")
         body = (await req.json(Json))["snapshot"]
-        snapshot_id = self.cinder.add_snapshot(body["volume_id"], name=body["name"])
+        snapshot_id = self.cinder.add_snapshot(body["volume_id"], name=body["name"], metadata=body["metadata"])
         resp.status = 202
         resp.media = {"snapshot": self.cinder.snapshots[snapshot_id]}
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import uuid
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from cloudseed.kernel.operations import Killed, OperationType
+from cloudseed.kernel.context import Context
+from cloudseed.kernel.operations import Killed, OperationType, Run, Step
 from cloudseed.nova.compute.devices import BlockDevice
 from cloudseed.nova.compute.errors import BuildAborted, HostFailed
 from cloudseed.nova.conductor import Conductor
+from cloudseed.nova.conductor.image_of_server import new_image
 from tests.nova.engine.bench import Bench
 from tests.nova.engine.cinder_double import Cinder
 from tests.nova.engine.neutron_double import Neutron
@@ -72,6 +75,15 @@ class Story:
         await bench.idle()
         bench.driver().failures["detach_volume"] = [HostFailed(host="h", doing="it", reason="never")]
         await bench.detach(self.server_id, self.device)
+
+    async def snapshot(self, bench: Bench) -> None:
+        """An image of a server that boots from a volume, as nova-api makes it."""
+        await self.boot(bench)
+        await bench.idle()
+        ctx = Context()
+        body = new_image(await bench.server(self.server_id), ctx, "photo", "snapshot", {})
+        await bench.nova.engine.run_here(bench.nova.conductor.volume_snapshots, self.server_id,
+                                         {"image": {"id": str(uuid.uuid4()), "body": body}}, ctx)
 
     def states(self) -> list[str]:
         return [self.cinder.volumes[volume_id]["status"] for volume_id in (self.root, self.other)]
@@ -171,3 +183,24 @@ async def test_a_refused_reservation_leaves_nothing(story: Story, point: str) ->
     async with killed_at(point, story.start, order) as bench:
         assert await bench.violations() == []
         assert story.states() == ["available"] * 2 and story.cinder.attachments == {}
+
+
+@pytest.mark.parametrize("point", [*forward_points(TYPES["nova.snapshot_volumes"]),
+                                   *undo_points(TYPES["nova.snapshot_volumes"], "image")])
+async def test_an_image_of_volumes_is_whole_or_nothing(story: Story, point: str) -> None:
+    async def order(bench: Bench) -> None:
+        if ":undo-" in point:
+            bench.nova.conductor.volume_snapshots = bench.nova.conductor.volume_snapshots._replace(steps=(
+                *bench.nova.conductor.volume_snapshots.steps, Step("refuse", refuse)))
+        with contextlib.suppress(Killed, BuildAborted):
+            await story.snapshot(bench)
+
+    async def refuse(run: Run) -> None:
+        raise BuildAborted("never")
+
+    async with killed_at(point, story.start, order) as bench:
+        assert await bench.violations() == []
+        images = await bench.images()
+        assert (len(images), len(story.cinder.snapshots)) in ((0, 0), (1, 2))
+        if images:
+            assert point.endswith(("image:after", "image:recorded"))

@@ -90,11 +90,9 @@ class VolumeWork:
         await self._volumes.disconnect_all(work.ctx, spec.id, device.volume_id)
 
     async def _detach(self, work: Work) -> None:
-        """The guest lets go first: who takes the volume away under it takes its data's last writes."""
+        """The guest lets go; its attachment ends later: who takes the volume away under it takes its last writes."""
         spec, device = _chosen(work)
         await self._parts.driver.detach_volume(spec, device)
-        if device.attachment_id is not None:
-            await self._volumes.disconnect(work.ctx, device.attachment_id)
 
     async def _extend(self, work: Work) -> None:
         """Cinder has made a volume larger: the guest is told.  Of a machine that is off it sees it when it starts."""

@@ -23,7 +23,7 @@ from cloudseed.nova.compute.devices import BlockDevice
 from cloudseed.nova.compute.errors import BuildAborted
 
 log = logging.getLogger(__name__)
-MICROVERSION = "volume 3.44"  # the newest that attachments need: os-complete
+MICROVERSION = "volume 3.44"  # what attachments need: os-complete
 REIMAGE_MICROVERSION = "volume 3.68"
 ASK_EVERY_S = (0.1, 2.0)  # while a volume is being made: the first pause, and the longest
 Json = dict[str, Any]
@@ -219,12 +219,34 @@ class Volumes:
         return await self._send(ctx, "POST", f"/volumes/{volume_id}/action", {action: value}, as_user=as_user,
                                 microversion=microversion, expect=expect)
 
-    async def create_snapshot(self, ctx: Context, volume_id: str, name: str, description: str | None) -> Json:
+    # ---- snapshots
+
+    async def create_snapshot(self, ctx: Context, volume_id: str, name: str, metadata: dict[str, str]) -> Json:
         """A snapshot of a volume that may be in use, for the user."""
         sent = await self._send(ctx, "POST", "/snapshots", {"snapshot": {
-            "volume_id": volume_id, "force": True, "name": name, "description": description}}, as_user=True)
+            "volume_id": volume_id, "force": True, "name": name, "metadata": metadata}}, as_user=True)
         snapshot: Json = sent.json()["snapshot"]
         return snapshot
+
+    async def snapshots_with(self, ctx: Context, key: str, value: str) -> list[Json]:
+        """The snapshots with this in their metadata."""
+        found: list[Json] = (await self._get(ctx, "/snapshots/detail", params={
+            "all_tenants": "1", "metadata": str({key: value})}))["snapshots"]
+        return [snapshot for snapshot in found if (snapshot.get("metadata") or {}).get(key) == value]
+
+    async def delete_snapshot(self, ctx: Context, snapshot_id: str) -> None:
+        """Delete a snapshot, waiting until it is made: cinder refuses before."""
+        pause = ASK_EVERY_S[0]
+        while True:
+            try:
+                status = (await self.get_snapshot(ctx, snapshot_id))["status"]
+            except NotFound:
+                return
+            if status != "creating":
+                await self._send(ctx, "DELETE", f"/snapshots/{snapshot_id}", expect=(404,))
+                return
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, ASK_EVERY_S[1])
 
 
 def connection_info(attachment: Json) -> Json | None:

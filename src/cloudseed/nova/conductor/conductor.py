@@ -22,6 +22,7 @@ from cloudseed.nova.conductor.records import change, read_server
 from cloudseed.nova.conductor.resize import Resize
 from cloudseed.nova.conductor.snapshot import Snapshot
 from cloudseed.nova.conductor.suspend import Suspend
+from cloudseed.nova.conductor.volume_snapshots import VolumeSnapshots
 from cloudseed.nova.conductor.volumes import Reservation, VolumeOperations, nothing
 from cloudseed.nova.models import operation_tables
 from cloudseed.nova.server_states import TaskState
@@ -44,11 +45,13 @@ class Conductor:
         self._delete = Delete(nova, hosts).type
         self._desk = HostDesk(nova)
         self.reservation = Reservation(nova)
+        self.volume_snapshots = VolumeSnapshots(nova).type
         self.types: list[OperationType] = [self._boot, self._delete, *Power(nova, hosts).types,
                                          *Resize(nova, hosts).types,
                                          *Interfaces(nova, hosts).types,
                                          *Snapshot(nova, hosts).types, *Suspend(nova, hosts).types,
-                                         *VolumeOperations(nova, hosts).types, self.reservation.type(nothing)]
+                                         *VolumeOperations(nova, hosts).types, self.reservation.type(nothing),
+                                         self.volume_snapshots]
         self._by_kind = {kind.kind: kind for kind in self.types}
 
     async def start(self) -> None:

@@ -2,7 +2,7 @@
 
     nova.reserve_volumes   reserve (undone: attachments end), then order: what the volumes are for is recorded
     nova.attach_volume     connect (undone: the machine and cinder give it back), finish
-    nova.detach_volume     begin (undone: cinder rolls back), detach, finish
+    nova.detach_volume     begin (undone: cinder rolls back), detach, finish, release
 
 A row of block_device_mappings is written with the order and keeps others from the volume; it goes when an attach
 failed, or when a detach is done.  `nova.reserve_volumes` runs within the request of the user, who is to hear what
@@ -48,7 +48,9 @@ class VolumeOperations:
             OperationType("nova.detach_volume", (
                 Step("begin", self.begin, self.undo_begin),
                 Step("detach", self.detach, patience_s=PATIENCE_S),
-                Step("finish", self.finish_detach)), failed=self.detach_failed)]
+                Step("finish", self.finish_detach),
+                # last: whoever sees the volume available can attach it anew at once
+                Step("release", self.release, self.release, patience_s=3600.0)), failed=self.detach_failed)]
 
     # ---- attach
 
@@ -98,6 +100,7 @@ class VolumeOperations:
             device = await self._device(tx, run)
             await begin_event(tx, run, DETACH_EVENT, row.host)
         assert device.volume_id is not None
+        run.data["attachment"] = device.attachment_id
         try:
             if (await self._volumes.get_volume(run.ctx, device.volume_id))["status"] == "in-use":
                 await self._volumes.act(run.ctx, device.volume_id, "os-begin_detaching")
@@ -119,16 +122,19 @@ class VolumeOperations:
         row = await load_server(self._nova, run.resource_id)
         if row.host is not None:
             await self._on_host(run, row, "detach_volume")
-            return
-        async with self._nova.db.read() as tx:
-            device = await self._device(tx, run)
-        if device.attachment_id is not None:
-            await self._volumes.disconnect(run.ctx, device.attachment_id)
 
     async def finish_detach(self, run: Run) -> None:
         async with self._nova.db.write() as tx:
             await block_devices.remove_devices(tx, run.resource_id, [run.data["device"]])
             await end_event(tx, run, DETACH_EVENT)
+
+    async def release(self, run: Run) -> None:
+        """The attachment ends; undone it ends as well, unless the server still has the volume."""
+        async with self._nova.db.read() as tx:
+            if await block_devices.find_device(tx, run.data["device"]) is not None:
+                return
+        if run.data["attachment"] is not None:
+            await self._volumes.disconnect(run.ctx, run.data["attachment"])
 
     async def detach_failed(self, run: Run, error: CloudseedError) -> None:
         async with self._nova.db.write() as tx:
