@@ -16,6 +16,7 @@ SERVER, STOPPED, GONE = (f"{n}{n}{n}{n}{n}{n}{n}{n}-0000-4000-8000-000000000000"
 NODE, IMAGE, NETWORK, PORT = (f"{n}{n}{n}{n}{n}{n}{n}{n}-0000-4000-8000-000000000000" for n in "4567")
 PORT2 = "88888888-0000-4000-8000-000000000000"
 ROUTER, GATEWAY, LEG = (f"{n * 8}-0000-4000-8000-000000000000" for n in "9ab")
+VOLUME, VSNAP, ATTACHMENT = (f"{n * 8}-0000-4000-8000-000000000000" for n in "cde")
 SPACE, RSPACE = "cs-net-666666660000", "cs-rtr-999999990000"
 Picture = dict[str, Any]
 
@@ -70,7 +71,18 @@ def clean() -> Picture:
             "servers": [_server(SERVER, PORT), _server(STOPPED, PORT2, vm_state="stopped", power_state=4)],
             "computes": [{"id": NODE, "host": "here", "node": "here", "up": True, "disabled": False}],
             "operations": []},
+        "cinder": {
+            "volumes": [{"id": VOLUME, "project_id": "p", "status": "in-use", "host": "here", "size": 1,
+                         "multiattach": False, "since": NOW - 300}],
+            "snapshots": [{"id": VSNAP, "volume_id": VOLUME, "project_id": "p", "status": "available", "size": 1,
+                           "since": NOW - 300}],
+            "attachments": [{"id": ATTACHMENT, "volume_id": VOLUME, "project_id": "p", "server_id": SERVER,
+                             "status": "attached", "mode": "rw", "host": "here", "exported": True,
+                             "since": NOW - 300}],
+            "backups": [], "operations": []},
         "host": {
+            "volumes": [VOLUME], "snapshots": [VSNAP], "packs": [], "exports": {ATTACHMENT: VOLUME},
+            "exporter_pids": {f"v{VOLUME}-rw": 17},
             "name": "here", "computes": ["here"], "runs_servers": True, "wires_networks": True, "namespaces": [SPACE],
             "networks": {SPACE: NETWORK}, "taps": {SPACE: ["tap77777777-00", "tap88888888-00"]},
             "dnsmasq_pids": {NETWORK: 11}, "machine_pids": {SERVER: 12}, "machines": [SERVER, STOPPED],
@@ -165,6 +177,20 @@ BROKEN: list[tuple[str, str, Change]] = [
     ("staged-leaked", GONE, lambda p: p["glance"]["staged"].update({GONE: 5})),
     ("object-bytes-missing", f"AUTH_s/glance/{IMAGE}", lambda p: p["swift"]["files"].pop(0)),
     ("object-size", f"AUTH_s/glance/{IMAGE}", lambda p: p["swift"]["files"][0].update(size=1)),
+    ("volume-missing", VOLUME, lambda p: p["host"]["volumes"].clear()),
+    ("volume-snapshot-missing", VSNAP, lambda p: p["host"]["snapshots"].clear()),
+    ("volume-bytes-leaked", GONE, lambda p: p["host"]["volumes"].append(GONE)),
+    ("volume-copy-leaked", GONE, lambda p: p["host"]["snapshots"].append(GONE)),
+    ("volume-copy-leaked", GONE, lambda p: p["host"]["packs"].append(GONE)),
+    ("export-missing", ATTACHMENT, lambda p: p["host"]["exports"].clear()),
+    ("export-without-attachment", GONE, lambda p: p["host"]["exports"].update({GONE: VOLUME})),
+    ("export-without-attachment", ATTACHMENT, lambda p: p["cinder"]["attachments"].clear()),
+    ("export-not-served", ATTACHMENT, lambda p: p["host"]["exporter_pids"].clear()),
+    ("two-writers", VOLUME, lambda p: p["cinder"]["attachments"].append(
+        {**p["cinder"]["attachments"][0], "id": GONE})),
+    ("backup-objects-leaked", GONE, lambda p: p["swift"]["objects"].append(
+        {"account": "AUTH_p", "container": "volumebackups", "name": f"volume_{VOLUME}/backup_{GONE}/00001",
+         "size": 5, "file": "f1", "large": False})),
     ("file-without-object", "f0", lambda p: p["swift"]["trash"].clear()),
     ("trash-stays", "f0", lambda p: p["swift"]["trash"][0].update(since=NOW - 3600)),
 ]
@@ -197,7 +223,7 @@ def test_every_rule_is_broken_by_some_picture() -> None:
     assert silent == []
 
 
-@pytest.mark.parametrize("part", ["keystone", "placement", "swift", "glance", "neutron", "nova", "host"])
+@pytest.mark.parametrize("part", ["keystone", "placement", "swift", "glance", "neutron", "nova", "cinder", "host"])
 def test_a_part_that_is_not_there_is_not_judged(part: str) -> None:
     picture = clean()
     del picture[part]

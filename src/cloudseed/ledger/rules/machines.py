@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from cloudseed.ledger.violations import Item, Picture, Violation, busy, held, rule
 
+DOWNLOADING = ("nova.boot", "cinder.create", "cinder.reimage")  # operations that fill the cache of images
 COPYING = ("nova.snapshot", "nova.backup", "nova.shelve")  # operations that send copies of disks to glance
 RUNNING = ("active", "paused")
 OFF = ("stopped", "suspended", "shelved", "shelved_offloaded", "soft-delete")
@@ -117,7 +118,8 @@ def host_files_have_an_owner(picture: Picture) -> Iterator[Violation]:
     host = picture.get("host")
     if not isinstance(host, dict) or "files" not in host:
         return
-    downloading = any(op["kind"] == "nova.boot" for op in held(picture, "nova", "operations") or [])
+    downloading = any(op["kind"] in DOWNLOADING for service in ("nova", "cinder")
+                      for op in held(picture, service, "operations") or [])
     images = set(host["images"])
     copying = any(op["kind"] in COPYING for op in held(picture, "nova", "operations") or [])
     for file in host["files"]:
