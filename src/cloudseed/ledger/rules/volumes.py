@@ -92,8 +92,7 @@ def exports_are_attachments(picture: Picture) -> Iterator[Violation]:
     for attachment_id, volume_id in sorted(host["exports"].items()):
         if attachment_id in under_way or volume_id in under_way:
             continue
-        attachment = known.get(attachment_id)
-        if attachment is None or not attachment["exported"]:
+        if attachment_id not in known or not known[attachment_id]["exported"]:
             yield Violation(
                 "export-without-attachment", attachment_id,
                 f"the host exports volume {volume_id} for an attachment that cinder does not know or has not connected",
