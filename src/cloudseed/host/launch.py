@@ -44,7 +44,7 @@ class Launcher:
         machine = self.directory(spec.server_id)
         layout = suspension.load_layout(machine)
         if layout is not None:  # its memory is of the devices that it had
-            spec = self.load_spec(spec.server_id) or spec
+            spec = _as_it_was(self.load_spec(spec.server_id), spec)
         try:
             with ExitStack() as stack, self.users.reserve() as uid:
                 launch = self._open_all(stack, spec, machine, accel, uid)
@@ -157,6 +157,14 @@ class Launcher:
             vnc_directory=vnc,
             volumes_directory=volumes,
         )
+
+
+def _as_it_was(saved: MachineSpec | None, spec: MachineSpec) -> MachineSpec:
+    """The devices of `saved`, its volumes as `spec` knows them now."""
+    if saved is None:
+        return spec
+    now = {disk.name: disk for disk in spec.disks if disk.kind == "volume"}
+    return msgspec.structs.replace(saved, disks=[now.get(disk.name, disk) for disk in saved.disks])
 
 
 def _kvm_groups() -> tuple[int, ...]:

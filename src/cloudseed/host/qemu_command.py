@@ -191,7 +191,7 @@ def blockdev_json(disk: DiskSpec, files: DiskFiles) -> str:
 def disk_device(disk: DiskSpec, index: int, machine_type: str) -> dict[str, Any]:
     """The guest's side of a disk; its place in the list is its boot order unless it says otherwise."""
     device: dict[str, Any] = {"id": device_id(disk.name), "drive": node_id(disk.name)}
-    kind = "cd" if disk.kind == "config_drive" else "hd"
+    kind = "cd" if disk.kind == "config_drive" or disk.cdrom else "hd"
     match disk.bus:
         case "virtio":
             device["driver"] = "virtio-blk-pci"

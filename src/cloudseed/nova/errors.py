@@ -46,6 +46,10 @@ class MovedAway(errors.Gone):
     template = "This resource is no longer available. No forwarding address is given."
 
 
+class NeverActive(errors.Conflict):
+    template = "Cannot '%(action)s' an instance which has never been active"
+
+
 class ServerNotReady(errors.Conflict):
     template = "Instance %(server_id)s is not ready"
 

@@ -124,7 +124,7 @@ async def _check(nova: Nova, ctx: Context, order: ServerOrder) -> _Checked:
     disks = await plan_disks(nova, ctx, order.image_id, order.disks, flavor, order.max_count,
                              multiattach=order.multiattach)
     _check_size(nova, ctx, flavor, disks)
-    key_data = await _key_data(nova, ctx, order.key_name)
+    key_data = await find_key(nova, ctx, order.key_name)
     group = order.scheduler_hints.get("group")
     if group is not None:
         await server_groups.check_group(nova, ctx, str(group))
@@ -139,8 +139,8 @@ async def _check(nova: Nova, ctx: Context, order: ServerOrder) -> _Checked:
 def _check_size(nova: Nova, ctx: Context, flavor: dict[str, Any], disks: Disks) -> None:
     """An image must fit into the flavor's memory and root disk.  A root disk of 0 takes the image's own size."""
     image, root = disks.image, root_of(disks.devices)
-    if image is not None and image.min_ram_mib > flavor["ram"]:
-        raise Invalid("Flavor's memory is too small for requested image.")
+    if image is not None:
+        check_memory(flavor, image)
     if root is not None and root.is_volume:
         # what cinder will refuse later is refused now; a volume that is there has been looked at when it was made
         if image is not None and root.volume_id is None and image.min_disk_gib > (root.volume_size or 0):
@@ -152,8 +152,17 @@ def _check_size(nova: Nova, ctx: Context, flavor: dict[str, Any], disks: Disks) 
         if not nova.policy.check("os_compute_api:servers:create:zero_disk_flavor", ctx.identity):
             raise Forbidden("Only volume-backed servers are allowed for flavors with zero disk.")
         return
-    if image is None:
-        return
+    if image is not None:
+        check_root_disk(flavor, image)
+
+
+def check_memory(flavor: dict[str, Any], image: BootImage) -> None:
+    if image.min_ram_mib > flavor["ram"]:
+        raise Invalid("Flavor's memory is too small for requested image.")
+
+
+def check_root_disk(flavor: dict[str, Any], image: BootImage) -> None:
+    """The image must fit into the flavor's root disk, which is not 0."""
     disk_bytes = flavor["disk"] * 2**30
     if image.size_bytes > disk_bytes:
         raise Invalid(f"Flavor's disk is too small for requested image. Flavor disk is {disk_bytes} bytes, image is "
@@ -163,7 +172,13 @@ def _check_size(nova: Nova, ctx: Context, flavor: dict[str, Any], disks: Disks) 
                       f"{disk_bytes} bytes, minimum size is {image.min_disk_gib * 2**30} bytes.")
 
 
-async def _key_data(nova: Nova, ctx: Context, name: str | None) -> str | None:
+def new_password() -> str:
+    """A password for a guest whose user chose none."""
+    return "".join(secrets.choice(_ALPHABET) for _ in range(12))
+
+
+async def find_key(nova: Nova, ctx: Context, name: str | None) -> str | None:
+    """The public key of the caller's key pair of that name."""
     if name is None:
         return None
     async with nova.db.read() as tx:
@@ -181,7 +196,7 @@ async def _write(nova: Nova, tx: Tx, ctx: Context, order: ServerOrder, checked: 
                                                 for _ in range(8))
     disks, image, placement = checked.disks, checked.disks.image, checked.placement
     security_groups = order.security_groups or ["default"]
-    password = order.admin_password or "".join(secrets.choice(_ALPHABET) for _ in range(12))
+    password = order.admin_password or new_password()
     config_drive = order.config_drive or needs_config_drive(nova, image)
     rows, tags, members = [], [], []
     for index, server_id in enumerate(ids):

@@ -27,12 +27,13 @@ class BootImage(msgspec.Struct, frozen=True):
     properties: dict[str, str]
 
 
-async def get_boot_image(nova: Nova, ctx: Context, image_id: str) -> BootImage:
+async def get_boot_image(nova: Nova, ctx: Context, image_id: str,
+                         missing: str = "Can not find requested image") -> BootImage:
     """The image, if the user may see it and it is active.  Raises Invalid with upstream's texts."""
     try:
         image = await nova.api_session.get_json(ctx, "image", f"/v2/images/{image_id}", as_user=True)
     except (NotFound, Forbidden):
-        raise Invalid("Can not find requested image") from None
+        raise Invalid(missing) from None
     if image.get("status") != "active":
         raise Invalid(f"Image {image_id} is not active.")
     schema = await nova.api_session.get_json(ctx, "image", "/v2/schemas/image", as_user=True)

@@ -64,6 +64,8 @@ class TaskState(StrEnum):
     REBUILDING = "rebuilding"
     REBUILD_BLOCK_DEVICE_MAPPING = "rebuild_block_device_mapping"
     REBUILD_SPAWNING = "rebuild_spawning"
+    RESCUING = "rescuing"
+    UNRESCUING = "unrescuing"
     MIGRATING = "migrating"
     IMAGE_SNAPSHOT_PENDING = "image_snapshot_pending"
     IMAGE_SNAPSHOT = "image_snapshot"
@@ -180,6 +182,9 @@ _ALLOWED: Mapping[str, tuple[str, frozenset[str], frozenset[str | None] | None]]
     "unpause": ("unpause", frozenset({"paused"}), _NO_TASK),
     "suspend": ("suspend", frozenset({"active"}), _NO_TASK),
     "resume": ("resume", frozenset({"suspended"}), _NO_TASK),
+    "rebuild": ("rebuild", frozenset({"active", "stopped", "error"}), _NO_TASK),
+    "rescue": ("rescue", frozenset({"active", "stopped", "error"}), _NO_TASK),
+    "unrescue": ("unrescue", frozenset({"rescued"}), _NO_TASK),
     "create_image": ("createImage", _COPIED, _NO_TASK),
     "create_backup": ("createBackup", _COPIED, _NO_TASK),
     "get_console_output": ("get_console_output", _ANY - {"building", "deleted"}, None),

@@ -45,7 +45,8 @@ from tests.nova.engine.neutron_double import NETWORK, Neutron
 _TASKS = {"stop": TaskState.POWERING_OFF, "start": TaskState.POWERING_ON, "reboot": TaskState.REBOOTING,
           "snapshot": TaskState.IMAGE_SNAPSHOT_PENDING, "backup": TaskState.IMAGE_BACKUP,
           "pause": TaskState.PAUSING, "unpause": TaskState.UNPAUSING, "suspend": TaskState.SUSPENDING,
-          "resume": TaskState.RESUMING}
+          "resume": TaskState.RESUMING, "rebuild": TaskState.REBUILDING, "rescue": TaskState.RESCUING,
+          "unrescue": TaskState.UNRESCUING}
 FLAVOR = {"id": "c1", "name": "cirros256", "vcpus": 1, "ram": 256, "disk": 1, "ephemeral": 0, "swap": 0,
           "extra_specs": {}}
 

@@ -25,7 +25,7 @@ from cloudseed.nova.compute.drivers.fake import FakeDriver
 from cloudseed.nova.compute.drivers.qemu import QemuDriver, machine_spec
 from cloudseed.nova.compute.drivers.qemu_disks import machine_disks
 from cloudseed.nova.compute.errors import BuildAborted
-from cloudseed.nova.compute.spec import ServerSpec
+from cloudseed.nova.compute.spec import Rescue, ServerSpec
 from cloudseed.nova.metadata.documents import Guest
 from cloudseed.nova.metadata.tree import config_drive
 from tests.host.conftest import Host
@@ -176,6 +176,40 @@ async def test_the_power_button_and_the_console(rig: Rig) -> None:
     assert await rig.driver.console_output(server.id, 0) == ""
     await rig.driver.stop(server.id, hard=False)
     await rig.off(server.id)
+
+
+async def test_disks_are_made_anew(rig: Rig) -> None:
+    server = await rig.prepare(image_id="one")
+    await rig.driver.start(server, [])
+    for _ in range(2):
+        await rig.driver.remake(server, rig.image, {})
+        assert not await rig.runs(server.id)
+    await rig.driver.start(server, [])
+    assert await rig.runs(server.id)
+
+
+@pytest.mark.parametrize("stable", [False, True])
+async def test_a_machine_is_rescued_and_goes_back(rig: Rig, stable: bool) -> None:
+    server = await rig.prepare(image_id="one")
+    rescued = msgspec.structs.replace(server, rescue=Rescue(image_id="two", stable=stable))
+    await rig.driver.start(server, [])
+    await rig.driver.stop(server.id, hard=True)
+    for _ in range(2):
+        await rig.driver.prepare_rescue(rescued, rig.image, {})
+    await rig.driver.start(rescued, [])
+    if isinstance(rig.driver, QemuDriver):
+        async with QmpMonitor(rig.driver._paths.machine(server.id).qmp_socket) as monitor:
+            qdevs = [device.get("qdev", "").split("/") for device in await monitor.query_block()]
+        names = [part for qdev in qdevs for part in qdev if part.startswith("disk-")]
+        assert [n for n in names if n in ("disk-rescue", "disk-root")] == (
+            ["disk-root", "disk-rescue"] if stable else ["disk-rescue", "disk-root"])
+    elif isinstance(rig.driver, FakeDriver):
+        assert rig.driver.boots_from(server.id) == "two"
+    await rig.driver.stop(server.id, hard=True)
+    for _ in range(2):
+        await rig.driver.drop_rescue(server, {})
+    await rig.driver.start(server, [])
+    assert await rig.runs(server.id)
 
 
 async def test_a_machine_stands_still_and_goes_on(rig: Rig) -> None:

@@ -24,6 +24,7 @@ class DiskSpec(Record, frozen=True, kw_only=True):
     attachment_id: str = ""
     serial: str = ""
     read_only: bool = False
+    cdrom: bool = False  # the guest sees a CD drive; then `bus` is ide, sata or scsi
     boot_index: int | None = None
 
 

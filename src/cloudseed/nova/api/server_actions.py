@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 LATER: dict[str, str] = {
     "changePassword": "os-admin-password",
     "injectNetworkInfo": "os-admin-actions:inject_network_info",
-    "rebuild": "servers:rebuild",
-    "rescue": "os-rescue",
-    "unrescue": "os-unrescue",
     "restore": "os-deferred-delete:restore",
     "shelve": "os-shelve:shelve",
     "shelveOffload": "os-shelve:shelve_offload",

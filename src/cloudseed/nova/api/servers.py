@@ -91,7 +91,8 @@ class ServersDetail(_Base):
 class Server(_Base):
     """/v2.1/servers/{server_id}"""
 
-    async def _view(self, req: Request, row: servers.Server, *, update: bool = False) -> dict[str, Any]:
+    async def view(self, req: Request, row: servers.Server, *, update: bool = False) -> dict[str, Any]:
+        """One server for this caller; `update`: as the answer to a change of it."""
         async with self.nova.db.read() as tx:
             extras = await servers.load_extras(tx, [row], groups=True)
         extras.security_groups = await load_security_groups(self.nova, req.ctx, [row])
@@ -100,7 +101,7 @@ class Server(_Base):
     async def on_get(self, req: Request, resp: Response, server_id: str) -> None:
         check_query(req, ())
         row = await servers.get_server(self.nova, req.ctx, server_id)
-        resp.media = {"server": await self._view(req, row)}
+        resp.media = {"server": await self.view(req, row)}
 
     async def on_put(self, req: Request, resp: Response, server_id: str) -> None:
         change = await read(req, "server", ServerChange, added=CHANGE_ADDED)
@@ -122,7 +123,7 @@ class Server(_Base):
         if isinstance(zone, str) or zone is None:
             values["availability_zone"] = await self._pinned(current, zone)
         row = await servers.update_server(self.nova, req.ctx, server_id, values)
-        resp.media = {"server": await self._view(req, row, update=True)}
+        resp.media = {"server": await self.view(req, row, update=True)}
 
     async def _pinned(self, row: servers.Server, zone: str | None) -> str | None:
         """A server may be unpinned, or pinned to the zone where it is; moving it is another matter."""

@@ -28,6 +28,10 @@ class Kind(StrEnum):
     UNPAUSE = "unpause"
     SUSPEND = "suspend"
     RESUME = "resume"
+    FETCH_IMAGE = "fetch_image"  # of a rebuild or a rescue
+    REMAKE_DISKS = "remake_disks"
+    PREPARE_RESCUE = "prepare_rescue"
+    DROP_RESCUE = "drop_rescue"
     REMOVE_MACHINE = "remove_machine"  # the undo of a boot's disks and start
     DESTROY = "destroy"  # of a delete: machine and ports
     OBTAIN_PORT = "obtain_port"  # of an attachment of an interface

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 
 from cloudseed.nova.compute.admission import Kind
+from cloudseed.nova.compute.drivers.base import CachedImage
 from cloudseed.nova.compute.errors import HostFailed, NotHere
 from cloudseed.nova.compute.network_info import Vif
 from cloudseed.nova.compute.parts import HostParts, Verb
 from cloudseed.nova.compute.plugging import PLUG_DEADLINE_S
 from cloudseed.nova.compute.resources import MICROVERSION
-from cloudseed.nova.compute.spec import decode_spec
+from cloudseed.nova.compute.spec import ServerSpec, decode_spec
 from cloudseed.nova.compute.worker import Work
 from cloudseed.nova.metadata.documents import Guest
 from cloudseed.nova.metadata.tree import config_drive
@@ -40,16 +41,9 @@ class BootWork:
                                                    again=work.arguments["again"])
 
     async def _prepare_disks(self, work: Work) -> None:
-        image, spec = None, decode_spec(work.arguments["spec"])
-        if spec.image_id and self._parts.images is not None and self._parts.driver.needs_image:
-            image = await work.wait(self._parts.images.ensure(work.ctx, spec.image_id))
-        work.check()
-        files = {}
-        if spec.config_drive:
-            guest = Guest(spec=spec, vifs=spec.network_info, vendor=self._parts.vendor_data,
-                          admin_password=work.arguments.get("admin_password"))
-            files = config_drive(guest, os.urandom(512))
-        await self._parts.driver.prepare(spec, image, files)
+        spec = decode_spec(work.arguments["spec"])
+        image = await base_image(self._parts, work, spec.image_id)
+        await self._parts.driver.prepare(spec, image, guest_drive(self._parts, work, spec))
 
     async def _start_new(self, work: Work) -> list[Vif]:
         spec = decode_spec(work.arguments["spec"])
@@ -85,3 +79,21 @@ class BootWork:
     async def _release_networks(self, work: Work) -> None:
         self._parts.plugs.forget(work.server_id)
         await self._parts.networks.release(work.ctx, work.server_id, work.arguments["given_ports"])
+
+
+async def base_image(parts: HostParts, work: Work, image_id: str | None) -> CachedImage | None:
+    """The image in the host's cache; None without one, or for a driver that needs none."""
+    image = None
+    if image_id and parts.images is not None and parts.driver.needs_image:
+        image = await work.wait(parts.images.ensure(work.ctx, image_id))
+    work.check()
+    return image
+
+
+def guest_drive(parts: HostParts, work: Work, spec: ServerSpec) -> dict[str, bytes]:
+    """The files of the server's config drive, if it has one."""
+    if not spec.config_drive:
+        return {}
+    guest = Guest(spec=spec, vifs=spec.network_info, vendor=parts.vendor_data,
+                  admin_password=work.arguments.get("admin_password"))
+    return config_drive(guest, os.urandom(512))

@@ -12,6 +12,7 @@ from cloudseed.nova.compute.boot_work import BootWork
 from cloudseed.nova.compute.interface_work import InterfaceWork
 from cloudseed.nova.compute.parts import HostParts, Verb
 from cloudseed.nova.compute.power_work import PowerWork
+from cloudseed.nova.compute.remake_work import RemakeWork
 from cloudseed.nova.compute.resize_work import ResizeWork
 from cloudseed.nova.compute.snapshot_work import SnapshotWork
 from cloudseed.nova.compute.suspend_work import SuspendWork
@@ -24,10 +25,11 @@ class HostWork:
 
     def __init__(self, parts: HostParts) -> None:
         self._parts = parts
+        power = PowerWork(parts)
         self._verbs: dict[Kind, Verb] = {
-            **BootWork(parts).verbs, **PowerWork(parts).verbs, **InterfaceWork(parts).verbs,
+            **BootWork(parts).verbs, **power.verbs, **InterfaceWork(parts).verbs,
             **ResizeWork(parts).verbs, **SnapshotWork(parts).verbs, **SuspendWork(parts).verbs,
-            **VolumeWork(parts).verbs,
+            **VolumeWork(parts).verbs, **RemakeWork(parts, power).verbs,
             Kind.SYNC_NETWORK: self._sync_network}
 
     async def perform(self, work: Work) -> Any:

@@ -13,6 +13,16 @@ import msgspec
 from cloudseed.nova.compute.devices import BlockDevice, decode_devices, root_of
 
 
+class Rescue(msgspec.Struct, frozen=True, kw_only=True):
+    """What a rescued server boots from: a disk made of an image.  `stable`: its own disks keep their places, and the
+    rescue disk comes behind them on `bus`; else the rescue disk comes first."""
+
+    image_id: str
+    stable: bool = False
+    bus: str | None = None
+    device: str = "disk"  # or cdrom
+
+
 class ServerSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One server.  Sizes: `memory_mib` and `swap_mib` in MiB, `root_gib` and `ephemeral_gib` in GiB."""
 
@@ -45,6 +55,7 @@ class ServerSpec(msgspec.Struct, frozen=True, kw_only=True):
     root_device_name: str | None = None
     network_info: list[dict[str, Any]] = []
     block_devices: list[BlockDevice] = []
+    rescue: Rescue | None = None
 
     @property
     def root_device(self) -> BlockDevice | None:
@@ -92,7 +103,7 @@ class ServerSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 def spec_from_row(row: Any, flavor: dict[str, Any] | None = None) -> ServerSpec:
     """The spec of a row of `servers`; with another flavor, as it would be."""
-    flavor = flavor or row.flavor
+    flavor, rescue = flavor or row.flavor, (row.system_metadata or {}).get("rescue")
     created: datetime.datetime = row.created_at
     return ServerSpec(
         id=row.id, name=row.name, hostname=row.hostname, project_id=row.project_id, user_id=row.user_id,
@@ -106,7 +117,8 @@ def spec_from_row(row: Any, flavor: dict[str, Any] | None = None) -> ServerSpec:
         security_groups=row.security_groups or [], personality=row.personality or [],
         created_at=created.isoformat(), network_info=row.network_info or [],
         reservation_id=row.reservation_id, root_device_name=row.root_device_name,
-        block_devices=decode_devices(row.block_devices))
+        block_devices=decode_devices(row.block_devices),
+        rescue=msgspec.convert(rescue, Rescue) if rescue is not None else None)
 
 
 def encode_spec(spec: ServerSpec) -> dict[str, Any]:

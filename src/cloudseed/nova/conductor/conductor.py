@@ -18,7 +18,9 @@ from cloudseed.nova.conductor.hosts import HostDesk
 from cloudseed.nova.conductor.interfaces import Interfaces
 from cloudseed.nova.conductor.on_host import Hosts
 from cloudseed.nova.conductor.power import Power
+from cloudseed.nova.conductor.rebuild import Rebuild
 from cloudseed.nova.conductor.records import change, read_server
+from cloudseed.nova.conductor.rescue import Rescue
 from cloudseed.nova.conductor.resize import Resize
 from cloudseed.nova.conductor.snapshot import Snapshot
 from cloudseed.nova.conductor.suspend import Suspend
@@ -52,6 +54,7 @@ class Conductor:
                                          *Snapshot(nova, hosts).types, *Suspend(nova, hosts).types,
                                          *VolumeOperations(nova, hosts).types, self.reservation.type(nothing),
                                          self.volume_snapshots]
+        self.types += [Rebuild(nova, hosts).type, *Rescue(nova, hosts).types]
         self._by_kind = {kind.kind: kind for kind in self.types}
 
     async def start(self) -> None:

@@ -17,6 +17,8 @@ from cloudseed.nova.api.actions import (
     consoles,
     locks,
     power,
+    rebuild,
+    rescue,
     resize,
     security_groups,
     snapshots,
@@ -28,6 +30,6 @@ if TYPE_CHECKING:
 
 Handler = Callable[["Nova", Request, Response, str, Any], Awaitable[None]]
 
-MODULES = (addresses, consoles, locks, power, resize, security_groups, snapshots, suspend)
+MODULES = (addresses, consoles, locks, power, rebuild, rescue, resize, security_groups, snapshots, suspend)
 HANDLERS: dict[str, Handler] = {
     name: handler for module in MODULES for name, handler in module.HANDLERS.items()}

@@ -103,6 +103,19 @@ class Driver(Protocol):
         yet: ask again.  Not plugged is fine."""
         ...
 
+    async def remake(self, spec: ServerSpec, image: CachedImage | None, config_drive: dict[str, bytes]) -> None:
+        """End the machine and make its own disks anew; its volumes are left alone."""
+        ...
+
+    async def prepare_rescue(self, spec: ServerSpec, image: CachedImage | None,
+                             config_drive: dict[str, bytes]) -> None:
+        """Make the disk that `spec.rescue` wants, anew, for a machine that is off."""
+        ...
+
+    async def drop_rescue(self, spec: ServerSpec, config_drive: dict[str, bytes]) -> None:
+        """Remove the rescue disk of a machine that is off; none there is fine."""
+        ...
+
     async def pause(self, server_id: str) -> None:
         """Let the guest stand still.  An error when the machine is off."""
         ...

@@ -40,6 +40,8 @@ class _Record(msgspec.Struct):
     ports: list[str] = []
     paused: bool = False
     suspended: bool = False
+    disk_of: str | None = None  # the image of the root disk
+    rescue: str | None = None  # of the rescue disk
     volumes: dict[str, int] = {}  # while it runs: volume id -> the size that its guest sees
     disks: dict[str, int] = {}  # GiB by name; swap in MiB
     kept: dict[str, int] | None = None
@@ -90,7 +92,7 @@ class FakeDriver:
     async def prepare(self, spec: ServerSpec, image: CachedImage | None, config_drive: dict[str, bytes]) -> None:
         await self._pretend("prepare")
         if spec.id not in self._records:
-            self._save(_Record(spec.id, spec.name, disks=_disks(spec)))
+            self._save(_Record(spec.id, spec.name, disks=_disks(spec), disk_of=spec.image_id))
 
     async def start(self, spec: ServerSpec, vifs: list[Vif]) -> None:
         await self._pretend("start")
@@ -116,7 +118,7 @@ class FakeDriver:
         """The machine ends (its guest shut down, or it crashed)."""
         record = self._records.get(server_id)
         if record is not None and record.started_at is not None:
-            self._save(msgspec.structs.replace(record, started_at=None))
+            self._save(msgspec.structs.replace(record, started_at=None, paused=False))
             self._consoles.end(server_id)
             self._exits.put_nowait(MachineExit(server_id, reason))
 
@@ -175,6 +177,28 @@ class FakeDriver:
         if record is None or record.started_at is None:
             raise Conflict(f"Server {server_id} does not run on this host.")
         return record
+
+    async def remake(self, spec: ServerSpec, image: CachedImage | None, config_drive: dict[str, bytes]) -> None:
+        await self._pretend("remake")
+        self._save(_Record(spec.id, spec.name, None, self._records[spec.id].ports, disks=_disks(spec),
+                           disk_of=spec.image_id))
+
+    async def prepare_rescue(self, spec: ServerSpec, image: CachedImage | None,
+                             config_drive: dict[str, bytes]) -> None:
+        await self._pretend("prepare_rescue")
+        self._save(msgspec.structs.replace(
+            self._records[spec.id],
+            rescue=spec.rescue.image_id if spec.rescue else None))
+
+    async def drop_rescue(self, spec: ServerSpec, config_drive: dict[str, bytes]) -> None:
+        await self._pretend("drop_rescue")
+        if spec.id in self._records:
+            self._save(msgspec.structs.replace(self._records[spec.id], rescue=None))
+
+    def boots_from(self, server_id: str) -> str | None:
+        """The image whose disk the machine boots from."""
+        record = self._records[server_id]
+        return record.rescue or record.disk_of
 
     async def pause(self, server_id: str) -> None:
         await self._pretend("pause")

@@ -30,6 +30,7 @@ from cloudseed.nova.compute.devices import BlockDevice
 from cloudseed.nova.compute.drivers.base import CachedImage, DriverFacts, Machine, MachineExit
 from cloudseed.nova.compute.drivers.qemu_disks import (
     DISK_BUSES,
+    RESCUE_DISK,
     Bus,
     local_disks,
     machine_disks,
@@ -102,6 +103,27 @@ class QemuDriver:
                 cast(Literal["qcow2", "raw"], image.format) if image else None, self._name))
         for disk, size_bytes in local_disks(spec, _disk_bus(spec)):
             await self._ask(doing, self._host.create_disk(spec.id, disk.name, size_bytes, owner=self._name))
+        if spec.config_drive:
+            await self._ask(doing, self._host.write_config_drive(spec.id, config_drive))
+
+    async def remake(self, spec: ServerSpec, image: CachedImage | None, config_drive: dict[str, bytes]) -> None:
+        doing = f"make the disks of server {spec.id} anew"
+        await self._ask(doing, self._host.stop_machine(spec.id, hard=True))
+        for name in ("root", *(disk.name for disk, _ in local_disks(spec, _disk_bus(spec)))):
+            await self._ask(doing, self._host.remove_disk(spec.id, name))
+        await self.prepare(spec, image, config_drive)
+
+    async def prepare_rescue(self, spec: ServerSpec, image: CachedImage | None,
+                             config_drive: dict[str, bytes]) -> None:
+        machine_spec(spec, [])
+        await self.drop_rescue(spec, config_drive)
+        await self._ask(f"make the rescue disk of server {spec.id}", self._host.create_disk(
+            spec.id, RESCUE_DISK, 0, image.key if image else None,
+            cast(Literal["qcow2", "raw"], image.format) if image else None, self._name))
+
+    async def drop_rescue(self, spec: ServerSpec, config_drive: dict[str, bytes]) -> None:
+        doing = f"remove the rescue disk of server {spec.id}"
+        await self._ask(doing, self._host.remove_disk(spec.id, RESCUE_DISK))
         if spec.config_drive:
             await self._ask(doing, self._host.write_config_drive(spec.id, config_drive))
 

@@ -14,9 +14,10 @@ import msgspec
 from cloudseed.host.records import DiskSpec
 from cloudseed.nova.compute.devices import BlockDevice
 from cloudseed.nova.compute.errors import BuildAborted
-from cloudseed.nova.compute.spec import ServerSpec
+from cloudseed.nova.compute.spec import Rescue, ServerSpec
 
 DISK_BUSES = ("virtio", "scsi", "ide", "sata")
+RESCUE_DISK = "rescue"
 Bus = Literal["virtio", "scsi", "ide", "sata"]
 
 
@@ -76,6 +77,21 @@ def machine_disks(spec: ServerSpec, bus: Bus, cdrom: Literal["ide", "sata"]) -> 
     order = sorted(disks, key=lambda one: one[1] if one[1] is not None and one[1] >= 0 else len(disks) + 1)
     places = {disk.name: place for place, (disk, _) in enumerate(order)}
     found = [msgspec.structs.replace(disk, boot_index=places[disk.name]) for disk, _ in disks]
+    if spec.rescue is not None:
+        found = _with_rescue(spec.rescue, found, bus, cdrom)
+    config = []
     if spec.config_drive:
-        found.append(DiskSpec(name="config", kind="config_drive", format="raw", bus=cdrom, read_only=True))
-    return found
+        config.append(DiskSpec(name="config", kind="config_drive", format="raw", bus=cdrom, read_only=True))
+    return found + config
+
+
+def _with_rescue(rescue: Rescue, own: list[DiskSpec], bus: Bus, cdrom: Bus) -> list[DiskSpec]:
+    """The server's own disks (the root disk first) with the one that it is rescued from, which boots.
+
+    A stable rescue puts it behind all of them; else it is the first, and the root disk the only other one.
+    """
+    is_cdrom = rescue.device == "cdrom"
+    disk = DiskSpec(name=RESCUE_DISK, bus=bus_of(rescue.bus, cdrom if is_cdrom else bus), boot_index=0,
+                    cdrom=is_cdrom, read_only=is_cdrom)
+    behind = [msgspec.structs.replace(one, boot_index=(one.boot_index or 0) + 1) for one in own]
+    return [*behind, disk] if rescue.stable else [disk, behind[0]]
