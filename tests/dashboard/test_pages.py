@@ -184,6 +184,7 @@ async def test_flows_are_seen_by_their_own_project_and_admins(cloud: Cloud) -> N
         await who.go(found[1])
         assert who.status == 200 and "browser->&gt;dashboard" not in who.page
         assert "dashboard-&gt;&gt;nova-api: POST /compute/v2.1/servers" in who.page
+        assert "Step 3: Send API request to nova-api" in who.page
         drawn = await who.send("GET", f"{found[1]}/picture.svg")
         assert drawn.headers["content-type"] == "image/svg+xml" and b"nova-conductor" in drawn.body
         assert (await who.send("GET", f"{found[1]}/state")).status == 200

@@ -14,7 +14,7 @@ from cloudseed.dashboard.html import Html, el
 from cloudseed.dashboard.layout import PREFIX, table
 from cloudseed.dashboard.visit import Resource, Visit
 from cloudseed.kernel.errors import NotFound
-from cloudseed.kernel.flow import diagram, picture
+from cloudseed.kernel.flow import diagram, picture, steps
 from cloudseed.kernel.flow.store import FlowSummary, StoredExchange
 from cloudseed.kernel.http.app import Response
 
@@ -70,8 +70,28 @@ class Flow(Resource):
                             el("a", "the picture alone", href=f"{path}/picture.svg{query}", class_="button")),
             el("figure", el("img", id="flow", src=f"{path}/picture.svg{query}", alt="sequence diagram",
                             data_state=f"{path}/state", data_version=_version(exchanges)), class_="flow"),
-            el("details", el("summary", "As Mermaid text"), el("pre", diagram.mermaid(exchanges, rpc=rpc))),
+            _steps_table(exchanges),
+            el("details", el("summary", "As Mermaid text"),
+               el("pre", diagram.mermaid(exchanges, rpc=rpc, notes=steps.notes(_steps(exchanges))))),
             live=True)
+
+
+def _steps(exchanges: Sequence[StoredExchange]) -> list[steps.MarkedStep]:
+    """The steps of a machine's provisioning, in a flow that orders one; else none."""
+    marked = steps.mark(exchanges)
+    return marked if any(step.number == 3 and step.exchange is not None for step in marked) else []
+
+
+def _steps_table(exchanges: Sequence[StoredExchange]) -> Html | None:
+    marked = _steps(exchanges)
+    if not marked:
+        return None
+    found = sum(step.exchange is not None for step in marked)
+    return el("details", el("summary", f"The steps of a machine's provisioning: {found} of {len(marked)}"), table(
+        ("", "Step", "Exchange"),
+        [(step.number, step.title,
+          f"{step.exchange.caller} to {step.exchange.callee}: {step.exchange.method} {step.exchange.path}"
+          if step.exchange is not None else el("small", f"not in this flow: {step.absent}")) for step in marked], ""))
 
 
 class Picture(Resource):
@@ -80,7 +100,8 @@ class Picture(Resource):
     async def get(self, visit: Visit, resp: Response, **names: str) -> None:
         exchanges = await _exchanges(visit, names["flow_id"])
         resp.content_type = "image/svg+xml"
-        resp.text = picture.svg(exchanges, rpc=visit.req.text_param("rpc") != "no", title=_told(exchanges), column=138)
+        resp.text = picture.svg(exchanges, rpc=visit.req.text_param("rpc") != "no", title=_told(exchanges), column=138,
+                                notes=steps.notes(_steps(exchanges)))
 
 
 class State(Resource):

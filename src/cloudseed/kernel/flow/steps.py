@@ -17,7 +17,7 @@ import msgspec
 from cloudseed.kernel.flow.store import StoredExchange
 
 Match = Callable[[StoredExchange], bool]
-CLIENTS = ("openstack", "dashboard")
+CLIENTS = ("openstack", "browser", "dashboard")
 _SERVERS = re.compile(r"/compute/v2(\.1)?(/[0-9a-f-]+)?/servers$")
 _IMAGE = re.compile(r"/v2/images/[^/]+$")
 _FILE = re.compile(r"/v2/images/[^/]+/file$")
