@@ -27,7 +27,8 @@ async def picture(nova: Nova) -> dict[str, Any]:
     """Every server that is not deleted, and every compute."""
     columns = (servers.c.id, servers.c.project_id, servers.c.name, servers.c.vm_state, servers.c.task_state,
                servers.c.power_state, servers.c.host, servers.c.node, servers.c.image_id, servers.c.flavor,
-               servers.c.network_info, servers.c.block_devices, servers.c.created_at, servers.c.updated_at)
+               servers.c.network_info, servers.c.block_devices, servers.c.system_metadata,
+               servers.c.created_at, servers.c.updated_at)
     async with nova.db.read() as tx:
         rows = await tx.all(sa.select(*columns).where(servers.c.deleted_at.is_(None)).order_by(servers.c.created_at))
         computes = await tx.all(sa.select(
@@ -44,7 +45,8 @@ async def picture(nova: Nova) -> dict[str, Any]:
         "servers": [{
             "id": row.id, "project_id": row.project_id, "name": row.name, "vm_state": row.vm_state,
             "task_state": row.task_state, "power_state": row.power_state, "host": row.host, "node": row.node,
-            "image_id": row.image_id, "vcpus": row.flavor.get("vcpus"), "ram": row.flavor.get("ram"),
+            "image_id": (row.system_metadata or {}).get("disk_image_id") or row.image_id,
+            "vcpus": row.flavor.get("vcpus"), "ram": row.flavor.get("ram"),
             "disk": _claimed_gib(row), "volumes": _volumes(row),
             "overridden_resources": [name.removeprefix("resources:") for name in row.flavor.get("extra_specs") or {}
                                      if name.startswith("resources:")],

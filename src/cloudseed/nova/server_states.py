@@ -77,6 +77,11 @@ class TaskState(StrEnum):
     RESIZE_MIGRATED = "resize_migrated"
     RESIZE_FINISH = "resize_finish"
     RESIZE_REVERTING = "resize_reverting"
+    SHELVING = "shelving"
+    SHELVING_IMAGE_PENDING_UPLOAD = "shelving_image_pending_upload"
+    SHELVING_IMAGE_UPLOADING = "shelving_image_uploading"
+    SHELVING_OFFLOADING = "shelving_offloading"
+    UNSHELVING = "unshelving"
 
 
 class PowerState(IntEnum):
@@ -164,6 +169,9 @@ _ALLOWED: Mapping[str, tuple[str, frozenset[str], frozenset[str | None] | None]]
     "stop": ("stop", frozenset({"active", "error"}), _NO_TASK),
     "soft_reboot": ("reboot", frozenset({"active"}), _NO_TASK),
     "hard_reboot": ("reboot", frozenset({"active", "stopped", "paused", "suspended", "error"}), _HARD_REBOOT_TASKS),
+    "shelve": ("shelve", frozenset({"active", "stopped", "paused", "suspended"}), _NO_TASK),
+    "shelve_offload": ("shelveOffload", frozenset({"shelved"}), _NO_TASK),
+    "unshelve": ("unshelve", frozenset({"shelved", "shelved_offloaded"}), _NO_TASK),
     "resize": ("resize", frozenset({"active", "stopped"}), _NO_TASK),
     "migrate": ("migrate", frozenset({"active", "stopped"}), _NO_TASK),
     "live_migrate": ("os-migrateLive", frozenset({"active", "paused"}), _NO_TASK),
@@ -206,8 +214,8 @@ _MOVES: Mapping[str, frozenset[str]] = {
     "building": frozenset({"active"}),
     "active": frozenset({"stopped", "paused", "suspended", "rescued", "resized", "soft-delete", "shelved"}),
     "stopped": frozenset({"active", "rescued", "resized", "soft-delete", "shelved"}),
-    "paused": frozenset({"active", "stopped"}),
-    "suspended": frozenset({"active", "stopped"}),
+    "paused": frozenset({"active", "stopped", "shelved"}),
+    "suspended": frozenset({"active", "stopped", "shelved"}),
     "rescued": frozenset({"active", "stopped"}),
     "resized": frozenset({"active", "stopped"}),
     "error": frozenset({"active", "stopped"}),

@@ -337,7 +337,8 @@ class Bench:
         found += [f"copy left behind: {path}" for path in self.config.state_path.glob("**/*.copy")]
         found += [f"image {i['id']} is {i['status']}" for i in await self.images() if i["status"] != "active"]
         found += await self._volume_violations(rows, machines)
+        shelved = {row.id for row in rows if row.vm_state == "shelved_offloaded"}
         for port in self.neutron.ports.values():
-            if port["device_id"] and port["device_id"] not in placed:
+            if port["device_id"] and port["device_id"] not in placed | shelved:
                 found.append(f"port {port['id']} of no server {port['device_id']}")
         return found

@@ -21,9 +21,6 @@ LATER: dict[str, str] = {
     "changePassword": "os-admin-password",
     "injectNetworkInfo": "os-admin-actions:inject_network_info",
     "restore": "os-deferred-delete:restore",
-    "shelve": "os-shelve:shelve",
-    "shelveOffload": "os-shelve:shelve_offload",
-    "unshelve": "os-shelve:unshelve",
     "trigger_crash_dump": "servers:trigger_crash_dump",
 }
 # actions that proxied neutron: gone from some microversion on

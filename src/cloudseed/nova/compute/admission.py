@@ -49,6 +49,10 @@ class Kind(StrEnum):
     DROP_VOLUME = "drop_volume"  # the undo of an attach
     DETACH_VOLUME = "detach_volume"
     EXTEND_VOLUME = "extend_volume"
+    OFFLOAD = "offload"
+    BIND_NETWORKS = "bind_networks"  # of an unshelve
+    UNBIND_NETWORKS = "unbind_networks"  # its undo
+    START_UNSHELVED = "start_unshelved"
     RESIZE_DISKS = "resize_disks"
     RESTORE_DISKS = "restore_disks"  # the undo, and a revert
     DROP_KEPT_DISKS = "drop_kept_disks"
@@ -58,10 +62,11 @@ class Kind(StrEnum):
 
 BUILDING = frozenset({
     Kind.ALLOCATE_NETWORKS, Kind.MAKE_VOLUMES, Kind.CONNECT_VOLUMES, Kind.PREPARE_DISKS, Kind.START_NEW,
-    Kind.OBTAIN_PORT, Kind.PLUG_PORT, Kind.ATTACH_VOLUME, Kind.SNAPSHOT, Kind.UPLOAD_SNAPSHOT, Kind.RESIZE_DISKS})
+    Kind.OBTAIN_PORT, Kind.PLUG_PORT, Kind.ATTACH_VOLUME, Kind.SNAPSHOT, Kind.UPLOAD_SNAPSHOT, Kind.RESIZE_DISKS,
+    Kind.BIND_NETWORKS, Kind.START_UNSHELVED})
 UNDOING = frozenset({
     Kind.RELEASE_NETWORKS, Kind.DISCONNECT_VOLUMES, Kind.REMOVE_MACHINE, Kind.DROP_PORT, Kind.DROP_VOLUME,
-    Kind.DISCARD_SNAPSHOT, Kind.RESTORE_DISKS})
+    Kind.DISCARD_SNAPSHOT, Kind.RESTORE_DISKS, Kind.UNBIND_NETWORKS})
 ENDING = UNDOING | {Kind.DESTROY}
 SYNCING = frozenset({Kind.SYNC_NETWORK, Kind.SYNC_POWER})
 

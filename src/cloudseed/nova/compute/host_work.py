@@ -14,6 +14,7 @@ from cloudseed.nova.compute.parts import HostParts, Verb
 from cloudseed.nova.compute.power_work import PowerWork
 from cloudseed.nova.compute.remake_work import RemakeWork
 from cloudseed.nova.compute.resize_work import ResizeWork
+from cloudseed.nova.compute.shelve_work import ShelveWork
 from cloudseed.nova.compute.snapshot_work import SnapshotWork
 from cloudseed.nova.compute.suspend_work import SuspendWork
 from cloudseed.nova.compute.volume_work import VolumeWork
@@ -28,8 +29,8 @@ class HostWork:
         power = PowerWork(parts)
         self._verbs: dict[Kind, Verb] = {
             **BootWork(parts).verbs, **power.verbs, **InterfaceWork(parts).verbs,
-            **ResizeWork(parts).verbs, **SnapshotWork(parts).verbs, **SuspendWork(parts).verbs,
-            **VolumeWork(parts).verbs, **RemakeWork(parts, power).verbs,
+            **ResizeWork(parts).verbs, **ShelveWork(parts).verbs, **SnapshotWork(parts).verbs,
+            **SuspendWork(parts).verbs, **VolumeWork(parts).verbs, **RemakeWork(parts, power).verbs,
             Kind.SYNC_NETWORK: self._sync_network}
 
     async def perform(self, work: Work) -> Any:

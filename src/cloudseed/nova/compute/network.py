@@ -198,6 +198,11 @@ class Networks:
         for port in await self.ports_of(ctx, server_id):
             await self.release_port(ctx, port["id"], given=port["id"] in given)
 
+    async def unbind(self, ctx: Context, port_id: str) -> None:
+        """Bind the port to no host; it stays the server's.  Gone is fine."""
+        await self._session.request(ctx, "network", "PUT", f"/v2.0/ports/{port_id}", expect=(404,),
+                                    json={"port": {"binding:host_id": None, "binding:profile": {}}})
+
     async def release_port(self, ctx: Context, port_id: str, *, given: bool) -> None:
         """Unbind a port that the user made, delete another.  Safe twice."""
         if given:

@@ -22,6 +22,7 @@ from cloudseed.nova.conductor.rebuild import Rebuild
 from cloudseed.nova.conductor.records import change, read_server
 from cloudseed.nova.conductor.rescue import Rescue
 from cloudseed.nova.conductor.resize import Resize
+from cloudseed.nova.conductor.shelve import Shelve
 from cloudseed.nova.conductor.snapshot import Snapshot
 from cloudseed.nova.conductor.suspend import Suspend
 from cloudseed.nova.conductor.volume_snapshots import VolumeSnapshots
@@ -49,7 +50,7 @@ class Conductor:
         self.reservation = Reservation(nova)
         self.volume_snapshots = VolumeSnapshots(nova).type
         self.types: list[OperationType] = [self._boot, self._delete, *Power(nova, hosts).types,
-                                         *Resize(nova, hosts).types,
+                                         *Resize(nova, hosts).types, *Shelve(nova, hosts).types,
                                          *Interfaces(nova, hosts).types,
                                          *Snapshot(nova, hosts).types, *Suspend(nova, hosts).types,
                                          *VolumeOperations(nova, hosts).types, self.reservation.type(nothing),

@@ -21,7 +21,16 @@ from cloudseed.kernel.errors import CloudseedError
 from cloudseed.kernel.operations import OperationType, Run, Step
 from cloudseed.nova.conductor.boot_volumes import BootVolumes
 from cloudseed.nova.conductor.on_host import HostGone, Hosts
-from cloudseed.nova.conductor.records import add_fault, begin_event, change, end_event, load_spec, read_server
+from cloudseed.nova.conductor.records import (
+    add_fault,
+    begin_event,
+    change,
+    end_event,
+    load_server,
+    load_spec,
+    read_server,
+)
+from cloudseed.nova.conductor.shelve import delete_shelved_image
 from cloudseed.nova.migration_records import FINAL
 from cloudseed.nova.models import migrations
 from cloudseed.nova.server_states import PowerState, VmState
@@ -45,6 +54,7 @@ class Delete:
         self.type = OperationType("nova.delete", (
             Step("machine", self.machine, patience_s=300), Step("ports", self.ports, patience_s=300),
             Step("volumes", self.volumes, patience_s=300),
+            Step("image", self.image, patience_s=120),
             Step("allocations", self.allocations, patience_s=300), Step("finish", self.finish)), failed=self.failed)
 
     async def machine(self, run: Run) -> None:
@@ -68,6 +78,10 @@ class Delete:
 
     async def volumes(self, run: Run) -> None:
         await self._volumes.release(run)
+
+    async def image(self, run: Run) -> None:
+        """What a shelved server was put away as."""
+        await delete_shelved_image(self._nova, run, await load_server(self._nova, run.resource_id))
 
     async def allocations(self, run: Run) -> None:
         await self._nova.conductor_bus.call(run.ctx, "scheduler", "release", server_id=run.resource_id)

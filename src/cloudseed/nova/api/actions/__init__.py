@@ -21,6 +21,7 @@ from cloudseed.nova.api.actions import (
     rescue,
     resize,
     security_groups,
+    shelve,
     snapshots,
     suspend,
 )
@@ -30,6 +31,6 @@ if TYPE_CHECKING:
 
 Handler = Callable[["Nova", Request, Response, str, Any], Awaitable[None]]
 
-MODULES = (addresses, consoles, locks, power, rebuild, rescue, resize, security_groups, snapshots, suspend)
+MODULES = (addresses, consoles, locks, power, rebuild, rescue, resize, security_groups, shelve, snapshots, suspend)
 HANDLERS: dict[str, Handler] = {
     name: handler for module in MODULES for name, handler in module.HANDLERS.items()}
