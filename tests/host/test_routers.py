@@ -149,6 +149,23 @@ def test_a_guest_reaches_the_outside_under_the_gateways_address(world: World) ->
     assert not any(n.changed for n in again.networks)
 
 
+def test_a_router_that_was_taken_down_passes_nothing_on(world: World) -> None:
+    scene = Scene()
+    world.apply(scene.networks, [msgspec.structs.replace(scene.router, forwards=False)])
+    heard = world.listen("172.24.4.1", 4242)
+    with scene.tap(world) as guest:
+        serve_arp(guest)
+        answer(guest, INSIDE, "172.24.4.1", b"held up", 4242)
+        heard.settimeout(0.5)
+        with pytest.raises(TimeoutError):
+            heard.recvfrom(100)
+        heard.settimeout(3)
+        world.apply(scene.networks, [scene.router])
+        answer(guest, INSIDE, "172.24.4.1", b"let through", 4242)
+        assert heard.recvfrom(100)[0] == b"let through"
+    heard.close()
+
+
 def test_without_snat_a_guest_keeps_its_address(world: World) -> None:
     scene = Scene(enable_snat=False)
     world.apply(scene.networks, [scene.router])

@@ -74,10 +74,10 @@ async def test_a_router_is_wired_and_reported(cloud: NeutronCloud, admin: Client
     await until(lambda: not host.routers[router_id].floating)
     assert await _status(member, "floatingips", fip["id"]) == "DOWN"
     ok(await member.put(f"{N}/routers/{router_id}", {"router": {"admin_state_up": False}}), 200)
-    await until(lambda: router_id not in host.routers)
-    assert await _status(member, "ports", made["inner"]) == "DOWN"
+    await until(lambda: not host.routers[router_id].forwards)
+    assert await _status(member, "ports", made["inner"]) == "ACTIVE"
     ok(await member.put(f"{N}/routers/{router_id}", {"router": {"admin_state_up": True}}), 200)
-    await until(lambda: _is(member, "ports", made["inner"], "ACTIVE"))
+    await until(lambda: host.routers[router_id].forwards)
     ok(await member.put(f"{N}/routers/{router_id}", {"router": {"routes": [
         {"destination": "192.0.2.0/24", "nexthop": "10.1.0.77"}]}}), 200)
     await until(lambda: host.routers[router_id].routes)

@@ -32,8 +32,8 @@ from cloudseed.host.paths import (
 )
 from cloudseed.host.records import RouterLeg, RouterStatus, RouterWish
 
+_FORWARDING = ("net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding")
 _SYSCTLS = {
-    "net/ipv4/ip_forward": "1",
     "net/ipv4/conf/all/rp_filter": "0",
     "net/ipv4/conf/default/rp_filter": "0",
     "net/ipv4/conf/all/send_redirects": "0",
@@ -42,7 +42,6 @@ _SYSCTLS = {
     "net/ipv6/conf/default/accept_dad": "0",
     "net/ipv6/conf/default/accept_ra": "0",
     "net/ipv6/conf/all/disable_ipv6": "0",
-    "net/ipv6/conf/all/forwarding": "1",
 }
 
 
@@ -146,7 +145,7 @@ def _prepare(cloud: str, wish: RouterWish, rules: str) -> bool:
     """Settings, what is translated, and links that go; from within the namespace."""
     with IPRoute() as ip:
         ip.link("set", index=1, state="up")
-    for key, value in _SYSCTLS.items():
+    for key, value in {**_SYSCTLS, **dict.fromkeys(_FORWARDING, "1" if wish.forwards else "0")}.items():
         if not links.write_sysctl(key, value) and "ipv4" in key:
             raise HostError("failed", f"the kernel has no {key}, which routers need")
     changed = _load(cloud, rules)

@@ -38,7 +38,7 @@ async def ledger(neutron: Neutron) -> dict[str, Any]:
     networks_of = {port.id: port.network_id for port in ports}
     external = {network.id for network in networks if network.external}
     for router in routers:
-        if router["host"] and router["admin_state_up"] and router["legs"]:
+        if router["host"] and router["legs"]:
             wish = hosts.setdefault(router["host"], {"host": router["host"], "ports": [], "networks": set()})
             wish["networks"].update(networks_of[leg] for leg in router["legs"])
     for wish in hosts.values():

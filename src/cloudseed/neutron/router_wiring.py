@@ -27,8 +27,7 @@ Wish = dict[str, Any]
 
 def hosted(host: str) -> sa.Select[tuple[str]]:
     """Ids of the routers that a host must wire."""
-    return sa.select(everybody.c.id).join(bindings, bindings.c.router_id == everybody.c.id).where(
-        bindings.c.host == host, everybody.c.admin_state_up)
+    return sa.select(bindings.c.router_id).where(bindings.c.host == host)
 
 
 def legs_on(host: str) -> sa.CompoundSelect[Any]:
@@ -146,7 +145,7 @@ def _wish(row: Any, legs: list[Any], subnets: list[Any], addresses: list[Any], f
     def leg(port: Any) -> Wish:
         mine = [(a.ip_address, by_id[a.subnet_id]) for a in held.get(port.id, ()) if a.subnet_id in by_id]
         announced = [subnet for _, subnet in mine if subnet.ip_version == 6 and subnet.ipv6_ra_mode
-                     and port.id != row.gateway_port_id]
+                     and port.id != row.gateway_port_id and row.admin_state_up]
         return {"port_id": port.id, "network_id": port.network_id, "mac_address": port.mac_address, "mtu": port.mtu,
                 "addresses": [f"{ip}/{ipaddress.ip_network(subnet.cidr).prefixlen}" for ip, subnet in mine],
                 "advertisements": [{"prefix": subnet.cidr, "mode": subnet.ipv6_ra_mode,
@@ -156,9 +155,12 @@ def _wish(row: Any, legs: list[Any], subnets: list[Any], addresses: list[Any], f
     outside = [subnet for subnet in subnets if gateway is not None and subnet.network_id == gateway.network_id]
     own = {a.subnet_id for a in held.get(gateway.id, ())} if gateway is not None else set()
     return {
-        "router_id": row.id, "legs": [leg(port) for port in legs if port is not gateway and port.admin_state_up],
+        # one that its administrator took down keeps its links, whose ports are up, and passes nothing on
+        "router_id": row.id, "forwards": row.admin_state_up,
+        "legs": [leg(port) for port in legs if port is not gateway and port.admin_state_up],
         "gateway": leg(gateway) if gateway is not None else None, "enable_snat": row.enable_snat,
         "next_hops": [subnet.gateway_ip for subnet in outside if subnet.id in own and subnet.gateway_ip],
         "onlink": [subnet.cidr for subnet in outside if subnet.id not in own], "routes": row.routes,
         "floating": [{"floatingip_id": fip.id, "floating_ip": fip.floating_ip_address,
-                      "fixed_ip": fip.fixed_ip_address} for fip in floating if fip.fixed_ip_address]}
+                      "fixed_ip": fip.fixed_ip_address} for fip in floating
+                     if fip.fixed_ip_address and row.admin_state_up]}

@@ -126,8 +126,6 @@ async def update_router(neutron: Neutron, ctx: Context, router_id: str, wish: Wi
         if "routes" in values:
             await _check_routes(tx, router_id, values["routes"])
             changes["routes"] = values["routes"]
-        if values.get("admin_state_up") is False:
-            await router_scheduling.unwire(tx, router_id)
         await touch(tx, table, router_id, **changes)
         record = (await records(tx, [await load(neutron, ctx, tx, router_id)]))[0]
         fault_point("router_update:commit:before")

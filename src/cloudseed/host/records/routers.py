@@ -50,10 +50,11 @@ class RouterWish(Record, frozen=True, kw_only=True):
     """All that one router needs on this host: a namespace with its legs, routes and translation.
 
     `gateway`: the leg into the external network, with the next hops behind it; `onlink`: further subnets of that
-    network, reached without a hop.
+    network, reached without a hop.  Without `forwards` it has its links and addresses, and passes no packet on.
     """
 
     router_id: str
+    forwards: bool = True
     legs: list[RouterLeg] = []
     gateway: RouterLeg | None = None
     next_hops: list[str] = []

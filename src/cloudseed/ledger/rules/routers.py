@@ -25,7 +25,7 @@ def _here(picture: Picture) -> tuple[Item, list[Item], list[Item]] | None:
     if not isinstance(host, dict) or not host.get("wires_networks") or "routers" not in host or routers is None:
         return None
     mine = [router for router in routers
-            if router["host"] == host["name"] and router["admin_state_up"] and router["legs"]]
+            if router["host"] == host["name"] and router["legs"]]
     return host, mine, [wish for wish in held(picture, "neutron", "wishes") or [] if wish["host"] == host["name"]]
 
 
@@ -51,7 +51,7 @@ def routers_are_wired(picture: Picture) -> Iterator[Violation]:
             yield Violation("router-link-missing", link, f"a port of router {router['id']} has no link in {name}",
                             SEE_AGENT)
         for fip in router["floatingips"]:
-            if fip["status"] != "ACTIVE":
+            if fip["status"] != "ACTIVE" and router["admin_state_up"]:
                 yield Violation("floating-ip-down", fip["id"], f"router {router['id']} is wired, its address is "
                                 f"{fip['status']}", SEE_AGENT)
 
