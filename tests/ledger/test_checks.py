@@ -68,7 +68,10 @@ def clean() -> Picture:
             "wishes": [{"host": "here", "ports": [PORT, PORT2], "networks": [NETWORK], "external": [NETWORK]}],
             "operations": []},
         "nova": {
-            "servers": [_server(SERVER, PORT), _server(STOPPED, PORT2, vm_state="stopped", power_state=4)],
+            "servers": [_server(SERVER, PORT, volumes=[
+                            {"volume_id": VOLUME, "attachment_id": ATTACHMENT, "state": "attached",
+                             "read_only": False, "device": "d"}]),
+                        _server(STOPPED, PORT2, vm_state="stopped", power_state=4)],
             "computes": [{"id": NODE, "host": "here", "node": "here", "up": True, "disabled": False}],
             "operations": []},
         "cinder": {
@@ -186,6 +189,12 @@ BROKEN: list[tuple[str, str, Change]] = [
     ("export-without-attachment", GONE, lambda p: p["host"]["exports"].update({GONE: VOLUME})),
     ("export-without-attachment", ATTACHMENT, lambda p: p["cinder"]["attachments"].clear()),
     ("export-not-served", ATTACHMENT, lambda p: p["host"]["exporter_pids"].clear()),
+    ("attachment-missing", SERVER, lambda p: p["cinder"]["attachments"].clear()),
+    ("attachment-missing", SERVER, lambda p: p["cinder"]["attachments"][0].update(volume_id=GONE)),
+    ("volume-detach-stuck", SERVER, lambda p: p["nova"]["servers"][0]["volumes"][0].update(state="detaching")),
+    ("attachment-without-server", ATTACHMENT, lambda p: p["nova"]["servers"][0]["volumes"].clear()),
+    ("attachment-without-server", GONE, lambda p: p["cinder"]["attachments"].append(
+        {**p["cinder"]["attachments"][0], "id": GONE, "server_id": GONE, "mode": "ro"})),
     ("two-writers", VOLUME, lambda p: p["cinder"]["attachments"].append(
         {**p["cinder"]["attachments"][0], "id": GONE})),
     ("backup-objects-leaked", GONE, lambda p: p["swift"]["objects"].append(

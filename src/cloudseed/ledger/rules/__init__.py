@@ -1,6 +1,9 @@
 """The rules by subject.  Importing this package registers all of them, in this order."""
 
 from cloudseed.ledger.rules import operations  # isort: skip
-from cloudseed.ledger.rules import allocations, machines, ports, wiring, routers, images, objects, volumes  # isort: skip
+from cloudseed.ledger.rules import allocations, machines, ports, wiring, routers, images, objects  # isort: skip
+from cloudseed.ledger.rules import volumes, attachments  # isort: skip
 
-__all__ = ["allocations", "images", "machines", "objects", "operations", "ports", "routers", "volumes", "wiring"]
+__all__ = [
+    "allocations", "attachments", "images", "machines", "objects", "operations", "ports", "routers", "volumes",
+    "wiring"]
