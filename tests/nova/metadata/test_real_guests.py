@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import shlex
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from cloudseed.guest_images import BuildError, build_debian
+from cloudseed.guest_images import BuildError, build_debian, build_tiny
 from cloudseed.host.paths import StatePaths, namespace_name
 from tests.host.conftest import Host, _needs_root, _one_probe, cloud, image_cache, state
 from tests.nova.engine.test_real_boot import VERSION, RealCloud, make_network, upload, wait, wait_console
@@ -33,14 +32,6 @@ write_files:
   permissions: '0600'
 runcmd:
 - [sh, -c, 'echo "ran as $(id -un)" >/run/ran-by-user-data']
-"""
-
-BY_IPV6 = """
-import glob, socket
-card = [path.split("/")[4] for path in glob.glob("/sys/class/net/*/device")][0]
-s = socket.create_connection(("fe80::a9fe:a9fe%" + card, 80), 20)
-s.sendall(b"GET /openstack/latest/meta_data.json HTTP/1.0\\r\\n\\r\\n")
-print(s.makefile("rb").read().partition(b"\\r\\n\\r\\n")[2].decode())
 """
 
 
@@ -136,7 +127,6 @@ async def test_cloud_init_on_debian_is_done_with_all_that_it_was_told(
             said = await ssh(f"debian@{server['address']}",
                              "hostname; sudo cat /etc/written-by-user-data /run/ran-by-user-data; ip -4 -o addr;"
                              "df -m --output=size / | tail -1; cloud-init query ds.meta_data.uuid")
-            by_ipv6 = await ssh(f"debian@{server['address']}", f"python3 -c {shlex.quote(BY_IPV6)}")
         finally:
             await admin.delete(f"/compute/v2.1/servers/{server['id']}")
         name, written, ran, *addresses, size, uuid = said.splitlines()
@@ -144,4 +134,52 @@ async def test_cloud_init_on_debian_is_done_with_all_that_it_was_told(
         assert any(f"inet {server['address']}/24" in line for line in addresses)
         assert int(size) > 4000, "the root file system did not grow to the flavor's disk"
         assert uuid == server["id"]
-        assert json.loads(by_ipv6)["uuid"] == server["id"]
+
+
+async def test_tiny_guests_by_service_and_by_config_drive(host: Host, image_cache: Path, key: Path) -> None:
+    """What one guest reads by HTTP and IPv6, cannot get of the other, and what only a config drive tells."""
+    built = await asyncio.to_thread(build_tiny, image_cache)
+    script = base64.b64encode(b"#!/bin/sh\necho told to say $(hostname)\n").decode()
+    async with RealCloud(host) as cloud:
+        admin = await cloud.login("admin")
+        image_id, network_id = await upload(admin, built), await make_network(admin)
+        six = {"network_id": network_id, "ip_version": 6, "cidr": "fd00:7::/64", "enable_dhcp": False}
+        assert (await admin.post("/networking/v2.0/subnets", {"subnet": six})).status == 201
+        await open_door(admin, network_id)
+        plain, driven = await asyncio.gather(
+            boot(admin, network_id, key, name="plain", flavorRef="c1", imageRef=image_id, user_data=script),
+            boot(admin, network_id, key, name="driven", flavorRef="c1", imageRef=image_id, config_drive=True,
+                 adminPass="pass-of-the-order"))
+        try:
+            await wait_console(admin, plain["id"], "told to say plain", deadline_s=120)
+            ssh = Ssh(host, network_id, key)
+            url = "http://169.254.169.254/openstack/latest"
+            forged = f"--header 'X-Instance-ID: {driven['id']}' --header 'X-Forwarded-For: {driven['address']}'"
+            said = await ssh(f"cirros@{plain['address']}", f"hostname; lsblk -dn -o NAME; curl -s {url}/meta_data.json;"
+                             f"echo; wget -q -O - {forged} {url}/meta_data.json; echo;"
+                             f"curl -s -d encrypted== {url}/password")
+            name, disks, by_http, by_forged = said.split("\n")[:4]
+            assert (name, disks) == ("plain", "vda")
+            assert json.loads(by_http)["uuid"] == json.loads(by_forged)["uuid"] == plain["id"]
+            assert "admin_pass" not in json.loads(by_http)
+            told = await admin.get(f"/compute/v2.1/servers/{plain['id']}/os-server-password", headers=VERSION)
+            assert told.json() == {"password": "encrypted=="}
+
+            by_ipv6 = await ssh(f"cirros@{plain['address']}", "printf 'GET /openstack/latest/meta_data.json HTTP/1.0"
+                                "\\r\\n\\r\\n' | nc fe80::a9fe:a9fe%eth0 80 | tail -n 1")
+            assert json.loads(by_ipv6)["uuid"] == plain["id"]
+
+            # under another's address nothing comes back
+            spoof = (f"sudo ip addr add {driven['address']}/32 dev eth0; printf 'GET /latest/meta-data/ HTTP/1.0"
+                     f"\\r\\n\\r\\n' | timeout 5 nc -s {driven['address']} 169.254.169.254 80; echo end $?")
+            assert (await ssh(f"cirros@{plain['address']}", spoof)).startswith("end ")
+
+            read = ("sudo mount -o ro $(sudo blkid -t LABEL=config-2 -o device) /mnt;"
+                    "cat /mnt/openstack/latest/meta_data.json")
+            on_drive = json.loads(await ssh(f"cirros@{driven['address']}", read))
+            assert on_drive["uuid"] == driven["id"] and on_drive["admin_pass"] == "pass-of-the-order"
+            assert driven["adminPass"] == "pass-of-the-order"
+            assert "password-done" in await ssh(f"cirros@{driven['address']}", "ls /var/lib/cloudseed")
+        finally:
+            for one in (plain, driven):
+                await admin.delete(f"/compute/v2.1/servers/{one['id']}")
