@@ -186,6 +186,11 @@ def sync_addresses(ip: IPRoute, index: int, wanted: set[str]) -> set[str] | None
     return wanted - present
 
 
+def has_ipv6() -> bool:
+    """Whether the kernel speaks IPv6 at all; an operator may have turned it off."""
+    return Path("/proc/sys/net/ipv6").exists()
+
+
 def write_sysctl(name: str, value: str) -> bool:
     """Set a setting of the kernel, or of the current namespace where it has its own; false when there is none."""
     path = Path("/proc/sys") / name

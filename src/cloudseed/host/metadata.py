@@ -28,7 +28,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 from cloudseed.host import netns
 from cloudseed.host.dhcp_files import METADATA_IP, METADATA_IP6, addresses
 from cloudseed.host.errors import HostError
-from cloudseed.host.links import BRIDGE
+from cloudseed.host.links import BRIDGE, has_ipv6
 from cloudseed.host.paths import namespace_name
 from cloudseed.host.records import NetworkWish
 from cloudseed.host.wire import connect
@@ -39,6 +39,7 @@ CONNECTIONS_PER_GUEST = 8
 CONNECTIONS_PER_NETWORK = 96
 CONNECTIONS = 192  # each takes two of the process's file descriptors
 _CHUNK_BYTES = 65536
+_Address = tuple[socket.AddressFamily, tuple[str | int, ...]]
 
 
 @dataclass
@@ -199,8 +200,10 @@ def _give_up_one(connections: list[_Connection], owner: Callable[[_Connection], 
 
 
 def _listen_in_network() -> list[socket.socket]:
-    bridge = socket.if_nametoindex(BRIDGE)
-    return _listen([(socket.AF_INET, (METADATA_IP, _PORT)), (socket.AF_INET6, (METADATA_IP6, _PORT, 0, bridge))])
+    places: list[_Address] = [(socket.AF_INET, (METADATA_IP, _PORT))]
+    if has_ipv6():
+        places.append((socket.AF_INET6, (METADATA_IP6, _PORT, 0, socket.if_nametoindex(BRIDGE))))
+    return _listen(places)
 
 
 def _listen_in_router() -> list[socket.socket]:
@@ -209,7 +212,7 @@ def _listen_in_router() -> list[socket.socket]:
     return _listen([(socket.AF_INET, (METADATA_IP, _PORT))])
 
 
-def _listen(places: list[tuple[socket.AddressFamily, tuple[str | int, ...]]]) -> list[socket.socket]:
+def _listen(places: list[_Address]) -> list[socket.socket]:
     sockets: list[socket.socket] = []
     try:
         for family, address in places:

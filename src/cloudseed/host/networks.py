@@ -171,7 +171,7 @@ def _wire(cloud: str, wish: NetworkWish, rules: str) -> bool:
 def _own_addresses(wish: NetworkWish) -> set[str]:
     """The addresses of the network's own end, with the metadata service's of IPv6."""
     found = dhcp_files.addresses(wish)
-    return found | {f"{dhcp_files.METADATA_IP6}/64"} if found else found
+    return found | {f"{dhcp_files.METADATA_IP6}/64"} if found and links.has_ipv6() else found
 
 
 def _load_rules(cloud: str, rules: str) -> bool:
