@@ -227,3 +227,26 @@ async def test_looking_at_pages_makes_no_flows(cloud: Cloud) -> None:
     for _ in range(5):
         await visitor.go("/dashboard/instances")
     assert (await visitor.go("/dashboard/flows")).page.count("<tr>") == before
+
+
+@pytest.mark.parametrize(("path", "fields"), [
+    ("instances", {"name": "\x00", "flavor": "c1", "image": "x", "network": ""}),
+    ("instances", {"name": "n" * 300, "flavor": "../..", "image": "", "network": "\x00", "key": "nobody's"}),
+    ("instances", {}), ("key_pairs", {"name": "\x00/..", "public_key": "\ud83d"}), ("key_pairs", {}),
+    ("volumes", {"name": "v", "size": "many"}), ("volumes", {"size": "-1"}), ("volumes", {"size": "9" * 400}),
+    ("volumes", {"size": "\u0663"}), ("projects", {}), ("projects", {"project": "../../x"})])
+async def test_no_form_makes_a_bug(cloud: Cloud, path: str, fields: dict[str, str]) -> None:
+    visitor = await admin(cloud)
+    await visitor.go(f"/dashboard/{path}")
+    token = visitor.forms()[0].fields["csrfmiddlewaretoken"]
+    body = {key: value.encode("utf-8", "surrogatepass").decode("utf-8", "replace") for key, value in fields.items()}
+    answer = await visitor.send("POST", f"/dashboard/{path}", {**body, "csrfmiddlewaretoken": token})
+    assert answer.status in (303, 400, 401, 403, 404, 409), (answer.status, answer.body)
+
+
+async def test_a_form_is_limited(cloud: Cloud) -> None:
+    visitor = await admin(cloud)
+    await visitor.go("/dashboard/key_pairs")
+    token = visitor.forms()[0].fields["csrfmiddlewaretoken"]
+    answer = await visitor.send("POST", "/dashboard/key_pairs", {"csrfmiddlewaretoken": token, "name": "x" * 200_000})
+    assert answer.status == 413

@@ -73,6 +73,8 @@ def clean() -> Picture:
                              "read_only": False, "device": "d"}]),
                         _server(STOPPED, PORT2, vm_state="stopped", power_state=4)],
             "computes": [{"id": NODE, "host": "here", "node": "here", "up": True, "disabled": False}],
+            "console_tokens": [{"digest": "1f", "server_id": SERVER, "kind": "novnc", "expires_at": NOW + 60},
+                               {"digest": "2f", "server_id": GONE, "kind": "serial", "expires_at": NOW - 1}],
             "operations": []},
         "cinder": {
             "volumes": [{"id": VOLUME, "project_id": "p", "status": "in-use", "host": "here", "size": 1,
@@ -201,6 +203,7 @@ BROKEN: list[tuple[str, str, Change]] = [
         {"account": "AUTH_p", "container": "volumebackups", "name": f"volume_{VOLUME}/backup_{GONE}/00001",
          "size": 5, "file": "f1", "large": False})),
     ("file-without-object", "f0", lambda p: p["swift"]["trash"].clear()),
+    ("console-token-leaked", "1f", lambda p: p["nova"]["console_tokens"][0].update(server_id=GONE)),
     ("trash-stays", "f0", lambda p: p["swift"]["trash"][0].update(since=NOW - 3600)),
 ]
 

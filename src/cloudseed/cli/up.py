@@ -57,7 +57,7 @@ def bring_up(config: Config, yaml_path: Path | None = None, *, as_json: bool = F
             public = public_network.ensure(config)
         except (ApiError, public_network.NoRange) as exc:
             console.print(f"[yellow]the network {public_network.NAME} was not made:[/] {exc}", highlight=False)
-    endpoints = {kind: config.public_url + prefix for kind, (prefix, _) in SERVICE_TYPES.items() if kind != "volume"}
+    endpoints = {kind: config.public_url + prefix for kind, (prefix, _) in SERVICE_TYPES.items()}
     if as_json:
         sys.stdout.write(
             msgspec.json.format(

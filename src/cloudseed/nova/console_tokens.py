@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from cloudseed.kernel.db import Tx, utcnow
-from cloudseed.nova.errors import ConsoleTokenNotFound
+from cloudseed.nova.errors import ConsoleTokenNotFound, ServerNotReady
 from cloudseed.nova.models import console_tokens, servers
 
 if TYPE_CHECKING:
@@ -39,9 +39,16 @@ def digest(token: str) -> str:
 
 
 async def issue(nova: Nova, server_id: str, kind: str, host: str) -> str:
-    """A new token for the `kind` of console ("novnc", "serial") of a server on `host`."""
+    """A new token for the `kind` of console ("novnc", "serial") of a server on `host`.
+
+    Raises ServerNotReady when the server is not there any more, or about to lose its machine.
+    """
     token, now = secrets.token_urlsafe(32), utcnow()
     async with nova.db.write() as tx:
+        server = await tx.first(sa.select(servers.c.host, servers.c.task_state).where(
+            servers.c.id == server_id, servers.c.deleted_at.is_(None)))
+        if server is None or server.host != host or server.task_state in _ENDS:
+            raise ServerNotReady(server_id=server_id)
         await tx.execute(sa.delete(console_tokens).where(console_tokens.c.expires_at <= now))
         mine = sa.select(console_tokens.c.token_digest).where(console_tokens.c.server_id == server_id).order_by(
             console_tokens.c.created_at.desc()).offset(MAX_PER_SERVER - 1)

@@ -10,6 +10,7 @@ from cloudseed.nova.compute.devices import decode_devices, root_of
 from cloudseed.nova.migration_records import FINAL
 from cloudseed.nova.models import (
     compute_nodes,
+    console_tokens,
     migrations,
     server_action_events,
     server_actions,
@@ -39,7 +40,11 @@ async def picture(nova: Nova) -> dict[str, Any]:
                              .select_from(migrations.outerjoin(servers, sa.and_(
                                  servers.c.id == migrations.c.server_id, servers.c.deleted_at.is_(None))))
                              .where(migrations.c.status.not_in(FINAL)))
+        tokens = await tx.all(sa.select(console_tokens.c.token_digest, console_tokens.c.server_id,
+                                        console_tokens.c.kind, console_tokens.c.expires_at))
     return {
+        "console_tokens": [{"digest": token.token_digest[:12], "server_id": token.server_id, "kind": token.kind,
+                            "expires_at": token.expires_at.timestamp()} for token in tokens],
         "migrations": [{"uuid": move.uuid, "server_id": move.server_id, "status": move.status,
                         "server_exists": move.id is not None} for move in moves],
         "servers": [{
