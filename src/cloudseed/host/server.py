@@ -69,6 +69,7 @@ class HostServer:
         self._machines = Machines(self._paths, self._launcher, self._volumes, self._facts.accel, self._tell_exit)
         self._copies = Copies(self._paths, self._launcher, self._machines, control_gid)
         self._networks = asyncio.Lock()
+        self._network_errors: dict[str, str] = {}
         self._metadata = MetadataRelay(cloud, self._paths.metadata_socket, control_uid)
         self._watchers: set[asyncio.StreamWriter] = set()
         self._connections: set[asyncio.Task[None]] = set()
@@ -221,7 +222,7 @@ class HostServer:
         """What does each command; one that is missing here fails a test."""
         machines, paths, thread = self._machines, self._paths, asyncio.to_thread
         return {
-            r.GetFacts: lambda c: self._facts.get(),
+            r.GetFacts: self._get_facts,
             r.GetInventory: lambda c: thread(inventory.read, self._cloud, paths),
             r.Purge: lambda c: self._purge(),
             r.ApplyNetworks: self._apply,
@@ -273,6 +274,9 @@ class HostServer:
         await self._copies.drop_all(command.server_id)
         await self._machines.remove(command.server_id)
 
+    async def _get_facts(self, command: r.GetFacts) -> r.HostFacts:
+        return msgspec.structs.replace(await self._facts.get(), network_errors=self._network_errors)
+
     async def _apply(self, command: r.ApplyNetworks) -> r.ApplyResult:
         async with self._networks:
             result = await asyncio.to_thread(
@@ -284,7 +288,10 @@ class HostServer:
                 command.routers,
                 self._external_nat,
             )
-            failed = {status.network_id for status in result.networks if status.error}
+            known = {} if command.full else self._network_errors
+            known |= {status.network_id: status.error for status in result.networks}
+            self._network_errors = {network_id: error for network_id, error in known.items() if error}
+            failed = set(self._network_errors)
             applied = [wish for wish in command.networks if wish.network_id not in failed]
             await self._metadata.sync(applied, command.full)
             well = {router.router_id for router in result.routers if not router.error}

@@ -19,6 +19,7 @@ from cloudseed.neutron.server import Neutron
 
 log = logging.getLogger(__name__)
 CHANGED, PLUGGED = "network-changed", "network-vif-plugged"
+FAILED = "network-vif-failed"  # our word for PLUGGED with status "failed"
 UNPLUGGED, DELETED = "network-vif-unplugged", "network-vif-deleted"
 _BATCH = 200
 Event = dict[str, Any]
@@ -32,6 +33,8 @@ def is_servers(port: Any) -> bool:
 def event(name: str, server_id: str, port_id: str) -> Event:
     if name == CHANGED:
         return {"name": name, "server_uuid": server_id, "tag": port_id}
+    if name == FAILED:
+        return {"name": PLUGGED, "server_uuid": server_id, "tag": port_id, "status": "failed"}
     return {"name": name, "server_uuid": server_id, "tag": port_id, "status": "completed"}
 
 

@@ -61,7 +61,8 @@ class Wiring:
 
     def handlers(self) -> dict[str, Any]:
         return {"report_state": self.report_state, "sync_dhcp_ports": self.sync_dhcp_ports,
-                "host_wish": self.host_wish, "unwired_ports": self.unwired_ports, "port_states": self.port_states}
+                "host_wish": self.host_wish, "unwired_ports": self.unwired_ports, "port_states": self.port_states,
+                "wiring_failed": self.wiring_failed}
 
     async def report_state(self, ctx: Context, agent_type: str, binary: str, topic_name: str, host: str,
                            started_at: float, configurations: dict[str, Any]) -> None:
@@ -135,6 +136,20 @@ class Wiring:
                        sa.and_(sa.not_(ports.c.admin_state_up), ports.c.status == "ACTIVE")))))
 
     # ---- what became of it
+
+    async def wiring_failed(self, ctx: Context, host: str, port_ids: list[str]) -> int:
+        """Ports that the host could not wire however often it tried: nova is told, and need not wait for them.
+
+        The host goes on trying; should it succeed, the port's status and its event follow as ever.
+        """
+        async with self._neutron.db.write() as tx:
+            found = await tx.execute(sa.update(ports).where(
+                ports.c.id.in_(port_ids), ports.c.host == host, ports.c.status != "ACTIVE",
+                ports.c.plug_event.is_(None), ports.c.device_id != "", ports.c.device_owner.like("compute:%"))
+                .values(plug_event=events.FAILED))
+        self._flow = ctx
+        self.owed.hint()
+        return int(found.rowcount)
 
     async def port_states(self, ctx: Context, host: str, up: list[str], down: dict[str, str],
                           any_host: bool = False) -> int:

@@ -24,6 +24,7 @@ class HostFacts(Record, frozen=True, kw_only=True):
     accel_reason: str
     boot_id: str
     name: str
+    network_errors: dict[str, str] = {}  # why networks (by id) could not be wired when that was tried last
     problems: list[str] = []  # what is missing to run machines and networks, each with its remedy
 
 

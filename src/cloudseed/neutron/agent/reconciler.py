@@ -24,6 +24,7 @@ from cloudseed.host.records import ApplyResult, NetworkWish, RouterWish
 from cloudseed.kernel.bus import Bus
 from cloudseed.kernel.context import Context
 from cloudseed.kernel.periodic import Loop
+from cloudseed.neutron.agent.failures import Failures
 from cloudseed.neutron.agent.routers import SERVER_TOPIC, RouterPart
 
 log = logging.getLogger(__name__)
@@ -59,6 +60,7 @@ class Reconciler:
         self._applied: tuple[float, tuple[list[NetworkWish], list[RouterWish]], ApplyResult] | None = None
         self._lost = False  # the host process did not answer the last time
         self._errors: dict[str, str] = {}  # by network, as logged last
+        self._failures = Failures()
         self.loop = Loop("neutron: wiring of this host", self.sync_host, INTERVAL_S)
 
     def serve(self) -> None:
@@ -109,10 +111,15 @@ class Reconciler:
             if self._errors.get(network_id) != error:
                 log.warning("network %s cannot be wired on this host, will try again: %s", network_id, error)
         self._errors = errors
+        given_up = self._failures.count(wish, errors)
+        if errors:  # most are mended in a moment; what is not is looked at in the ordinary time
+            asyncio.get_running_loop().call_later(self._failures.again_s(), self.loop.hint)
         up = [port.port_id for port in result.ports if port.up]
         down = {port.port_id: port.reason for port in result.ports if not port.up}
         if up or down:
             await self._l2.call(ctx, SERVER_TOPIC, "port_states", host=self._host, up=up, down=down)
+        if given_up:
+            await self._l2.call(ctx, SERVER_TOPIC, "wiring_failed", host=self._host, port_ids=given_up)
         await self._l3.report(ctx, routers, lost)
 
     async def _simulate_wiring(self, ctx: Context) -> None:

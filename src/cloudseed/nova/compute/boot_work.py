@@ -56,11 +56,12 @@ class BootWork:
             ports = [vif["id"] for vif in vifs]
             late = await work.wait(self._parts.plugs.wait(spec.id, ports, active, PROBLEMS_AFTER_S))
             if late:
-                problems = (await self._parts.driver.facts()).problems
-                if problems:  # no use in waiting on: what wires ports here cannot
-                    raise HostFailed(host=self._parts.host, doing=f"wire ports {', '.join(late)}",
-                                     reason="; ".join(problems))
+                if reason := await self._why_unwired(vifs, late):  # no use in waiting on
+                    raise HostFailed(host=self._parts.host, doing=f"wire ports {', '.join(late)}", reason=reason)
                 late = await work.wait(self._parts.plugs.wait(spec.id, late, active))
+            if late and self._parts.plugs.has_failed(spec.id, late):
+                raise HostFailed(host=self._parts.host, doing=f"wire ports {', '.join(late)}",
+                                 reason=await self._why_unwired(vifs, late) or "neutron says that it cannot")
             if late:
                 raise HostFailed(host=self._parts.host, doing=f"start server {spec.id}",
                                  reason=f"ports {', '.join(late)} were not wired within {PLUG_DEADLINE_S:.0f} s")
@@ -68,6 +69,13 @@ class BootWork:
         await self._parts.driver.start(spec, vifs)
         self._parts.plugs.forget(spec.id)
         return [{**vif, "active": True} for vif in vifs]
+
+    async def _why_unwired(self, vifs: list[Vif], late: list[str]) -> str:
+        """What the host itself says keeps these ports from being wired; nothing when it knows of nothing."""
+        facts = await self._parts.driver.facts()
+        networks = {vif["network"]["id"] for vif in vifs if vif["id"] in late}
+        errors = [error for network_id, error in facts.network_errors.items() if network_id in networks]
+        return "; ".join(errors or facts.problems)
 
     async def _remove_machine(self, work: Work) -> None:
         await self._parts.driver.remove(work.server_id)

@@ -136,6 +136,8 @@ class ComputeService:
             server_id, name = event["server_uuid"], event["name"]
             if name == "network-vif-plugged" and event.get("status", "completed") == "completed":
                 self._plugs.plugged(server_id, event.get("tag") or "")
+            elif name == "network-vif-plugged" and event.get("status") == "failed":
+                self._plugs.failed(server_id, event.get("tag") or "")
             elif name in ("network-changed", "network-vif-deleted") and not self._plugs.expects(server_id):
                 self._spawn(self._quietly(ctx, server_id, Ask(Kind.SYNC_NETWORK), {}))
             elif name == "volume-extended":

@@ -32,6 +32,7 @@ class DriverFacts(msgspec.Struct, frozen=True, kw_only=True):
     reserved_memory_mib: int = 0
     details: dict[str, Any] = {}  # cpu_info, free disk, machine types, ...
     problems: list[str] = []  # what the host lacks to run machines and networks, each with its remedy
+    network_errors: dict[str, str] = {}  # why networks (by id) could not be wired when that was tried last
 
 
 class CachedImage(msgspec.Struct, frozen=True, kw_only=True):

@@ -82,6 +82,7 @@ class QemuDriver:
             vcpus=-(-found.cpus // self._sharing), memory_mib=found.memory_mib // self._sharing,
             disk_gib=int(found.disk_total_gib) // self._sharing, boot_id=found.boot_id,
             traits=traits, reserved_memory_mib=RESERVED_MEMORY_MIB // self._sharing, problems=found.problems,
+            network_errors=found.network_errors,
             details={"cpu_info": {"arch": found.architecture, "model": found.cpu_model, "vendor": "", "features": [],
                                   "topology": {"cores": found.cpus, "threads": 1, "sockets": 1}},
                      "accel": found.accel, "accel_reason": found.accel_reason, "kernel": found.kernel,
