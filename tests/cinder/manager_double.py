@@ -25,6 +25,7 @@ class Manager:
         self.backups: dict[str, dict[str, Any]] = {}
         self.failures: defaultdict[str, list[CloudseedError]] = defaultdict(list)  # by method
         self.hold: dict[str, asyncio.Event] = {}  # calls of that method wait
+        self.held = 0
         self.calls: list[str] = []
         self.capabilities = {"volume_backend_name": "files", "free_capacity_gb": 500.0, "total_capacity_gb": 1000.0}
 
@@ -49,7 +50,11 @@ class Manager:
         async def method(ctx: Context, **arguments: Any) -> Any:
             self.calls.append(name)
             if name in self.hold:
+                self.held += 1
                 await self.hold[name].wait()
+                self.held -= 1
+            while name.startswith("delete_") and self.held:  # as real managers do: what undoes must not overtake
+                await asyncio.sleep(0.005)
             if self.failures[name]:
                 raise self.failures[name].pop(0)
             return getattr(self, f"_{name}")(**arguments)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from cloudseed.cinder.backup_work import BackupWork
 from cloudseed.cinder.export_work import ExportWork
 from cloudseed.cinder.snapshots import SnapshotWork
 from cloudseed.cinder.volume_work import VolumeWork
@@ -22,6 +23,7 @@ from tests.support.operations import forward_points, killed_at, undo_points
 NOBODY: Any = SimpleNamespace()
 TYPES: dict[str, OperationType] = {kind.kind: kind for work in (VolumeWork, SnapshotWork, ExportWork)
                                    for kind in work(NOBODY).types()}
+BACKUPS = {kind.kind: kind for kind in BackupWork(NOBODY).types()}
 
 
 class Story:
@@ -261,4 +263,7 @@ async def test_the_tests_above_know_every_declared_point(story: Story) -> None:
     for kind, failing in (("create", "bytes"), ("snapshot.create", "bytes"), ("upload", "copy"),
                           ("connect", "export")):
         known |= set(undo_points(TYPES[f"cinder.{kind}"], failing))
+    known |= {point for kind in BackupWork(NOBODY).types() for point in forward_points(kind)}  # test_backups.py
+    known |= set(undo_points(BACKUPS["cinder.backup.create"], "bytes"))
+    known |= set(undo_points(BACKUPS["cinder.backup.restore"], "bytes"))
     assert declared == known

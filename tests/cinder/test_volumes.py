@@ -216,8 +216,9 @@ async def test_force_delete_ends_what_is_being_made(user: Volumes, admin: Volume
     await user("DELETE", f"/volumes/{volume_id}", 400)
     await user.act(volume_id, "os-force_delete", status=403)
     await admin.act(volume_id, "os-force_delete")
+    assert (await user.show(volume_id))["status"] == "deleting"
+    manager.hold.pop("create_volume").set()
     await user.wait_for(volume_id, "gone")
-    manager.hold["create_volume"].set()
     await cloud.idle()
     assert manager.holds_nothing()
 

@@ -154,6 +154,7 @@ async def versions(cloud: Cloud) -> dict[str, str]:
     image = next(v for v in (await get("/image/versions"))["versions"] if v["status"] == "CURRENT")
     compute = (await get("/compute/v2.1"))["version"]
     placement = (await get("/placement/"))["versions"][0]
+    volume = (await get("/volume/v3"))["versions"][0]
     network = (await get("/networking/"))["versions"][0]
     extensions = (await get("/networking/v2.0/extensions"))["extensions"]
     features = sorted(name for name in await get("/object-store/info") if name != "swift")
@@ -162,7 +163,7 @@ async def versions(cloud: Cloud) -> dict[str, str]:
         "compute": f"microversions {compute['min_version']} to {compute['version']}",
         "placement": f"microversions {placement['min_version']} to {placement['max_version']}",
         "network": f"{network['id']}, {len(extensions)} extensions", "object-store": f"v1; {', '.join(features)}",
-        "block-storage": "not served yet"}
+        "block-storage": f"microversions {volume['min_version']} to {volume['version']}"}
 
 
 def render(found: dict[str, Coverage], said: dict[str, str]) -> str:

@@ -66,12 +66,22 @@ class Managers:
         await self._volume(ctx, host, "copy_to_image", LONG_S, volume_id=volume_id, image_id=image_id,
                            disk_format=disk_format, container_format=container_format)
 
-    async def create_backup(self, ctx: Context, host: str, **arguments: Any) -> dict[str, Any]:
-        answer: dict[str, Any] = await self._backup(ctx, host, "create_backup", **arguments)
+    async def create_backup(self, ctx: Context, host: str, *, backup_id: str, volume_id: str, project_id: str,
+                            container: str | None, parent: dict[str, str] | None, snapshot_id: str | None
+                            ) -> dict[str, Any]:
+        """{"object_count", "location", ...}; `parent`: {"id", "volume_id"} of the backup that this one adds to."""
+        answer: dict[str, Any] = await self._backup(
+            ctx, host, "create_backup", backup_id=backup_id, volume_id=volume_id, project_id=project_id,
+            container=container, parent=parent, snapshot_id=snapshot_id)
         return answer
 
-    async def restore_backup(self, ctx: Context, host: str, **arguments: Any) -> None:
-        await self._backup(ctx, host, "restore_backup", **arguments)
+    async def restore_backup(self, ctx: Context, host: str, *, backup_id: str, volume_id: str, backup_volume_id: str,
+                             project_id: str, container: str | None) -> None:
+        """Into `volume_id`, whatever volume the backup is of."""
+        await self._backup(ctx, host, "restore_backup", backup_id=backup_id, volume_id=volume_id,
+                           backup_volume_id=backup_volume_id, project_id=project_id, container=container)
 
-    async def delete_backup(self, ctx: Context, host: str, **arguments: Any) -> None:
-        await self._backup(ctx, host, "delete_backup", **arguments)
+    async def delete_backup(self, ctx: Context, host: str, *, backup_id: str, volume_id: str, project_id: str,
+                            container: str | None) -> None:
+        await self._backup(ctx, host, "delete_backup", backup_id=backup_id, volume_id=volume_id,
+                           project_id=project_id, container=container)

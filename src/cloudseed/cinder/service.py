@@ -13,6 +13,7 @@ from cloudseed.cinder.api import MICROVERSIONS
 from cloudseed.cinder.api.prefix import ProjectUrls
 from cloudseed.cinder.api.routes import routes
 from cloudseed.cinder.backup.service import BackupManager
+from cloudseed.cinder.backup_work import BackupWork
 from cloudseed.cinder.export_work import ExportWork
 from cloudseed.cinder.managers import Managers
 from cloudseed.cinder.policies import RULES
@@ -45,7 +46,8 @@ def build(env: Environment) -> Service:
     if isinstance(env.host, VolumeHost):
         managers = [VolumeManager(env, env.host), BackupManager(env, env.host)]
     exports = ExportWork(cinder)
-    cinder.engine.register(*VolumeWork(cinder).types(), *SnapshotWork(cinder).types(), *exports.types())
+    cinder.engine.register(*VolumeWork(cinder).types(), *SnapshotWork(cinder).types(),
+                           *BackupWork(cinder).types(), *exports.types())
     app: Any = make_app(routes(cinder, exports), fault=faults.nova, validator=env.validator(cinder.session),
                         identity_url=env.identity_url, microversions=MICROVERSIONS)
     app.add_middleware(ProjectUrls())

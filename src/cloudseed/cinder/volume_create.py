@@ -129,7 +129,12 @@ async def _type(tx: Tx, ctx: Context, order: Order, source: _Source) -> VolumeTy
     else:
         named = order.image.get("cinder_img_volume_type") if order.image else None
         kind = await volume_types.find_type(tx, ctx, named) if named else await volume_types.get_default_type(tx, ctx)
+    await check_encryption(tx, kind)
+    return kind
+
+
+async def check_encryption(tx: Tx, kind: VolumeType) -> None:
+    """Raises Invalid for a type whose volumes would have to be encrypted."""
     if await volume_types.encryptions(tx, [kind.id]):
         raise Invalid(f"The volume type {kind.name} asks for encryption, which this cloud cannot do: it has no key "
                       "manager. Use another volume type.")
-    return kind

@@ -4,10 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from cloudseed.cinder.api import attachments, messages, quotas, services, snapshots, versions, volume_types, volumes
+from cloudseed.cinder.api import (
+    attachments,
+    backups,
+    messages,
+    quotas,
+    services,
+    snapshots,
+    transfers,
+    type_extras,
+    versions,
+    volume_types,
+    volumes,
+)
 from cloudseed.cinder.api.volume_actions import VolumeAction
 from cloudseed.cinder.export_work import ExportWork
 from cloudseed.cinder.state import Cinder
+from cloudseed.kernel.http.microversion import Version
 
 
 def routes(cinder: Cinder, work: ExportWork) -> dict[str, Any]:
@@ -40,6 +53,25 @@ def routes(cinder: Cinder, work: ExportWork) -> dict[str, Any]:
         "/v3/types/{type_id}": volume_types.VolumeTypeItem(cinder),
         "/v3/types/{type_id}/extra_specs": volume_types.ExtraSpecs(cinder),
         "/v3/types/{type_id}/extra_specs/{key}": volume_types.ExtraSpec(cinder),
+        "/v3/types/{type_id}/action": type_extras.TypeAction(cinder),
+        "/v3/types/{type_id}/os-volume-type-access": type_extras.TypeAccess(cinder),
+        "/v3/types/{type_id}/encryption": type_extras.TypeEncryption(cinder),
+        "/v3/types/{type_id}/encryption/{key}": type_extras.TypeEncryptionItem(cinder),
+        "/v3/default-types": type_extras.DefaultTypes(cinder),
+        "/v3/default-types/{project_id}": type_extras.DefaultType(cinder),
+        "/v3/qos-specs": type_extras.QosSpecs(cinder),
+        "/v3/qos-specs/{specs_id}": type_extras.QosSpec(cinder),
+        "/v3/qos-specs/{specs_id}/delete_keys": type_extras.QosSpecKeys(cinder),
+        "/v3/qos-specs/{specs_id}/{verb}": type_extras.QosSpecAssociations(cinder),
+        "/v3/backups": backups.Backups(cinder),
+        "/v3/backups/detail": backups.BackupsDetail(cinder),
+        "/v3/backups/import_record": backups.BackupsImport(cinder),
+        "/v3/backups/{backup_id}": backups.Backup(cinder),
+        "/v3/backups/{backup_id}/action": backups.BackupAction(cinder),
+        "/v3/backups/{backup_id}/restore": backups.BackupRestore(cinder),
+        "/v3/backups/{backup_id}/export_record": backups.BackupExport(cinder),
+        **_transfers("/v3/os-volume-transfer", cinder, (3, 0)),
+        **_transfers("/v3/volume-transfers", cinder, (3, 55)),
         "/v3/messages": messages.Messages(cinder),
         "/v3/messages/{message_id}": messages.Message(cinder),
         "/v3/os-quota-sets/{project_id}": quotas.QuotaSet(cinder),
@@ -57,3 +89,9 @@ def routes(cinder: Cinder, work: ExportWork) -> dict[str, Any]:
         "/v3/clusters": services.Clusters(cinder),
         "/v3/clusters/{name}": services.Clusters(cinder),
     }
+
+
+def _transfers(root: str, cinder: Cinder, since: Version) -> dict[str, Any]:
+    return {root: transfers.Transfers(cinder, since), f"{root}/detail": transfers.TransfersDetail(cinder, since),
+            f"{root}/{{transfer_id}}": transfers.Transfer(cinder, since),
+            f"{root}/{{transfer_id}}/accept": transfers.TransferAccept(cinder, since)}

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from cloudseed.cinder import volume_types
 from cloudseed.cinder.api import lists
-from cloudseed.cinder.api.body import check_pairs, check_text, is_admin, read, read_object, read_pairs, shown
+from cloudseed.cinder.api.body import as_type, check_pairs, check_text, is_admin, read, read_object, read_pairs, shown
 from cloudseed.cinder.errors import VolumeTypeNotFound
 from cloudseed.cinder.listing import Listing, equals, literal
 from cloudseed.cinder.models import volume_types as table
@@ -115,11 +115,27 @@ class VolumeTypes:
         return [table.c.is_public.is_(req.bool_param("is_public"))]
 
     async def on_post(self, req: Request, resp: Response) -> None:
-        order = await read(req, "volume_type", _New)
-        kind = await volume_types.create_type(
-            self.cinder, req.ctx, name=order.name.strip(), description=order.description, is_public=order.is_public,
-            extra_specs={key: value or "" for key, value in (order.extra_specs or {}).items()})
-        resp.media = {"volume_type": view(req, self.cinder, kind)}
+        await _create(self.cinder, req, resp, await read(req, "volume_type", _New))
+
+
+async def _create(cinder: Cinder, req: Request, resp: Response, order: _New) -> None:
+    kind = await volume_types.create_type(
+        cinder, req.ctx, name=order.name.strip(), description=order.description, is_public=order.is_public,
+        extra_specs={key: value or "" for key, value in (order.extra_specs or {}).items()})
+    resp.media = {"volume_type": view(req, cinder, kind)}
+
+
+async def act_on_type(cinder: Cinder, req: Request, resp: Response, type_id: str, name: str, value: Any) -> None:
+    """The actions create, update and delete of a type, which do what POST, PUT and DELETE do."""
+    if name == "create":
+        await _create(cinder, req, resp, as_type(value, _New, name))
+    elif name == "update":
+        changes = as_type(value, _Changed, name).changes()
+        kind = await volume_types.update_type(cinder, req.ctx, type_id, changes)
+        resp.media = {"volume_type": view(req, cinder, kind)}
+    else:
+        await volume_types.delete_type(cinder, req.ctx, type_id)
+        resp.status = 202
 
 
 class VolumeTypeItem:

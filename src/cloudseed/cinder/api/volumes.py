@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from cloudseed.cinder import images, volume_create, volume_orders, volumes
+from cloudseed.cinder import backups, images, volume_create, volume_orders, volumes
 from cloudseed.cinder.api import lists
 from cloudseed.cinder.api.body import (
     check_pairs,
@@ -121,7 +121,8 @@ class Volumes:
             metadata=asked.metadata or {}, volume_type=asked.volume_type or None,
             availability_zone=asked.availability_zone, snapshot_id=asked.snapshot_id,
             source_volid=asked.source_volid, image=image, group_id=asked.group_id)
-        volume = await volume_create.create_volume(self.cinder, req.ctx, order)
+        volume = await volume_create.create_volume(self.cinder, req.ctx, order) if asked.backup_id is None else \
+            await backups.create_volume_from_backup(self.cinder, req.ctx, order, asked.backup_id)
         resp.status = 202
         resp.media = {"volume": detail(req, self.cinder, volume)}
 

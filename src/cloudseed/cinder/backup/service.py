@@ -67,6 +67,7 @@ class BackupManager:
     async def delete_backup(self, ctx: Context, backup_id: str, volume_id: str, project_id: str,
                             container: str | None = None) -> None:
         """Remove all that there is of it, also of one that was never finished."""
+        await self._jobs.settled(f"create backup {backup_id}")
         objects = BackupObjects(self._session, project_id, container)
         await self._jobs.join(f"delete backup {backup_id}",
                               lambda: self._work.delete(ctx, objects, backup_id, volume_id))

@@ -21,6 +21,12 @@ class Jobs:
             task.add_done_callback(lambda done: self._ended(name, done))
         return await asyncio.shield(task)
 
+    async def settled(self, name: str) -> None:
+        """Wait until the work of that name, if there is any, has ended: what undoes it must not overtake it."""
+        task = self._running.get(name)
+        if task is not None:
+            await asyncio.wait({task})
+
     def _ended(self, name: str, task: asyncio.Task[Any]) -> None:
         self._running.pop(name, None)
         if not task.cancelled():

@@ -82,6 +82,7 @@ class VolumeManager:
         return answer
 
     async def delete_volume(self, ctx: Context, volume_id: str) -> None:
+        await self._jobs.settled(f"create volume {volume_id}")
         await self.backend.ask(f"delete volume {volume_id}", self.backend.host.delete_volume(volume_id))
 
     async def extend_volume(self, ctx: Context, volume_id: str, size_gib: int) -> None:
@@ -96,6 +97,7 @@ class VolumeManager:
         await self._jobs.join(f"create snapshot {snapshot_id}", make)
 
     async def delete_snapshot(self, ctx: Context, snapshot_id: str, volume_id: str = "") -> None:
+        await self._jobs.settled(f"create snapshot {snapshot_id}")
         await self.backend.ask(f"delete snapshot {snapshot_id}", self.backend.host.delete_snapshot(snapshot_id))
 
     async def revert_to_snapshot(self, ctx: Context, volume_id: str, snapshot_id: str) -> None:
