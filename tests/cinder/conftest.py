@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import shutil
+import tempfile
 import time
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
@@ -18,6 +20,21 @@ from tests.support.cloud import Answer, Client, Cloud
 V3 = "/volume/v3"
 
 
+_templates: dict[tuple[str, ...], tempfile.TemporaryDirectory[str]] = {}
+
+
+async def _copy_template(cloud: CinderCloud) -> None:
+    """Give a new cloud a state in which its services were started once: that is faster than migrating."""
+    path, names = Path(cloud.config.state), tuple(cloud.names)
+    if (path / "control").exists():
+        return
+    if names not in _templates:
+        _templates[names] = tempfile.TemporaryDirectory(prefix="cinder-")
+        async with Cloud(Path(_templates[names].name), names):
+            pass
+    shutil.copytree(_templates[names].name, path, dirs_exist_ok=True, symlinks=True)
+
+
 class CinderCloud(Cloud):
     """The named services, the manager's double and whatever else is given as builders."""
 
@@ -28,6 +45,7 @@ class CinderCloud(Cloud):
         self.extra = list(extra)
 
     async def __aenter__(self) -> CinderCloud:
+        await _copy_template(self)
         self.env = Environment(self.config)  # without a host there are no managers but the double
         builders = [importlib.import_module(f"cloudseed.{name}.service").build for name in self.names]
         self.runtime = Runtime(self.env, [*builders, self.manager.build, *self.extra])

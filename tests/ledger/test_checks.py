@@ -110,6 +110,16 @@ def set_port(**values: Any) -> Change:
     return lambda p: p["neutron"]["ports"][0].update(values)
 
 
+def cinder_holds(status: str = "available", place: str = "", snapshots: list[dict[str, Any]] | None = None) -> Change:
+    """A volume in a status, with an attachment in another."""
+    attachments = [{"id": "place", "volume_id": "vol", "server_id": "server", "status": place, "exported": True,
+                    "mode": "rw", "since": NOW - 700}] if place else []
+    return lambda p: p.setdefault("cinder", {}).update(
+        volumes=[{"id": "vol", "status": status, "multiattach": False, "host": "nowhere", "size": 1, "project_id": "p",
+                  "since": NOW - 700}],
+        attachments=attachments, snapshots=snapshots or [], backups=[])
+
+
 def operation(service: str, kind: str, resource: str, status: str, age: float) -> Change:
     return lambda p: p[service]["operations"].append(
         {"id": "op", "kind": kind, "resource_id": resource, "status": status, "created_at": NOW - age,
@@ -204,6 +214,11 @@ BROKEN: list[tuple[str, str, Change]] = [
          "size": 5, "file": "f1", "large": False})),
     ("file-without-object", "f0", lambda p: p["swift"]["trash"].clear()),
     ("console-token-leaked", "1f", lambda p: p["nova"]["console_tokens"][0].update(server_id=GONE)),
+    ("state-without-owner", "vol", cinder_holds(status="creating")),
+    ("state-without-owner", "snap", cinder_holds(snapshots=[{"id": "snap", "volume_id": "vol", "status": "deleting"}])),
+    ("attachment-stuck", "place", cinder_holds(place="detaching")),
+    ("volume-status", "vol", cinder_holds(status="available", place="attached")),
+    ("volume-status", "vol", cinder_holds(status="in-use")),
     ("trash-stays", "f0", lambda p: p["swift"]["trash"][0].update(since=NOW - 3600)),
 ]
 

@@ -10,16 +10,18 @@ from cloudseed.cinder.models import attachments, backups, snapshots, volumes
 from cloudseed.cinder.state import Cinder
 
 _VOLUMES = (volumes.c.id, volumes.c.project_id, volumes.c.status, volumes.c.host, volumes.c.size, volumes.c.multiattach,
-            volumes.c.status_since.label("since"))
+            volumes.c.group_id, volumes.c.status_since.label("since"))
 _ATTACHMENTS = (attachments.c.id, attachments.c.volume_id, attachments.c.project_id,
                 attachments.c.instance_uuid.label("server_id"), attachments.c.attach_status.label("status"),
                 attachments.c.attach_mode.label("mode"), attachments.c.attached_host.label("host"),
                 attachments.c.connection_info.is_not(None).label("exported"),
                 attachments.c.status_since.label("since"))
 _SNAPSHOTS = (snapshots.c.id, snapshots.c.volume_id, snapshots.c.project_id, snapshots.c.status,
-              snapshots.c.volume_size.label("size"), snapshots.c.status_since.label("since"))
+              snapshots.c.group_snapshot_id, snapshots.c.volume_size.label("size"),
+              snapshots.c.status_since.label("since"))
 _BACKUPS = (backups.c.id, backups.c.volume_id, backups.c.project_id, backups.c.status, backups.c.host,
-            backups.c.container, backups.c.location, backups.c.parent_id, backups.c.status_since.label("since"))
+            backups.c.container, backups.c.location, backups.c.parent_id, backups.c.snapshot_id,
+            backups.c.restore_volume_id, backups.c.status_since.label("since"))
 
 
 async def picture(cinder: Cinder) -> dict[str, Any]:

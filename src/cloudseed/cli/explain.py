@@ -20,7 +20,8 @@ exit codes: 0 told, 1 there is no such resource, or the cloud does not run"""
 
 def run(argv: list[str]) -> int:
     parser = options.parser("explain", DESCRIPTION)
-    parser.add_argument("type", choices=("server", "image", "port", "network"), help="what kind of resource")
+    kinds = ("server", "image", "port", "network", "volume", "snapshot", "backup")
+    parser.add_argument("type", choices=kinds, help="what kind of resource")
     parser.add_argument("name", metavar="NAME_OR_ID")
     chosen = parser.parse_args(argv)
     try:

@@ -2,8 +2,8 @@
 
 from cloudseed.ledger.rules import operations  # isort: skip
 from cloudseed.ledger.rules import allocations, machines, ports, wiring, routers, images, objects  # isort: skip
-from cloudseed.ledger.rules import volumes, attachments, consoles  # isort: skip
+from cloudseed.ledger.rules import volumes, attachments, block_storage, consoles  # isort: skip
 
 __all__ = [
-    "allocations", "attachments", "consoles", "images", "machines", "objects", "operations", "ports", "routers",
-    "volumes", "wiring"]
+    "allocations", "attachments", "block_storage", "consoles", "images", "machines", "objects", "operations", "ports",
+    "routers", "volumes", "wiring"]
