@@ -20,10 +20,11 @@ from cloudseed.host.metadata import (
     MetadataRelay,
     _Connection,
 )
-from cloudseed.host.paths import namespace_name
-from cloudseed.host.records import NetworkWish
+from cloudseed.host.paths import namespace_name, router_namespace
+from cloudseed.host.records import NetworkWish, RouterLeg, RouterWish
 from cloudseed.host.wire import short_address
-from tests.host.conftest import Host, network
+from tests.host.conftest import ANY_EGRESS, Host, network, new_id, port
+from tests.host.frames import ARP, IP, TapGuest, arp, ethernet, tcp
 
 pytestmark = pytest.mark.real
 
@@ -195,3 +196,32 @@ async def test_a_routers_namespace_answers_for_networks_without_dhcp(
     finally:
         await relay.close()
         netns.remove(name)
+
+
+async def test_a_guest_without_dhcp_is_answered_by_its_router(host: Host, service: list[dict[str, str]]) -> None:
+    guest_port = port(10, ANY_EGRESS)
+    leg = RouterLeg(port_id=new_id(), network_id=new_id(), mac_address="fa:16:3e:aa:00:01", addresses=["10.0.0.1/24"])
+    wish = msgspec.structs.replace(
+        network(guest_port, network_id=leg.network_id), dhcp_port=None, legs=[leg.port_id])
+    router = RouterWish(router_id=new_id(), legs=[leg], next_hops=[])
+    result = await host.client.apply_networks([wish], routers=[router], full=True)
+    assert not [status.error for status in (*result.networks, *result.routers) if status.error]
+    with TapGuest(host.cloud, wish.network_id, guest_port) as guest:
+        question = arp(1, (guest.mac, guest.ip), ("00:00:00:00:00:00", "10.0.0.1"))
+        guest.send(ethernet(guest.mac, leg.mac_address, ARP, question))
+        assert await asyncio.to_thread(guest.receive, lambda frame: frame[12:14] == b"\x08\x06")
+        ours, theirs = (guest.ip, 5000), ("169.254.169.254", 80)
+
+        def send(flags: int, seq: int, ack: int = 0) -> None:
+            guest.send(ethernet(guest.mac, leg.mac_address, IP, tcp(ours, theirs, flags, seq, ack)))
+
+        send(2, 1)
+        answer = await asyncio.to_thread(guest.receive, lambda frame: frame[23:24] == b"\x06" and frame[47] == 18)
+        assert answer is not None and answer[26:30] == bytes((169, 254, 169, 254))
+        send(16, 2, int.from_bytes(answer[38:42], "big") + 1)
+        async with asyncio.timeout(5):
+            while not service:
+                await asyncio.sleep(0.02)
+    assert service == [{"router_id": router.router_id, "remote_address": guest.ip}]
+    await host.client.apply_networks([], full=True)
+    assert router_namespace(host.cloud, router.router_id) not in netns.names(f"{host.cloud}-rtr-")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import json
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 
 from cloudseed.host.wire import connect
 from cloudseed.nova.metadata import door
+from cloudseed.nova.metadata.pace import Pace
 from cloudseed.nova.metadata.sources import mac_of
 from tests.nova.api.cloud import NovaCloud, nova
 
@@ -183,6 +185,16 @@ async def test_one_connection_carries_many_questions_and_a_slow_one_ends(
         assert (await guest.say(begun))[0] == 0
 
 
+def test_a_guest_that_asks_without_end_waits_and_others_do_not() -> None:
+    now = 100.0
+    pace = Pace(10.0, 5, lambda: now)
+    assert [pace.delay("greedy") for _ in range(5)] == [0.0] * 5
+    assert [round(pace.delay("greedy"), 3) for _ in range(3)] == [0.1, 0.2, 0.3]
+    assert pace.delay("modest") == 0.0
+    now += 2.0
+    assert pace.delay("greedy") == 0.0
+
+
 async def test_no_neutron_no_answer_yet(cloud: NovaCloud, guest: Guest) -> None:
     cloud.env.edge._mounts = [m for m in cloud.env.edge._mounts if m.name != "neutron-server"]
     found = cloud.runtime.services[-1].handle.metadata.sources
@@ -224,3 +236,12 @@ async def test_a_floating_address_is_seen_by_guest_and_owner(cloud: NovaCloud, g
         while len(await shown()) > 1:
             await asyncio.sleep(0.05)
     assert (await guest.ask("/latest/meta-data/public-ipv4"))[1] == ""
+
+
+async def test_an_answer_costs_little(guest: Guest) -> None:
+    """A generous bound, so that nobody makes it ten times as much unseen: measured 0.8 ms."""
+    await guest.ask("/openstack/latest/meta_data.json")
+    begun = time.process_time()
+    for _ in range(30):
+        assert (await guest.ask("/openstack/latest/meta_data.json"))[0] == 200
+    assert (time.process_time() - begun) / 30 < 0.02

@@ -6,8 +6,9 @@
     vendor_data.py what the cloud's owner tells every guest
     sources.py     which server asks: from the network and the address of the packet, never from what it says
     answers.py     a guest's request -> the answer
+    pace.py        how often a guest may ask
     door.py        the unix socket to which the host process brings guests' connections; limits
 
-Everything but the last three is pure; nova-compute makes config drives of it, without a database.  The part's name
+`documents`, `ec2` and `tree` are pure; nova-compute makes config drives of it, without a database.  The part's name
 in flows is `nova-metadata-api`.
 """

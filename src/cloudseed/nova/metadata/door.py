@@ -20,6 +20,7 @@ import msgspec
 
 from cloudseed.host.wire import short_address
 from cloudseed.nova.metadata.answers import Answer, refusal
+from cloudseed.nova.metadata.pace import Pace
 from cloudseed.nova.metadata.sources import Source
 
 log = logging.getLogger(__name__)
@@ -29,6 +30,7 @@ BODY_BYTES = 4 * 1024
 REQUEST_S = 10.0  # for a whole request, and for a client to take its answer
 IDLE_S = 15.0  # between requests
 REQUESTS_PER_CONNECTION = 100
+REQUESTS_PER_S, BURST = 20.0, 100  # of one guest; what is beyond waits
 CONNECTIONS = 1024  # the host process allows a guest and a network fewer
 _FROM_HOST_S = 5.0
 
@@ -47,6 +49,7 @@ class Door:
         self._answer = answer
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.Task[None]] = set()
+        self._pace = Pace(REQUESTS_PER_S, BURST)
 
     async def start(self) -> None:
         self._path.unlink(missing_ok=True)
@@ -81,7 +84,8 @@ class Door:
             with contextlib.suppress(OSError, TimeoutError, _Ended):
                 async with asyncio.timeout(_FROM_HOST_S):
                     line = await reader.readuntil(b"\n")
-                await _Conversation(msgspec.json.decode(line, type=Source), reader, writer, self._answer).run()
+                await _Conversation(msgspec.json.decode(line, type=Source), reader, writer, self._answer,
+                                    self._pace).run()
         except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, msgspec.DecodeError) as exc:
             log.warning("a connection to the metadata socket did not begin as the host process's do: %s", exc)
         finally:
@@ -93,11 +97,12 @@ class _Conversation:
     """The requests of one connection, one after the other."""
 
     def __init__(self, source: Source, reader: asyncio.StreamReader, writer: asyncio.StreamWriter,
-                 answer: Answering) -> None:
+                 answer: Answering, pace: Pace) -> None:
         self._source = source
         self._reader = reader
         self._writer = writer
         self._answer = answer
+        self._pace = pace
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_BYTES)
 
     async def run(self) -> None:
@@ -107,6 +112,7 @@ class _Conversation:
             except h11.RemoteProtocolError as exc:
                 await self._send(refusal(400), head_only=False, status=exc.error_status_hint)
                 break
+            await self._pace.wait(self._source)
             made = await self._answer(self._source, request.method.decode(), request.target.decode("latin-1"), body)
             await self._send(made, head_only=request.method == b"HEAD")
             if self._http.our_state is not h11.DONE or self._http.their_state is not h11.DONE:
