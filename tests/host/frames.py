@@ -51,6 +51,22 @@ def udp(source_port: int, destination_port: int, data: bytes) -> bytes:
     return struct.pack("!HHHH", source_port, destination_port, 8 + len(data), 0) + data
 
 
+def ipv6(source: str, destination: str, protocol: int, body: bytes) -> bytes:
+    """An IPv6 packet; the checksum of ICMPv6 and UDP is put in."""
+    ends = socket.inet_pton(socket.AF_INET6, source) + socket.inet_pton(socket.AF_INET6, destination)
+    at = 2 if protocol == 58 else 6
+    number = checksum(ends + struct.pack("!II", len(body), protocol) + body[:at] + b"\0\0" + body[at + 2 :])
+    body = body[:at] + struct.pack("!H", number or 0xFFFF) + body[at + 2 :]
+    return struct.pack("!IHBB", 6 << 28, len(body), protocol, 255) + ends + body
+
+
+def link_local(mac: str) -> str:
+    """The address that a guest makes of its MAC."""
+    b = mac_bytes(mac)
+    own = bytes([b[0] ^ 2, b[1], b[2], 0xFF, 0xFE, b[3], b[4], b[5]])
+    return socket.inet_ntop(socket.AF_INET6, b"\xfe\x80" + bytes(6) + own)
+
+
 def tcp(source: tuple[str, int], destination: tuple[str, int], flags: int, seq: int = 1, ack: int = 0) -> bytes:
     """A TCP segment without data, in its IP packet; flags: 2 SYN, 16 ACK, 18 both."""
     segment = struct.pack("!HHIIBBHHH", source[1], destination[1], seq, ack, 0x50, flags, 8192, 0, 0)
@@ -143,7 +159,7 @@ class TapGuest:
     def dhcp(self, kind: int, *, requested: str | None = None, timeout_s: float = 3.0) -> DhcpAnswer | None:
         """Send a DHCP message (1 discover, 3 request) and wait for the answer to it."""
         number = os.urandom(4)
-        options = bytes([53, 1, kind, 55, 8, 1, 3, 6, 12, 15, 26, 51, 121])
+        options = bytes([53, 1, kind, 55, 9, 1, 3, 6, 12, 15, 26, 42, 51, 121])
         if requested:
             options += bytes([50, 4]) + socket.inet_aton(requested)
         body = (
