@@ -153,6 +153,7 @@ class Launcher:
             qmp=listen(stack, machine.qmp_socket, self._control),
             host_qmp=listen(stack, machine.host_qmp_socket, (0, 0)),
             serial=listen(stack, machine.serial_socket, self._control),
+            agent=listen(stack, machine.agent_socket, self._control) if spec.guest_agent else -1,
             console_log=log,
             vnc_directory=vnc,
             volumes_directory=volumes,
@@ -176,6 +177,7 @@ def _kvm_groups() -> tuple[int, ...]:
 def _descriptors(launch: qemu_command.Launch) -> list[int]:
     found = [launch.qmp, launch.host_qmp, launch.serial, launch.console_log]
     found += [launch.vnc_directory, launch.volumes_directory]
+    found += [launch.agent] if launch.agent >= 0 else []
     found += launch.taps.values()
     for files in launch.disks.values():
         found += [d for d in (files.descriptor, files.backing_descriptor) if d is not None]

@@ -140,6 +140,11 @@ class MachinePaths:
         return self.directory / "serial.sock"
 
     @property
+    def agent_socket(self) -> Path:
+        """The port of the guest's agent, of machines that have one."""
+        return self.directory / "agent.sock"
+
+    @property
     def vnc_directory(self) -> Path:
         """The only directory that the machine's own user may write to."""
         return self.directory / "vnc"

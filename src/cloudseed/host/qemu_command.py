@@ -46,6 +46,7 @@ class Launch:
     host_qmp: int = -1
     serial: int = -1
     console_log: int = -1
+    agent: int = -1
     vnc_directory: int = -1
     volumes_directory: int = -1
 
@@ -116,6 +117,10 @@ def arguments(spec: MachineSpec, launch: Launch, layout: Layout | None = None) -
         argv += ["-device", "VGA" if spec.vga == "std" else "virtio-vga"]
     if any(disk.bus == "scsi" for disk in spec.disks):
         argv += ["-device", "virtio-scsi-pci,id=scsi0"]
+    if spec.guest_agent:
+        argv += ["-device", "virtio-serial-pci,id=agents"]
+        argv += ["-chardev", f"socket,id=agent0,fd={launch.agent},server=on,wait=off"]
+        argv += ["-device", "virtserialport,bus=agents.0,chardev=agent0,name=org.qemu.guest_agent.0"]
     for index, disk in enumerate(spec.disks):
         files = launch.disks[disk.name]
         argv += add_fds(disk, files)

@@ -193,6 +193,8 @@ _ALLOWED: Mapping[str, tuple[str, frozenset[str], frozenset[str | None] | None]]
     "rebuild": ("rebuild", frozenset({"active", "stopped", "error"}), _NO_TASK),
     "rescue": ("rescue", frozenset({"active", "stopped", "error"}), _NO_TASK),
     "unrescue": ("unrescue", frozenset({"rescued"}), _NO_TASK),
+    "change_password": ("changePassword", frozenset({"active"}), _NO_TASK),
+    "trigger_crash_dump": ("trigger_crash_dump", frozenset({"active", "paused", "rescued", "resized", "error"}), None),
     "create_image": ("createImage", _COPIED, _NO_TASK),
     "create_backup": ("createBackup", _COPIED, _NO_TASK),
     "get_console_output": ("get_console_output", _ANY - {"building", "deleted"}, None),

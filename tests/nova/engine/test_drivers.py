@@ -17,7 +17,7 @@ from cloudseed.host.paths import StatePaths
 from cloudseed.host.qmp import QmpMonitor
 from cloudseed.host.records import ByteSource
 from cloudseed.kernel.config import Config
-from cloudseed.kernel.errors import CloudseedError, NotFound, Unavailable
+from cloudseed.kernel.errors import CloudseedError, Conflict, NotFound, Unavailable
 from cloudseed.nova.compute.consoles import ConsoleKind, ConsoleNotReady, connect
 from cloudseed.nova.compute.devices import BlockDevice
 from cloudseed.nova.compute.drivers.base import CachedImage, Driver
@@ -176,6 +176,23 @@ async def test_the_power_button_and_the_console(rig: Rig) -> None:
     assert await rig.driver.console_output(server.id, 0) == ""
     await rig.driver.stop(server.id, hard=False)
     await rig.off(server.id)
+
+
+async def test_what_is_asked_of_a_running_guest(rig: Rig) -> None:
+    server = await rig.prepare(image_properties={"hw_qemu_guest_agent": "yes"})
+    plain = msgspec.structs.replace(server, image_properties={})
+    with pytest.raises(CloudseedError):
+        await rig.driver.inject_nmi(server.id)
+    await rig.driver.start(server, [])
+    await rig.driver.inject_nmi(server.id)
+    found = await rig.driver.figures(server.id)
+    assert found["uptime"] >= 0
+    with pytest.raises(Conflict):
+        await rig.driver.set_password(plain, "root", "secret")
+    if isinstance(rig.driver, QemuDriver):
+        assert len(found["cpus"]) == 1 and found["cpus"][0] > 0 and found["memory_used_mib"] > 0
+        assert "root" in [disk["name"] for disk in found["disks"]]
+        assert rig.driver._paths.machine(server.id).agent_socket.is_socket()
 
 
 async def test_disks_are_made_anew(rig: Rig) -> None:

@@ -29,6 +29,7 @@ class MachineSpec(Record, frozen=True, kw_only=True):
     nics: list[NicSpec] = []
     machine_type: Literal["pc", "q35"] = "pc"
     firmware: Literal["bios", "uefi"] = "bios"
+    guest_agent: bool = False  # a port for QEMU's agent in the guest
     accel: Literal["kvm", "tcg"] | None = None
     cpu_model: str | None = None
     vga: Literal["std", "virtio", "none"] = "std"

@@ -18,10 +18,8 @@ if TYPE_CHECKING:
 
 # actions that upstream has and this cloud not yet: refused by name, with the rule that they will have
 LATER: dict[str, str] = {
-    "changePassword": "os-admin-password",
     "injectNetworkInfo": "os-admin-actions:inject_network_info",
     "restore": "os-deferred-delete:restore",
-    "trigger_crash_dump": "servers:trigger_crash_dump",
 }
 # actions that proxied neutron: gone from some microversion on
 GONE_SINCE: dict[str, tuple[int, int]] = {

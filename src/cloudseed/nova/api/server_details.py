@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cloudseed.kernel.errors import Invalid, NotFound
 from cloudseed.kernel.http.app import Response
@@ -29,22 +29,39 @@ class Diagnostics(_Base):
     async def on_get(self, req: Request, resp: Response, server_id: str) -> None:
         row = await self.check(req, server_id, "os_compute_api:os-server-diagnostics")
         found = await servers.get_diagnostics(self.nova, req.ctx, server_id)
+        state = "paused" if found.get("paused") else "running" if found.get("running") else "shutdown"
+        cpus: list[int | None] = found.get("cpus") or [None] * row.vcpus
+        disks: list[dict[str, Any]] = found.get("disks") or [{}]
         if req.microversion < (2, 48):
-            resp.media = {"state": "running" if found.get("running") else "shutdown", "memory": row.memory_mb * 1024}
+            resp.media = {"memory": row.memory_mb * 1024, **_old_figures(cpus, disks)}
             return
         # what our drivers do not measure is null, as upstream's format has it; the driver is one of those that the
         # format names, and libvirt is the one that drives QEMU (upstream's fake driver says so as well)
         resp.media = {
-            "state": "running" if found.get("running") else "shutdown", "driver": "libvirt", "hypervisor": "qemu",
+            "state": state, "driver": "libvirt", "hypervisor": "qemu",
             "hypervisor_os": None, "uptime": found.get("uptime"), "config_drive": row.config_drive,
-            "num_cpus": row.vcpus, "num_nics": len(row.network_info), "num_disks": 1,
-            "cpu_details": [{"id": number, "time": None, "utilisation": None} for number in range(row.vcpus)],
+            "num_cpus": row.vcpus, "num_nics": len(row.network_info), "num_disks": len(disks),
+            "cpu_details": [{"id": number, "time": time, "utilisation": None} for number, time in enumerate(cpus)],
             "nic_details": [{"mac_address": vif["address"], "rx_octets": None, "rx_errors": None, "rx_drop": None,
                              "rx_packets": None, "rx_rate": None, "tx_octets": None, "tx_errors": None,
                              "tx_drop": None, "tx_packets": None, "tx_rate": None} for vif in row.network_info],
-            "disk_details": [{"read_bytes": None, "read_requests": None, "write_bytes": None,
-                              "write_requests": None, "errors_count": None}],
-            "memory_details": {"maximum": row.memory_mb, "used": None}}
+            "disk_details": [{name: disk.get(name) for name in _DISK_FIGURES} for disk in disks],
+            "memory_details": {"maximum": row.memory_mb, "used": found.get("memory_used_mib")}}
+
+
+_DISK_FIGURES = ("read_bytes", "read_requests", "write_bytes", "write_requests", "errors_count")
+
+
+def _old_figures(cpus: list[int | None], disks: list[dict[str, Any]]) -> dict[str, Any]:
+    """As before 2.48, when each driver named its own."""
+    figures: dict[str, Any] = {f"cpu{number}_time": time for number, time in enumerate(cpus) if time is not None}
+    for disk in disks:
+        if disk.get("name"):
+            figures |= {f"{disk['name']}_read": disk["read_bytes"], f"{disk['name']}_read_req": disk["read_requests"],
+                        f"{disk['name']}_write": disk["write_bytes"],
+                        f"{disk['name']}_write_req": disk["write_requests"],
+                        f"{disk['name']}_errors": disk["errors_count"]}
+    return figures
 
 
 class Topology(_Base):

@@ -15,7 +15,7 @@ import msgspec
 
 from cloudseed.host.paths import StatePaths
 from cloudseed.kernel.context import Context
-from cloudseed.kernel.errors import CloudseedError, NotFound
+from cloudseed.kernel.errors import CloudseedError
 from cloudseed.kernel.http.client import ServiceSession
 from cloudseed.kernel.periodic import Loop
 from cloudseed.kernel.runtime import Environment
@@ -25,6 +25,7 @@ from cloudseed.nova.compute.drivers.base import Driver
 from cloudseed.nova.compute.drivers.fake import FakeDriver
 from cloudseed.nova.compute.drivers.qemu import QemuDriver
 from cloudseed.nova.compute.errors import Superseded
+from cloudseed.nova.compute.guest_requests import GuestRequests
 from cloudseed.nova.compute.host_work import HostWork
 from cloudseed.nova.compute.images import ImageCache
 from cloudseed.nova.compute.network import Networks
@@ -78,7 +79,8 @@ class ComputeService:
         asks = {kind.value: self._asked(kind) for kind in Kind if kind not in LOCAL}
         self._unsubscribe = self._bus.serve(f"compute.{self.host}", {
             **asks, "external_event": self._external_event, "console_output": self._console_output,
-            "console": self._console, "diagnostics": self._diagnostics, "look_again": self._look_again})
+            "console": self._console, "look_again": self._look_again,
+            **GuestRequests(self.driver, self.host).handlers()})
         try:
             await self._report()
         except CloudseedError as exc:
@@ -159,12 +161,6 @@ class ComputeService:
     async def _console(self, ctx: Context, server_id: str, kind: ConsoleKind) -> dict[str, Any]:
         address: dict[str, Any] = msgspec.to_builtins(await self.driver.console(server_id, kind))
         return address
-
-    async def _diagnostics(self, ctx: Context, server_id: str) -> dict[str, Any]:
-        machine = await self.driver.machine(server_id)
-        if machine is None:
-            raise NotFound(f"Server {server_id} has no machine on host {self.host}.")
-        return {"running": machine.running, "started_at": machine.started_at}
 
     async def _look_again(self, ctx: Context) -> None:
         self._reconcile_loop.hint()

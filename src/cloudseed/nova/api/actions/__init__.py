@@ -15,6 +15,7 @@ from cloudseed.kernel.http.request import Request
 from cloudseed.nova.api.actions import (
     addresses,
     consoles,
+    guests,
     locks,
     power,
     rebuild,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 Handler = Callable[["Nova", Request, Response, str, Any], Awaitable[None]]
 
-MODULES = (addresses, consoles, locks, power, rebuild, rescue, resize, security_groups, shelve, snapshots, suspend)
+MODULES = (addresses, consoles, guests, locks, power, rebuild, rescue, resize, security_groups, shelve, snapshots,
+           suspend)
 HANDLERS: dict[str, Handler] = {
     name: handler for module in MODULES for name, handler in module.HANDLERS.items()}

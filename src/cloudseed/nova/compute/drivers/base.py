@@ -177,6 +177,19 @@ class Driver(Protocol):
         """Our process ends: let go of what it holds.  Machines run on."""
         ...
 
+    async def figures(self, server_id: str) -> dict[str, Any]:
+        """What a running machine used: {"uptime" s, "cpus": [ns], "disks": [{"name", "read_bytes", ...}],
+        "memory_used_mib"}; what is not measured is null or missing."""
+        ...
+
+    async def inject_nmi(self, server_id: str) -> None:
+        """Send the running machine a non-maskable interrupt."""
+        ...
+
+    async def set_password(self, spec: ServerSpec, user: str, password: str) -> None:
+        """Set a password within the running guest.  Conflict when it has no agent that does it."""
+        ...
+
     def exits(self) -> AsyncIterator[MachineExit]:
         """Machines' ends, as they happen.  Ends when the source is lost; the caller asks `machines` and comes again."""
         ...

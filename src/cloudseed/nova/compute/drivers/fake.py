@@ -12,6 +12,7 @@ import time
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -21,6 +22,7 @@ from cloudseed.nova.compute.consoles import ConsoleAddress, ConsoleKind, Console
 from cloudseed.nova.compute.devices import BlockDevice
 from cloudseed.nova.compute.drivers.base import CachedImage, DriverFacts, Machine, MachineExit
 from cloudseed.nova.compute.drivers.fake_consoles import FakeConsoles
+from cloudseed.nova.compute.drivers.qemu_guest import has_agent
 from cloudseed.nova.compute.errors import BuildAborted
 from cloudseed.nova.compute.network_info import Vif
 from cloudseed.nova.compute.spec import ServerSpec
@@ -283,6 +285,21 @@ class FakeDriver:
 
     def close(self) -> None:
         self._consoles.end()
+
+    async def figures(self, server_id: str) -> dict[str, Any]:
+        await self._pretend("figures")
+        started_at = self._running(server_id).started_at
+        return {"uptime": int(time.time() - started_at) if started_at else None}
+
+    async def inject_nmi(self, server_id: str) -> None:
+        await self._pretend("inject_nmi")
+        self._running(server_id)
+
+    async def set_password(self, spec: ServerSpec, user: str, password: str) -> None:
+        await self._pretend("set_password")
+        self._running(spec.id)
+        if not has_agent(spec):
+            raise Conflict("QEMU guest agent is not enabled")
 
     async def exits(self) -> AsyncIterator[MachineExit]:
         while True:

@@ -13,7 +13,7 @@ import platform
 import time
 from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
-from typing import Literal, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 from cloudseed.host.client import HostClient
 from cloudseed.host.errors import HostError
@@ -36,6 +36,14 @@ from cloudseed.nova.compute.drivers.qemu_disks import (
     machine_disks,
     volume_disk,
     volume_disk_name,
+)
+from cloudseed.nova.compute.drivers.qemu_guest import (
+    figures,
+    has_agent,
+    inject_nmi,
+    quiesced,
+    set_password,
+    thaw,
 )
 from cloudseed.nova.compute.errors import BuildAborted, HostFailed
 from cloudseed.nova.compute.network_info import Vif
@@ -224,14 +232,30 @@ class QemuDriver:
         await self._ask(f"remove server {server_id}", self._host.remove_machine(server_id))
 
     async def copy_disk(self, spec: ServerSpec, copy_id: str) -> Path:
-        pause = 0.05
-        while not (await self._ask(f"copy the disk of server {spec.id}",
-                                   self._host.copy_disk(spec.id, "root", copy_id))).done:
+        doing, pause, path = f"copy the disk of server {spec.id}", 0.05, self._paths.outgoing_copy(copy_id)
+        if path.exists():
+            return path
+        async with quiesced(self._paths, spec, await self._runs(spec.id)):
+            status = await self._ask(doing, self._host.copy_disk(spec.id, "root", copy_id))
+        while not status.done:
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, 2.0)
-        return self._paths.outgoing_copy(copy_id)
+            status = await self._ask(doing, self._host.copy_disk(spec.id, "root", copy_id))
+        return path
+
+    async def figures(self, server_id: str) -> dict[str, Any]:
+        found = await self._ask("list machines", self._host.list_machines())
+        info = next((i for i in found if i.server_id == server_id and i.running), None)
+        return await self._ask("read its figures", figures(self._paths, info)) if info is not None else {}
+
+    async def inject_nmi(self, server_id: str) -> None:
+        await self._ask(f"interrupt server {server_id}", inject_nmi(self._paths, server_id))
+
+    async def set_password(self, spec: ServerSpec, user: str, password: str) -> None:
+        await set_password(self._paths, spec, user, password)
 
     async def drop_copy(self, server_id: str, copy_id: str) -> None:
+        await thaw(self._paths, server_id)  # who froze it may have been killed
         await self._ask(f"remove a copy of the disk of server {server_id}", self._host.drop_copy(server_id, copy_id))
 
     async def machines(self) -> list[Machine]:
@@ -298,7 +322,7 @@ def machine_spec(spec: ServerSpec, vifs: list[Vif]) -> MachineSpec:
     nics = [nic_spec(spec, vif) for vif in vifs]
     return MachineSpec(
         server_id=spec.id, name=spec.name, vcpus=spec.vcpus, memory_mib=spec.memory_mib, disks=disks, nics=nics,
-        machine_type=machine,
+        machine_type=machine, guest_agent=has_agent(spec),
         firmware=cast(Literal["bios", "uefi"], _one_of(spec, "firmware_type", "bios", FIRMWARES)),
         vga=cast(Literal["std", "virtio", "none"], VIDEO[_one_of(spec, "video_model", "vga", tuple(VIDEO))]))
 
