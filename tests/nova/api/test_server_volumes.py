@@ -234,6 +234,35 @@ async def test_an_image_of_a_server_that_boots_from_a_volume_and_a_server_of_the
     assert len(cloud.cinder.snapshots) == before
 
 
+async def test_a_root_volume_is_written_anew(cloud: NovaCloud, root: str) -> None:
+    server = await cloud.boot(cloud.admin, imageRef=None, block_device_mapping_v2=[
+        {"source_type": "volume", "uuid": root, "boot_index": 0}])
+    path, order = f"/servers/{server['id']}/action", {"rebuild": {"imageRef": cloud.image_id}}
+    answer = await nova(cloud.admin, "POST", path, order, "2.92")
+    assert answer.status == 400 and "different image for a volume-backed server" in message(answer)
+    big = cloud.images.add(min_disk=9)
+    answer = await nova(cloud.admin, "POST", path, {"rebuild": {"imageRef": big}})
+    assert answer.status == 400 and "Volume is smaller than the minimum size" in message(answer)
+    assert (await nova(cloud.admin, "POST", path, order)).status == 202
+    server = await cloud.wait_for(cloud.admin, server["id"], "ACTIVE")
+    assert cloud.cinder.volumes[root]["reimaged"] == cloud.image_id and server["image"] == ""
+    assert cloud.cinder.volumes[root]["status"] == "in-use"
+    assert list(cloud.driver().volumes(server["id"])) == [root] == cloud.cinder.of(server["id"])
+    cloud.cinder.failures["os-reimage"] = [Forbidden("no")]
+    assert (await nova(cloud.admin, "POST", path, order)).status == 202
+    server = await cloud.wait_for(cloud.admin, server["id"], "ERROR")
+    assert "no" in server["fault"]["message"]
+    assert cloud.cinder.of(server["id"]) == [root] and cloud.cinder.volumes[root]["status"] == "in-use"
+    await nova(cloud.admin, "POST", path, {"reboot": {"type": "HARD"}})
+    limit = time.monotonic() + 10
+    while (await nova(cloud.admin, "GET", f"/servers/{server['id']}")).json()["server"]["status"] != "ACTIVE":
+        assert time.monotonic() < limit
+        await asyncio.sleep(0.02)
+    cloud.cinder.volumes[root]["volume_image_metadata"]["image_id"] = cloud.image_id
+    assert (await nova(cloud.admin, "POST", path, order, "2.92")).status == 202  # the image that it is made of
+    await cloud.wait_for(cloud.admin, server["id"], "ACTIVE")
+
+
 # ---- attach, detach
 
 async def test_attach_look_change_detach(cloud: NovaCloud) -> None:

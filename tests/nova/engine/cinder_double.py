@@ -147,6 +147,8 @@ class VolumeAction(_Base):
                 raise Invalid(f"Invalid volume: status must be {old}.")
             volume["status"] = new
         elif action == "os-reimage":
+            if volume["status"] != "reserved":
+                raise Conflict(f"Volume is {volume['status']}.")
             volume["reimaged"] = value["image_id"]
         resp.status = 202
 

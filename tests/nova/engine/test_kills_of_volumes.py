@@ -204,3 +204,34 @@ async def test_an_image_of_volumes_is_whole_or_nothing(story: Story, point: str)
         assert (len(images), len(story.cinder.snapshots)) in ((0, 0), (1, 2))
         if images:
             assert point.endswith(("image:after", "image:recorded"))
+
+
+@pytest.mark.parametrize("point", forward_points(TYPES["nova.rebuild"]))
+async def test_a_rebuild_of_a_root_volume_is_finished(story: Story, point: str) -> None:
+    async def order(bench: Bench) -> None:
+        await story.boot(bench)
+        await bench.idle()
+        await bench.order("rebuild", story.server_id, {"start": True, "old": {}, "reimage": "an-image"})
+
+    async with killed_at(point, story.start, order) as bench:
+        await bench.wait_for(story.server_id, vm_state="active", task_state=None)
+        assert await bench.violations() == []
+        assert story.cinder.volumes[story.root]["reimaged"] == "an-image"
+        assert len(story.cinder.of(story.server_id)) == 2
+
+
+@pytest.mark.parametrize("point", undo_points(TYPES["nova.rebuild"], "volume"))
+async def test_a_root_volume_that_cannot_be_written_is_the_servers_again(story: Story, point: str) -> None:
+    async def order(bench: Bench) -> None:
+        await story.boot(bench)
+        await bench.idle()
+        story.cinder.failures["os-reimage"] = [BuildAborted("never")]
+        await bench.order("rebuild", story.server_id, {"start": True, "old": {}, "reimage": "an-image"})
+
+    async with killed_at(point, story.start, order) as bench:
+        await bench.idle()
+        assert (await bench.server(story.server_id)).vm_state == "error"
+        devices = await bench.devices(story.server_id)
+        assert [device.state for device in devices] == ["attached"] * 2
+        assert sorted(a["id"] for a in story.cinder.attachments.values()) == sorted(
+            str(device.attachment_id) for device in devices)

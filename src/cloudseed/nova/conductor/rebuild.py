@@ -2,6 +2,7 @@
 
     image    the host has the image; nothing is destroyed before
     disks    the machine is off, its own disks are made anew
+    volume   of a server that boots from a volume: cinder writes the image to it (undone: connected as it is)
     start    it runs, unless it was stopped
     finish
 
@@ -17,6 +18,7 @@ from cloudseed.kernel.errors import CloudseedError
 from cloudseed.kernel.operations import OperationType, Run, Step
 from cloudseed.nova.compute.spec import encode_spec, spec_from_row
 from cloudseed.nova.conductor.on_host import Hosts
+from cloudseed.nova.conductor.reimage import Reimage
 from cloudseed.nova.conductor.remake import (
     DISK_PATIENCE_S,
     IMAGE_PATIENCE_S,
@@ -31,19 +33,22 @@ if TYPE_CHECKING:
 
 
 class Rebuild:
-    """The steps.  `data`: `start`, `old` (the columns of the image before), `admin_password`."""
+    """The steps.  `data`: `start`, `old` (the columns of the image before), `admin_password`, `reimage`."""
 
     def __init__(self, nova: Nova, hosts: Hosts) -> None:
         self._do = Remake(nova, hosts, "compute_rebuild_instance", "rebuild")
+        volume = Reimage(self._do)
         self.type = OperationType("nova.rebuild", (
             Step("image", self.image, patience_s=IMAGE_PATIENCE_S),
             Step("disks", self.disks, patience_s=DISK_PATIENCE_S),
+            Step("volume", volume.do, volume.undo, patience_s=IMAGE_PATIENCE_S),
             Step("start", self.start, patience_s=START_PATIENCE_S),
             Step("finish", self.finish)), failed=self.failed)
 
     async def image(self, run: Run) -> None:
         row = await self._do.begin(run)
-        await self._do.ask(run, row, "fetch_image", image_id=row.image_id)
+        if row.image_id is not None:
+            await self._do.ask(run, row, "fetch_image", image_id=row.image_id)
 
     async def disks(self, run: Run) -> None:
         row = await self._do.begin(run, task_state=TaskState.REBUILD_BLOCK_DEVICE_MAPPING.value)

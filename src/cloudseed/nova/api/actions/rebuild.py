@@ -91,7 +91,7 @@ async def rebuild(nova: Nova, req: Request, resp: Response, server_id: str, valu
         changes["personality"] = [msgspec.to_builtins(file) for file in given.personality]
     row, password = await rebuild_server(nova, req.ctx, server_id, RebuildOrder(
         image_id=given.image.rpartition("/")[2].lower(), changes=changes, disk_config=given.disk_config,
-        admin_password=given.admin_password))
+        admin_password=given.admin_password, reimage=req.microversion >= (2, 93)))
     view = await Server(nova).view(req, row, update=True)
     if req.microversion >= (2, 54):
         view["key_name"] = row.key_name
