@@ -289,3 +289,38 @@ async def test_a_stray_process_is_found(host: Host) -> None:
     found = await host.client.get_inventory()
     assert len(found.strays) == 1
     assert "dnsmasq" in found.strays[0]
+
+
+async def test_a_machine_with_all_that_can_be_asked_for(host: Host) -> None:
+    await make_image(host)
+    spec = await make_spec(host, vcpus=4, memory_mib=64, topology=(2, 1, 2), boot_menu=True, watchdog="reset",
+                           tablet="usb", random_bytes=1024, random_period_ms=500, local_time=True, video_memory_mib=16)
+    assert (await host.client.ensure_machine(spec)).running
+    monitor = QmpMonitor(host.paths.machine(spec.server_id).qmp_socket)
+    await monitor.connect()
+    try:
+        processors = await monitor.execute("query-cpus-fast")
+        assert sorted((p["props"]["socket-id"], p["props"]["thread-id"]) for p in processors) == [
+            (0, 0), (0, 1), (1, 0), (1, 1)]
+        devices = {str(item["name"]) for item in await monitor.execute("qom-list", {"path": "/machine/peripheral"})}
+        assert {"watchdog0", "usb0"} <= devices
+    finally:
+        await monitor.close()
+    with pytest.raises(HostError, match="do not make 4 vcpus"):
+        await host.client.ensure_machine(msgspec.structs.replace(spec, topology=(3, 1, 1)))
+
+
+@pytest.mark.parametrize("machine_type", ["pc", "q35"])
+async def test_uefi_keeps_its_variables(host: Host, machine_type: str) -> None:
+    await make_image(host)
+    spec = await make_spec(host, memory_mib=128, firmware="uefi", machine_type=machine_type)
+    paths = host.paths.machine(spec.server_id)
+    assert (await host.client.ensure_machine(spec)).running
+    async with asyncio.timeout(60):
+        while b"Bds" not in paths.console_log.read_bytes():  # the firmware says what it boots from
+            await asyncio.sleep(0.1)
+    await host.client.stop_machine(spec.server_id, hard=True)
+    first = paths.nvram.read_bytes()
+    paths.nvram.write_bytes(first)
+    await host.client.ensure_machine(spec)
+    assert len(paths.nvram.read_bytes()) == len(first) and paths.nvram.stat().st_mode & 0o777 == 0o600

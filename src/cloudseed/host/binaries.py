@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from pathlib import Path
 
 from cloudseed.host.errors import HostError
 
@@ -19,6 +20,10 @@ _PACKAGES = {
     "nft": "nftables",
     "radvd": "radvd",
 }
+
+# UEFI for machines that ask for it, of the package ovmf: the firmware, and what its variables are at first
+UEFI_CODE = Path("/usr/share/OVMF/OVMF_CODE_4M.fd")
+UEFI_VARIABLES = Path("/usr/share/OVMF/OVMF_VARS_4M.fd")
 
 
 def find(name: str) -> str:

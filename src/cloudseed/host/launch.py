@@ -157,7 +157,21 @@ class Launcher:
             console_log=log,
             vnc_directory=vnc,
             volumes_directory=volumes,
+            uefi=self._open_firmware(stack, machine) if spec.firmware == "uefi" else None,
         )
+
+    def _open_firmware(self, stack: ExitStack, machine: MachinePaths) -> tuple[int, int]:
+        """UEFI's firmware, and the machine's own variables, made from the package's at its first start."""
+        if not binaries.UEFI_CODE.exists():
+            message = f"{binaries.UEFI_CODE} is missing: install it with: apt-get install ovmf"
+            raise HostError("failed", f"the machine asks for UEFI, and {message}")
+        code = os.open(binaries.UEFI_CODE, os.O_RDONLY | os.O_CLOEXEC)
+        stack.callback(os.close, code)
+        if not machine.nvram.exists():
+            processes.replace_file(machine.nvram, binaries.UEFI_VARIABLES.read_bytes(), mode=0o600)
+        variables = os.open(machine.nvram, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        stack.callback(os.close, variables)
+        return code, variables
 
 
 def _as_it_was(saved: MachineSpec | None, spec: MachineSpec) -> MachineSpec:
@@ -179,6 +193,7 @@ def _descriptors(launch: qemu_command.Launch) -> list[int]:
     found += [launch.vnc_directory, launch.volumes_directory]
     found += [launch.agent] if launch.agent >= 0 else []
     found += launch.taps.values()
+    found += launch.uefi or ()
     for files in launch.disks.values():
         found += [d for d in (files.descriptor, files.backing_descriptor) if d is not None]
     return found

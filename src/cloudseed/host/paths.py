@@ -168,6 +168,11 @@ class MachinePaths:
         return self.directory / "spec.json"
 
     @property
+    def nvram(self) -> Path:
+        """UEFI's variables; they outlive every stop of the machine."""
+        return self.directory / "nvram.fd"
+
+    @property
     def kept(self) -> Path:
         """The disks as they were before a resize; see `kept_disks.py`."""
         return self.directory / "kept"

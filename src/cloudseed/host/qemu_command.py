@@ -49,6 +49,7 @@ class Launch:
     agent: int = -1
     vnc_directory: int = -1
     volumes_directory: int = -1
+    uefi: tuple[int, int] | None = None  # the firmware, and the machine's own variables
 
 
 def check_spec(spec: MachineSpec) -> None:
@@ -58,8 +59,14 @@ def check_spec(spec: MachineSpec) -> None:
         raise HostError("invalid", f"vcpus must be 1 to 255, not {spec.vcpus}")
     if not 16 <= spec.memory_mib <= 4 * 1024 * 1024:
         raise HostError("invalid", f"memory_mib must be 16 to 4194304, not {spec.memory_mib}")
-    if spec.firmware != "bios":
-        raise HostError("invalid", "this host boots machines by BIOS only, not UEFI")
+    if spec.topology is not None and (
+        min(spec.topology) < 1 or spec.topology[0] * spec.topology[1] * spec.topology[2] != spec.vcpus
+    ):
+        raise HostError("invalid", f"sockets, cores and threads {spec.topology} do not make {spec.vcpus} vcpus")
+    if spec.video_memory_mib and (spec.video_memory_mib.bit_count() != 1 or not 1 <= spec.video_memory_mib <= 256):
+        raise HostError("invalid", "video_memory_mib must be a power of two of at most 256")
+    if not 0 <= spec.random_bytes < 1 << 31 or not 1 <= spec.random_period_ms < 1 << 31:
+        raise HostError("invalid", "random_bytes and random_period_ms must be positive")
     for name in (check_disk_name(disk.name) for disk in spec.disks):
         if sum(disk.name == name for disk in spec.disks) > 1:
             raise HostError("invalid", f"two disks are named {name}")
@@ -89,13 +96,14 @@ def arguments(spec: MachineSpec, launch: Launch, layout: Layout | None = None) -
         "-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
         "-name", spec.server_id,
         "-uuid", spec.server_id,
-        "-machine", f"{machine_type},usb=off,graphics={'off' if spec.vga == 'none' else 'on'}",
+        "-machine", f"{machine_type},usb=off,graphics={'off' if spec.vga == 'none' else 'on'}"
+        + (",pflash0=uefi-code,pflash1=uefi-vars" if launch.uefi is not None else ""),
         "-accel", "tcg,thread=multi" if launch.accel == "tcg" else launch.accel,
         "-cpu", spec.cpu_model or ("host" if launch.accel == "kvm" else "max"),
-        "-smp", str(spec.vcpus),
+        "-smp", _processors(spec),
         "-m", str(spec.memory_mib),
-        "-rtc", "base=utc",
-        "-boot", "strict=on",
+        "-rtc", "base=localtime" if spec.local_time else "base=utc",
+        "-boot", "strict=on,menu=on,splash-time=3000" if spec.boot_menu else "strict=on",
         "-display", "none",
         "-msg", "timestamp=on",
         # what guests' tools look for to know where they are
@@ -111,10 +119,20 @@ def arguments(spec: MachineSpec, launch: Launch, layout: Layout | None = None) -
     if spec.machine_type == "q35":
         for number in range(_HOT_PLUG_PORTS):
             argv += ["-device", f"pcie-root-port,id=port{number},chassis={number + 1},slot={number + 1}"]
-    argv += ["-device", "virtio-rng-pci,rng=rng0"]
+    limit = f",max-bytes={spec.random_bytes},period={spec.random_period_ms}" if spec.random_bytes else ""
+    argv += ["-device", f"virtio-rng-pci,rng=rng0{limit}"]
     if spec.vga != "none":
         argv += ["-vnc", f"unix:/proc/self/fd/{launch.vnc_directory}/vnc.sock"]
-        argv += ["-device", "VGA" if spec.vga == "std" else "virtio-vga"]
+        memory = f",vgamem_mb={spec.video_memory_mib}" if spec.video_memory_mib and spec.vga == "std" else ""
+        argv += ["-device", f"VGA{memory}" if spec.vga == "std" else "virtio-vga"]
+    if spec.tablet == "usb":
+        argv += ["-device", "qemu-xhci,id=usb0", "-device", "usb-tablet,bus=usb0.0"]
+    elif spec.tablet == "virtio":
+        argv += ["-device", "virtio-tablet-pci"]
+    if spec.watchdog is not None:
+        argv += ["-device", "i6300esb,id=watchdog0", "-action", f"watchdog={spec.watchdog}"]
+    if launch.uefi is not None:
+        argv += _firmware(*launch.uefi)
     if any(disk.bus == "scsi" for disk in spec.disks):
         argv += ["-device", "virtio-scsi-pci,id=scsi0"]
     if spec.guest_agent:
@@ -129,6 +147,23 @@ def arguments(spec: MachineSpec, launch: Launch, layout: Layout | None = None) -
     for nic in spec.nics:
         argv += ["-netdev", f"tap,id={netdev_id(nic.port_id)},fd={launch.taps[nic.port_id]}"]
         argv += ["-device", _json(_placed(nic_device(nic), places))]
+    return argv
+
+
+def _processors(spec: MachineSpec) -> str:
+    if spec.topology is None:
+        return str(spec.vcpus)
+    sockets, cores, threads = spec.topology
+    return f"{spec.vcpus},sockets={sockets},cores={cores},threads={threads}"
+
+
+def _firmware(code: int, variables: int) -> list[str]:
+    """UEFI in two flash chips: the firmware, which nobody writes, and the machine's variables."""
+    argv = []
+    for name, descriptor, read_only in (("uefi-code", code, True), ("uefi-vars", variables, False)):
+        argv += ["-add-fd", f"fd={descriptor},set={_set_id(name)},opaque={name}"]
+        file = {"driver": "file", "filename": f"/dev/fdset/{_set_id(name)}", "read-only": read_only}
+        argv += ["-blockdev", _json({"driver": "raw", "node-name": name, "read-only": read_only, "file": file})]
     return argv
 
 

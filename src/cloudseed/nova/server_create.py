@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from cloudseed.kernel.context import Context
 from cloudseed.kernel.db import Tx, utcnow
 from cloudseed.kernel.errors import Forbidden, Invalid
-from cloudseed.nova import block_devices, flavors, quotas, server_groups
+from cloudseed.nova import block_devices, flavors, hardware, quotas, server_groups
 from cloudseed.nova.block_device_orders import DeviceOrder, Disks, plan_disks
 from cloudseed.nova.compute.devices import root_of
 from cloudseed.nova.errors import FlavorNotFound
@@ -124,6 +124,7 @@ async def _check(nova: Nova, ctx: Context, order: ServerOrder) -> _Checked:
     disks = await plan_disks(nova, ctx, order.image_id, order.disks, flavor, order.max_count,
                              multiattach=order.multiattach)
     _check_size(nova, ctx, flavor, disks)
+    hardware.check(flavor["extra_specs"] or {}, disks.image.properties if disks.image else {}, flavor["vcpus"])
     key_data = await find_key(nova, ctx, order.key_name)
     group = order.scheduler_hints.get("group")
     if group is not None:

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from cloudseed.kernel.context import Context
 from cloudseed.kernel.db import utcnow
 from cloudseed.kernel.errors import Forbidden, Invalid
-from cloudseed.nova import quotas
+from cloudseed.nova import hardware, quotas
 from cloudseed.nova.compute.devices import BlockDevice, decode_devices, next_name, root_of
 from cloudseed.nova.compute.volumes import Volumes
 from cloudseed.nova.errors import NeverActive
@@ -55,6 +55,7 @@ async def rebuild_server(nova: Nova, ctx: Context, server_id: str, order: Rebuil
         await _check_volume(nova, ctx, row, root, image, order)
     else:
         _check_image(nova, ctx, row, image)
+    hardware.check(row.flavor.get("extra_specs") or {}, image.properties, row.flavor["vcpus"])
     changes = dict(order.changes)
     if "key_name" in changes:
         changes["key_data"] = await find_key(nova, ctx, changes["key_name"])
@@ -63,8 +64,11 @@ async def rebuild_server(nova: Nova, ctx: Context, server_id: str, order: Rebuil
     async with nova.db.write() as tx:
         row = await find_server(nova, tx, ctx, server_id, RULE)
         check_order(nova, ctx, row, "rebuild")
+        # the disk no longer stands on the image that the server came off a shelf from
+        kept = {name: value for name, value in row.system_metadata.items() if name != "disk_image_id"}
+        changes["system_metadata"] = kept
         if order.disk_config is not None:
-            changes["system_metadata"] = {**row.system_metadata, "disk_config": order.disk_config}
+            changes["system_metadata"] = {**kept, "disk_config": order.disk_config}
         old = {name: getattr(row, name) for name in ("image_id", "image_properties", "root_device_name")}
         root_name = next_name(image.properties.get("hw_disk_bus", "virtio"), set())
         await tx.execute(sa.update(servers).where(servers.c.id == server_id).values(

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from cloudseed.kernel.context import Context
 from cloudseed.kernel.db import Tx, utcnow
 from cloudseed.kernel.errors import Invalid, NoCapacity
-from cloudseed.nova import flavors, quotas, servers
+from cloudseed.nova import flavors, hardware, quotas, servers
 from cloudseed.nova.errors import FlavorNotFound
 from cloudseed.nova.models import migrations, services
 from cloudseed.nova.server_states import TaskState
@@ -54,6 +54,7 @@ def _check_flavor(server: Server, flavor: dict[str, Any]) -> None:
     if server.image_id and flavor["disk"] == 0 and server.flavor["disk"] != 0:
         raise Invalid("Server disk was unable to be resized because: Resize to zero disk flavor is not allowed.")
     properties = server.image_properties or {}
+    hardware.check(flavor.get("extra_specs") or {}, properties, flavor["vcpus"])
     if flavor["ram"] < _number(properties.get("min_ram")):
         raise Invalid("Flavor's memory is too small for requested image.")
     if server.image_id and 0 < flavor["disk"] < _number(properties.get("min_disk")):

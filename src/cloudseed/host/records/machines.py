@@ -33,6 +33,14 @@ class MachineSpec(Record, frozen=True, kw_only=True):
     accel: Literal["kvm", "tcg"] | None = None
     cpu_model: str | None = None
     vga: Literal["std", "virtio", "none"] = "std"
+    video_memory_mib: int = 0  # of a std card, a power of two; 0 is QEMU's choice
+    topology: tuple[int, int, int] | None = None  # sockets, cores, threads; their product is `vcpus`
+    boot_menu: bool = False
+    watchdog: Literal["none", "reset", "poweroff", "pause"] | None = None  # what happens when it is not fed
+    tablet: Literal["usb", "virtio"] | None = None  # a pointer with absolute positions, on that bus
+    random_bytes: int = 0  # that the guest may draw in each `random_period_ms`; 0: as many as it likes
+    random_period_ms: int = 1000
+    local_time: bool = False  # its clock shows local time, as Windows expects
 
 
 class MachineInfo(Record, frozen=True, kw_only=True):

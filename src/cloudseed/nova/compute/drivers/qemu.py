@@ -15,11 +15,13 @@ from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
+from cloudseed.host.binaries import UEFI_CODE
 from cloudseed.host.client import HostClient
 from cloudseed.host.errors import HostError
 from cloudseed.host.paths import StatePaths
 from cloudseed.host.records import MachineSpec, NicSpec
 from cloudseed.kernel.errors import CloudseedError, NotFound, Timeout, Unavailable
+from cloudseed.nova import hardware
 from cloudseed.nova.compute.consoles import (
     ConsoleAddress,
     ConsoleKind,
@@ -84,7 +86,9 @@ class QemuDriver:
     async def facts(self) -> DriverFacts:
         found = await self._ask("report facts", self._host.get_facts())
         version = [int(part) for part in (found.qemu_version or "0").split(".")] + [0, 0]
-        traits = [*TRAITS, "COMPUTE_ARCH_X86_64"] if found.architecture == "x86_64" else TRAITS
+        traits = [*TRAITS, "COMPUTE_ARCH_X86_64"] if found.architecture == "x86_64" else list(TRAITS)
+        if UEFI_CODE.exists():
+            traits.append("COMPUTE_FIRMWARE_UEFI")
         return DriverFacts(
             hypervisor_type="QEMU", hypervisor_version=version[0] * 1_000_000 + version[1] * 1000 + version[2],
             vcpus=-(-found.cpus // self._sharing), memory_mib=found.memory_mib // self._sharing,
@@ -324,7 +328,26 @@ def machine_spec(spec: ServerSpec, vifs: list[Vif]) -> MachineSpec:
         server_id=spec.id, name=spec.name, vcpus=spec.vcpus, memory_mib=spec.memory_mib, disks=disks, nics=nics,
         machine_type=machine, guest_agent=has_agent(spec),
         firmware=cast(Literal["bios", "uefi"], _one_of(spec, "firmware_type", "bios", FIRMWARES)),
-        vga=cast(Literal["std", "virtio", "none"], VIDEO[_one_of(spec, "video_model", "vga", tuple(VIDEO))]))
+        vga=cast(Literal["std", "virtio", "none"], VIDEO[_one_of(spec, "video_model", "vga", tuple(VIDEO))]),
+        **_details(spec))
+
+
+def _details(spec: ServerSpec) -> dict[str, Any]:
+    """What of a machine is only there when the image or the flavor asks (nova/hardware.py has checked it)."""
+    specs, image = spec.extra_specs, spec.image_properties
+    found: dict[str, Any] = {"topology": hardware.topology(specs, image, spec.vcpus),
+                             "boot_menu": hardware.flag(specs, image, "boot_menu"),
+                             "local_time": str(image.get("os_type", "")).lower() == "windows"}
+    if memory := hardware.setting(specs, image, "video_ram"):
+        found["video_memory_mib"] = int(memory)
+    if (action := hardware.setting(specs, image, "watchdog_action")) not in ("", "disabled"):
+        found["watchdog"] = action
+    bus, pointer = hardware.setting(specs, image, "input_bus"), hardware.setting(specs, image, "pointer_model")
+    if bus or pointer == "usbtablet":
+        found["tablet"] = bus or "usb"
+    if rate := int(specs.get("hw_rng:rate_bytes") or 0):
+        found |= {"random_bytes": rate, "random_period_ms": int(specs.get("hw_rng:rate_period") or 1000) or 1000}
+    return found
 
 
 def nic_spec(spec: ServerSpec, vif: Vif) -> NicSpec:
