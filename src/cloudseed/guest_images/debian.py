@@ -53,6 +53,9 @@ def build_debian(cache_dir: Path, progress: Progress = lambda step: None) -> Pat
             return target
         if os.geteuid() != 0:
             raise BuildError("building the image debian needs root, to install into a directory. Fix: run it with sudo")
+        if missing := [name for name in ("wget", "gpgv") if shutil.which(name) is None]:
+            names = " ".join(missing)
+            raise BuildError(f"debootstrap needs programs that are not installed. Fix: sudo apt-get install {names}")
         try:
             with tempfile.TemporaryDirectory(prefix="build-", dir=images) as name:
                 _build(Path(name), images, target, progress)
