@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from cloudseed.kernel.context import Context
 from cloudseed.kernel.db import Tx, utcnow
 from cloudseed.kernel.errors import Conflict
-from cloudseed.nova import console_tokens, server_states
+from cloudseed.nova import server_states
 from cloudseed.nova.errors import ServerLocked, ServerNotFound
 from cloudseed.nova.models import (
     server_actions,
@@ -182,7 +182,6 @@ async def delete_server(nova: Nova, ctx: Context, server_id: str, *, force: bool
         if row.task_state == "deleting":
             return
         await record_action(tx, ctx, server_id, "delete")
-        await console_tokens.forget(tx, server_id, TaskState.DELETING)
         await nova.conductor.order_delete(tx, ctx, server_id)
     await wake(nova, ctx)
 
@@ -200,7 +199,6 @@ async def order(nova: Nova, ctx: Context, server_id: str, kind: str, task_state:
         if prepare is not None:
             data = {**(data or {}), **await prepare(tx, row)}
         await record_action(tx, ctx, server_id, record)
-        await console_tokens.forget(tx, server_id, task_state)
         operation_id = await nova.conductor.order(tx, ctx, server_id, kind, task_state, data)
     await wake(nova, ctx)
     return operation_id

@@ -12,6 +12,7 @@ from cloudseed.kernel.db import Tx
 from cloudseed.kernel.errors import from_wire
 from cloudseed.kernel.operations import OperationType
 from cloudseed.kernel.operations.tables import OPEN
+from cloudseed.nova import console_tokens
 from cloudseed.nova.conductor.boot import Boot
 from cloudseed.nova.conductor.delete import Delete
 from cloudseed.nova.conductor.hosts import HostDesk
@@ -105,4 +106,5 @@ class Conductor:
         """Order an operation of `types` on a server whose state this transaction has checked; returns its id."""
         if task_state is not None:
             await change(tx, await read_server(tx, server_id), task_state=task_state.value)
+            await console_tokens.forget(tx, server_id, task_state)
         return await self._nova.engine.submit(tx, self._by_kind[kind], server_id, data or {}, ctx)
