@@ -403,6 +403,19 @@ class FloatingIPPortAlreadyAssociated(Conflict):
                 "that fixed IP already has a floating IP on external network %(network)s.")
 
 
+class PortForwardingNotFound(NotFound):
+    template = "Port Forwarding %(id)s could not be found."
+
+
+class FipInUseByPortForwarding(Conflict):
+    template = "Floating IP %(id)s in use by Port Forwarding resources."
+
+
+class PortHasBindingFloatingIP(Conflict):
+    template = ("Cannot create port forwarding to floating IP %(address)s (%(id)s) with port %(port)s using fixed IP "
+                "%(fixed_ip)s, as that port already has a binding floating IP.")
+
+
 class InvalidL3Agent(Conflict):
     template = "Agent %(id)s is not a L3 Agent or has been disabled"
 

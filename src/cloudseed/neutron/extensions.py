@@ -23,6 +23,9 @@ extraroute|Neutron Extra Route|Extra routes configuration for L3 router|2013-02-
 extraroute-atomic|Atomically add/remove extra routes|Edit extra routes of a router on server side by atomically adding/removing extra routes|2019-07-10T00:00:00+00:00
 filter-validation|Filter parameters validation|Provides validation on filter parameters.|2018-07-04T10:00:00-00:00
 fip-port-details|Floating IP Port Details Extension|Add port_details attribute to Floating IP resource|2018-04-09T10:00:00-00:00
+expose-port-forwarding-in-fip|Expose Floating IP port forwardings|Expose port forwarding fields in floating IP response|2018-06-28T16:00:00-00:00
+floating-ip-port-forwarding|Floating IP Port Forwarding|Allow port forwarding from floating IP port to an internal port|2018-01-19T10:00:00-00:00
+floating-ip-port-forwarding-description|Floating IP Port Forwarding new field description|Add a description field to Port Forwarding rules|2019-10-28T10:00:00-00:00
 ip-substring-filtering|IP address substring filtering|Provides IP address substring filtering when listing ports|2017-11-28T09:00:00-00:00
 l3_agent_scheduler|L3 Agent Scheduler|Schedule routers among l3 agents|2013-02-07T10:00:00-00:00
 net-mtu|Network MTU|Provides MTU attribute for a network resource.|2015-03-25T10:00:00-00:00

@@ -31,7 +31,14 @@ async def records(tx: Tx, rows: list[Any]) -> list[dict[str, Any]]:
     """Rows as API records, with a glance at the ports that they stand for."""
     ports = {row.id: row for row in await listing.by_ids(
         tx, sa.select(models.ports), models.ports.c.id, [row.fixed_port_id for row in rows if row.fixed_port_id])}
+    led = models.port_forwardings
+    forwardings: dict[str, list[dict[str, Any]]] = {}
+    for each in await listing.by_ids(tx, sa.select(led).order_by(led.c.external_port), led.c.floatingip_id,
+                                     [row.id for row in rows if row.router_id and not row.fixed_port_id]):
+        forwardings.setdefault(each.floatingip_id, []).append({name: getattr(each, name) for name in (
+            "protocol", "internal_ip_address", "internal_port", "external_port", "internal_port_id")})
     return [{
+        "port_forwardings": forwardings.get(row.id, []),
         "id": row.id, "tenant_id": row.project_id, "project_id": row.project_id,
         "floating_ip_address": row.floating_ip_address, "floating_network_id": row.floating_network_id,
         "router_id": row.router_id, "port_id": row.fixed_port_id, "fixed_ip_address": row.fixed_ip_address,
@@ -51,7 +58,7 @@ async def list_floatingips(neutron: Neutron, ctx: Context, query: listing.Query)
         return await records(tx, await listing.page(tx, statement, SPEC, query, ctx))
 
 
-async def _load(neutron: Neutron, ctx: Context, tx: Tx, floatingip_id: str) -> Any:
+async def load(neutron: Neutron, ctx: Context, tx: Tx, floatingip_id: str) -> Any:
     row = await tx.first(sa.select(table).where(table.c.id == floatingip_id, *access.visible(neutron, ctx, table)))
     if row is None:
         raise errors.FloatingIPNotFound(id=floatingip_id)
@@ -60,7 +67,7 @@ async def _load(neutron: Neutron, ctx: Context, tx: Tx, floatingip_id: str) -> A
 
 async def get_floatingip(neutron: Neutron, ctx: Context, floatingip_id: str) -> dict[str, Any]:
     async with neutron.db.read() as tx:
-        return (await records(tx, [await _load(neutron, ctx, tx, floatingip_id)]))[0]
+        return (await records(tx, [await load(neutron, ctx, tx, floatingip_id)]))[0]
 
 
 async def create_floatingips(neutron: Neutron, ctx: Context, wishes: list[Wish],
@@ -81,7 +88,7 @@ async def create_floatingips(neutron: Neutron, ctx: Context, wishes: list[Wish],
                 tags=values["tags"], floating_ip_address=address, floating_network_id=network.id,
                 floating_port_id=port_id, status="DOWN", created_at=moment, updated_at=moment, revision_number=0))
             if values["port_id"]:
-                concerned.append(await _associate(neutron, ctx, tx, await _load(neutron, ctx, tx, id), values))
+                concerned.append(await _associate(neutron, ctx, tx, await load(neutron, ctx, tx, id), values))
             made.append(id)
         rows = await listing.by_ids(tx, sa.select(table), table.c.id, made)
         found = {record["id"]: record for record in await records(tx, rows)}
@@ -107,6 +114,9 @@ async def _take_address(tx: Tx, network_id: str, id: str, values: dict[str, Any]
 
 async def _associate(neutron: Neutron, ctx: Context, tx: Tx, row: Any, values: dict[str, Any]) -> Any:
     """Let the address stand for a port; returns the port's row."""
+    led = models.port_forwardings
+    if await tx.scalar(sa.select(led.c.id).where(led.c.floatingip_id == row.id).limit(1)):
+        raise errors.FipInUseByPortForwarding(id=row.id)
     port = await port_records.load(neutron, ctx, tx, values["port_id"])
     fixed = [a for a in await port_records.held(tx, port.id) if "." in a.ip_address]
     wanted = values.get("fixed_ip_address")
@@ -127,7 +137,7 @@ async def _associate(neutron: Neutron, ctx: Context, tx: Tx, row: Any, values: d
         raise errors.FloatingIPPortAlreadyAssociated(
             address=row.floating_ip_address, id=row.id, port=port.id, fixed_ip=chosen.ip_address,
             network=row.floating_network_id)
-    router_id = await _router_between(tx, chosen.subnet_id, row.floating_network_id)
+    router_id = await router_between(tx, chosen.subnet_id, row.floating_network_id)
     if router_id is None:
         raise errors.ExternalGatewayForFloatingIPNotFound(subnet=chosen.subnet_id, network=row.floating_network_id,
                                                           port=port.id)
@@ -136,7 +146,7 @@ async def _associate(neutron: Neutron, ctx: Context, tx: Tx, row: Any, values: d
     return port
 
 
-async def _router_between(tx: Tx, subnet_id: str, network_id: str) -> str | None:
+async def router_between(tx: Tx, subnet_id: str, network_id: str) -> str | None:
     """The router with an interface on the subnet and its gateway on the external network."""
     inner, routers = models.router_ports, models.routers
     found: str | None = await tx.scalar(
@@ -151,14 +161,14 @@ async def update_floatingip(neutron: Neutron, ctx: Context, floatingip_id: str, 
     values = wish.values
     concerned: list[Any] = []
     async with neutron.db.write() as tx:
-        row = await _load(neutron, ctx, tx, floatingip_id)
+        row = await load(neutron, ctx, tx, floatingip_id)
         access.check_revision(row, wish.expected_revision)
         access.authorize(neutron, ctx, "update_floatingip", dict(row._mapping), values)
         if "port_id" in values:
             if row.fixed_port_id:
                 concerned += await tx.all(sa.select(models.ports).where(models.ports.c.id == row.fixed_port_id))
-            await tx.execute(sa.update(table).where(table.c.id == row.id).values(
-                fixed_port_id=None, fixed_ip_address=None, router_id=None, status="DOWN"))
+                await tx.execute(sa.update(table).where(table.c.id == row.id).values(
+                    fixed_port_id=None, fixed_ip_address=None, router_id=None, status="DOWN"))
             if values["port_id"]:
                 concerned.append(await _associate(neutron, ctx, tx, row, values))
         elif values.get("fixed_ip_address") and not row.fixed_port_id:
@@ -166,7 +176,7 @@ async def update_floatingip(neutron: Neutron, ctx: Context, floatingip_id: str, 
                                                                   "port_id")
         await touch(tx, table, floatingip_id,
                     **{name: values[name] for name in ("description",) if name in values})
-        record = (await records(tx, [await _load(neutron, ctx, tx, floatingip_id)]))[0]
+        record = (await records(tx, [await load(neutron, ctx, tx, floatingip_id)]))[0]
         fault_point("floatingip_update:commit:before")
     fault_point("floatingip_update:commit:after")
     if "port_id" in values:
@@ -174,6 +184,14 @@ async def update_floatingip(neutron: Neutron, ctx: Context, floatingip_id: str, 
     fault_point("floatingip_update:commit:hinted")
     _tell_nova(neutron, ctx, concerned)
     return record
+
+
+async def release_unused(tx: Tx) -> None:
+    """Addresses that stand for no port and of which no port leads anywhere any more belong to no router."""
+    led = models.port_forwardings
+    await tx.execute(sa.update(table).where(
+        table.c.router_id.is_not(None), table.c.fixed_port_id.is_(None),
+        sa.not_(sa.exists().where(led.c.floatingip_id == table.c.id))).values(router_id=None, status="DOWN"))
 
 
 def _tell_nova(neutron: Neutron, ctx: Context, rows: list[Any]) -> None:
@@ -184,7 +202,7 @@ def _tell_nova(neutron: Neutron, ctx: Context, rows: list[Any]) -> None:
 async def delete_floatingip(neutron: Neutron, ctx: Context, floatingip_id: str, expected: int | None = None) -> None:
     """Give the address back."""
     async with neutron.db.write() as tx:
-        row = await _load(neutron, ctx, tx, floatingip_id)
+        row = await load(neutron, ctx, tx, floatingip_id)
         access.check_revision(row, expected)
         access.authorize(neutron, ctx, "delete_floatingip", dict(row._mapping))
         concerned = await tx.all(sa.select(models.ports).where(models.ports.c.id == row.fixed_port_id)) \

@@ -215,3 +215,14 @@ floatingips = sa.Table(
     sa.Column("fixed_ip_address", sa.String(64)),
     sa.Column("router_id", sa.String(36), sa.ForeignKey("routers.id"), index=True),
     sa.Column("status", sa.String(16), nullable=False))
+
+port_forwardings = sa.Table(
+    "port_forwardings", metadata, _id(),
+    _owned_by("floatingip_id", "floatingips.id"),
+    sa.Column("external_port", sa.Integer, nullable=False),
+    sa.Column("internal_port", sa.Integer, nullable=False),
+    sa.Column("internal_ip_address", sa.String(64), nullable=False),
+    sa.Column("protocol", sa.String(8), nullable=False),
+    _owned_by("internal_port_id", "ports.id"),
+    sa.Column("description", sa.String(255), nullable=False, default=""),
+    sa.UniqueConstraint("floatingip_id", "protocol", "external_port"))

@@ -129,6 +129,7 @@ def _routers() -> Iterator[Rule]:
         yield Rule(action, MEMBER)
     yield from _crud("floatingip", "floatingips")
     yield Rule("create_floatingip:floating_ip_address", ADMIN)
+    yield from _crud("floatingip_port_forwarding", "floatingips/{floatingip_id}/port_forwardings")
 
 
 def _tags() -> Iterator[Rule]:

@@ -308,7 +308,11 @@ async def _is_held(tx: Tx, port_id: str) -> bool:
 
 async def remove(tx: Tx, port_id: str) -> None:
     """Take a port away within a transaction; a floating IP that pointed at it points nowhere."""
-    fips = models.floatingips
+    fips, led = models.floatingips, models.port_forwardings
     await tx.execute(sa.update(fips).where(fips.c.fixed_port_id == port_id).values(
         fixed_port_id=None, fixed_ip_address=None, router_id=None, status="DOWN"))
+    # what led to it goes, and an address of which nothing else leads anywhere is its router's no more
+    last = sa.select(led.c.floatingip_id).where(led.c.internal_port_id == port_id, led.c.floatingip_id.not_in(
+        sa.select(led.c.floatingip_id).where(led.c.internal_port_id != port_id)))
+    await tx.execute(sa.update(fips).where(fips.c.id.in_(last)).values(router_id=None, status="DOWN"))
     await tx.execute(sa.delete(table).where(table.c.id == port_id))

@@ -21,7 +21,7 @@ from cloudseed.neutron.server import Neutron
 log = logging.getLogger(__name__)
 bindings, ports, fips = models.router_bindings, models.ports, models.floatingips
 inner, everybody = models.router_ports, models.routers
-allocations = models.ip_allocations
+allocations, forwardings = models.ip_allocations, models.port_forwardings
 Wish = dict[str, Any]
 
 
@@ -84,8 +84,10 @@ class RouterWiring:
                                              allocations.c.port_id, [leg.id for leg in its])
             floating = await listing.by_ids(tx, sa.select(fips).order_by(fips.c.created_at, fips.c.id),
                                             fips.c.router_id, [row.id for row in rows])
+            led = await listing.by_ids(tx, sa.select(forwardings).order_by(forwardings.c.id),
+                                       forwardings.c.floatingip_id, [fip.id for fip in floating])
         return [_wish(row, [leg for leg in its if leg.router_id == row.id], subnets, addresses,
-                      [fip for fip in floating if fip.router_id == row.id]) for row in rows]
+                      [fip for fip in floating if fip.router_id == row.id], led) for row in rows]
 
     async def router_states(self, ctx: Context, host: str, wired: list[str], failed: dict[str, str],
                             up: list[str], floating: list[str]) -> int:
@@ -128,15 +130,16 @@ async def _changes(tx: Tx, host: str, wired: list[str], failed: dict[str, str], 
         if status != wanted:
             found.setdefault("ports", []).append((port_id, wanted))
     shown = set(floating)
-    for fip_id, status, port_id in await tx.all(sa.select(fips.c.id, fips.c.status, fips.c.fixed_port_id).where(
+    for fip_id, status in await tx.all(sa.select(fips.c.id, fips.c.status).where(
             fips.c.router_id.in_(hosted(host)))):
         wanted = "ACTIVE" if fip_id in shown else "DOWN"
-        if status != wanted and port_id is not None:
+        if status != wanted:
             found.setdefault("floating", []).append((fip_id, wanted))
     return found
 
 
-def _wish(row: Any, legs: list[Any], subnets: list[Any], addresses: list[Any], floating: list[Any]) -> Wish:
+def _wish(row: Any, legs: list[Any], subnets: list[Any], addresses: list[Any], floating: list[Any],
+          led: list[Any]) -> Wish:
     by_id = {subnet.id: subnet for subnet in subnets}
     held: dict[str, list[Any]] = {}
     for address in addresses:
@@ -163,4 +166,8 @@ def _wish(row: Any, legs: list[Any], subnets: list[Any], addresses: list[Any], f
         "onlink": [subnet.cidr for subnet in outside if subnet.id not in own], "routes": row.routes,
         "floating": [{"floatingip_id": fip.id, "floating_ip": fip.floating_ip_address,
                       "fixed_ip": fip.fixed_ip_address} for fip in floating
-                     if fip.fixed_ip_address and row.admin_state_up]}
+                     if fip.fixed_ip_address and row.admin_state_up],
+        "forwardings": [{"floatingip_id": fip.id, "floating_ip": fip.floating_ip_address, "protocol": each.protocol,
+                         "floating_port": each.external_port, "fixed_ip": each.internal_ip_address,
+                         "fixed_port": each.internal_port}
+                        for fip in floating for each in led if each.floatingip_id == fip.id and row.admin_state_up]}

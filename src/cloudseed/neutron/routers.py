@@ -272,6 +272,13 @@ async def _check_unused(tx: Tx, row: Any, leaving: list[Any]) -> None:
             sa.select(fips.c.id).join(allocations, sa.and_(
                 allocations.c.port_id == fips.c.fixed_port_id, allocations.c.ip_address == fips.c.fixed_ip_address))
             .where(fips.c.router_id == row.id, allocations.c.subnet_id == interface.subnet_id).limit(1))
+        led = models.port_forwardings
+        if needed is None:
+            needed = await tx.scalar(
+                sa.select(led.c.id).join(fips, fips.c.id == led.c.floatingip_id).join(allocations, sa.and_(
+                    allocations.c.port_id == led.c.internal_port_id,
+                    allocations.c.ip_address == led.c.internal_ip_address))
+                .where(fips.c.router_id == row.id, allocations.c.subnet_id == interface.subnet_id).limit(1))
         if needed is not None:
             raise errors.RouterInterfaceInUseByFloatingIP(subnet=interface.subnet_id, router=row.id)
         space = ipaddress.ip_network(interface.cidr)

@@ -15,6 +15,7 @@ from cloudseed.neutron.api import (
     availability,
     l3_agents,
     networks,
+    port_forwardings,
     ports,
     quotas,
     root,
@@ -60,6 +61,8 @@ def _routes(neutron: Neutron) -> dict[str, Any]:
         routes[f"/v2.0/routers/{{id}}/{verb}_router_interface"] = routers.ChangeInterface(neutron, verb == "add")
         routes[f"/v2.0/routers/{{id}}/{verb}_extraroutes"] = routers.ChangeRoutes(neutron, verb == "add")
     return routes | {
+        "/v2.0/floatingips/{id}/port_forwardings": port_forwardings.PortForwardings(neutron),
+        "/v2.0/floatingips/{id}/port_forwardings/{forwarding_id}": port_forwardings.PortForwarding(neutron),
         "/v2.0/agents/{id}/l3-routers": l3_agents.Routers(neutron),
         "/v2.0/agents/{id}/l3-routers/{router_id}": l3_agents.Router(neutron),
         "/v2.0/routers/{id}/l3-agents": l3_agents.Agents(neutron),

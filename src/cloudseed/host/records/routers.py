@@ -38,6 +38,7 @@ class FloatingWish(Record, frozen=True, kw_only=True):
 class ForwardingWish(Record, frozen=True, kw_only=True):
     """One port, or a range of ports, of a floating address, and where they lead."""
 
+    floatingip_id: str = ""
     floating_ip: str
     protocol: Literal["tcp", "udp", "sctp", "dccp"]
     floating_port: int

@@ -49,7 +49,8 @@ class RouterPart:
             ctx, SERVER_TOPIC, "router_states", host=self._host, wired=[router.router_id for router in well],
             failed={router_id: error for router_id, error in errors.items() if error},
             up=[leg.port_id for router in well for leg in _legs(router)],
-            floating=[each.floatingip_id for router in well for each in router.floating])
+            floating=sorted({each.floatingip_id for router in well for each in router.floating}
+                            | {each.floatingip_id for router in well for each in router.forwardings}))
 
 
 def _legs(router: RouterWish) -> list[Any]:

@@ -41,7 +41,7 @@ class Routers:
         router_id = attributes.convert("router_id", Attribute(to.identifier()), body["router_id"])
         await router_bindings.add(self._neutron, req.ctx, id, router_id)
         resp.status = 201
-        resp.media = None
+        resp.text = "null"  # as upstream; clients decode it
 
 
 class Router:
