@@ -1,0 +1,138 @@
+"""A real kill -9 at every point of what nova does with volumes, on the fake hypervisor: nova and cinder agree again."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.faults.scene import COMPUTE, Scene
+from tests.faults.test_kills import DROPPED, NOVA, distinct_points
+from tests.support.daemon import Daemon, wait_for
+
+VOLUME = "/volume/v3"
+CHAPTERS: dict[str, list[str]] = {
+    "attach": distinct_points(NOVA["nova.reserve_volumes"]) + distinct_points(NOVA["nova.attach_volume"]),
+    "detach": distinct_points(NOVA["nova.detach_volume"]),
+    "boot": [point for point in distinct_points(NOVA["nova.boot"]) if ":volumes:" in point],
+    "delete": [point for point in distinct_points(NOVA["nova.delete"]) if ":volumes:" in point],
+}
+LIVES = [[(chapter, point) for chapter, point in zip(CHAPTERS, points, strict=True) if point]
+         for points in itertools.zip_longest(*CHAPTERS.values())]
+
+
+@pytest.fixture(scope="module")
+def scene() -> Iterator[Scene]:
+    with Daemon(driver="fake") as cloud:
+        yield Scene(cloud)
+
+
+class Life:
+    """One server with a volume that comes and goes, and servers that boot with volumes."""
+
+    def __init__(self, scene: Scene, number: int) -> None:
+        self.scene, self.number = scene, number
+        self.server_id = scene.boot(f"volumes-{number}")
+        scene.wait_status(self.server_id, "ACTIVE")
+        self.volume_id = self.new_volume()
+        self.booted = ""
+
+    def new_volume(self) -> str:
+        made = self.scene.send("POST", f"{VOLUME}/volumes", {"volume": {"size": 1}})["volume"]["id"]
+        self.until(made, "available")
+        return str(made)
+
+    def status(self, volume_id: str) -> str:
+        return str(self.scene.api.get(f"{VOLUME}/volumes/{volume_id}")["volume"]["status"])
+
+    def until(self, volume_id: str, status: str) -> None:
+        wait_for(lambda: self.status(volume_id) == status, 30, f"volume {volume_id} to be {status}")
+
+    @property
+    def path(self) -> str:
+        return f"{COMPUTE}/servers/{self.server_id}/os-volume_attachments"
+
+    def attached(self) -> list[Any]:
+        found: list[Any] = self.scene.api.get(self.path)["volumeAttachments"]
+        return found
+
+    # ---- chapters
+
+    def attach(self) -> None:
+        self.scene.send("POST", self.path, {"volumeAttachment": {"volumeId": self.volume_id}})
+
+    def attach_ends(self, point: str) -> None:
+        """A reservation whose process died before the order is nobody's: the volume can be had again."""
+        if "reserve_volumes" in point and ":order:after" not in point and ":order:recorded" not in point:
+            self.until(self.volume_id, "available")
+            assert self.attached() == []
+            self.attach()
+        self.until(self.volume_id, "in-use")
+        wait_for(lambda: len(self.attached()) == 1, 10, "the server to have its volume")
+
+    def detach(self) -> None:
+        self.scene.send("DELETE", f"{self.path}/{self.volume_id}")
+
+    def detach_ends(self, point: str) -> None:
+        self.until(self.volume_id, "available")
+        assert self.attached() == []
+
+    def boot(self) -> None:
+        self.scene.boot(f"booted-{self.number}", block_device_mapping_v2=[
+            {"source_type": "image", "uuid": self.scene.image_id, "destination_type": "local", "boot_index": 0},
+            {"source_type": "volume", "uuid": self.volume_id, "destination_type": "volume"},
+            {"source_type": "blank", "volume_size": 1, "destination_type": "volume", "delete_on_termination": True}])
+
+    def boot_ends(self, point: str) -> None:
+        found = self.scene.api.get(f"{COMPUTE}/servers?name=^booted-{self.number}$")["servers"]
+        self.booted = found[0]["id"]
+        self.scene.wait_status(self.booted, "ACTIVE")
+        volumes = self.scene.api.get(f"{COMPUTE}/servers/{self.booted}/os-volume_attachments")["volumeAttachments"]
+        assert len(volumes) == 2 and {self.status(v["volumeId"]) for v in volumes} == {"in-use"}
+
+    def delete(self) -> None:
+        self.scene.send("DELETE", f"{COMPUTE}/servers/{self.booted}")
+
+    def delete_ends(self, point: str) -> None:
+        self.scene.wait_gone(self.booted)
+        self.until(self.volume_id, "available")
+        wait_for(lambda: len(self.scene.api.get(f"{VOLUME}/volumes")["volumes"]) == 1, 30,
+                 "the volume that was made for the server to be gone")
+
+    def end(self) -> None:
+        for server_id in filter(None, (self.server_id, self.booted)):
+            if self.scene.server(server_id) is not None:
+                self.scene.send("DELETE", f"{COMPUTE}/servers/{server_id}")
+                self.scene.wait_gone(server_id)
+        self.until(self.volume_id, "available")
+        self.scene.send("DELETE", f"{VOLUME}/volumes/{self.volume_id}")
+        wait_for(lambda: not self.scene.api.get(f"{VOLUME}/volumes")["volumes"], 30, "every volume to be gone")
+        self.scene.cloud.settle()
+
+
+def ordered(order: Callable[[], None]) -> None:
+    """Give the order; that the process dies before it answers is the point."""
+    try:
+        order()
+    except DROPPED:
+        pass
+
+
+@pytest.mark.parametrize("number", range(len(LIVES)), ids=lambda n: f"life-{n}")
+def test_nova_and_cinder_agree_again(scene: Scene, number: int) -> None:
+    cloud, chapters = scene.cloud, LIVES[number]
+    life = Life(scene, number)
+    cloud.restart_armed(chapters[0][1])
+    for index, (chapter, point) in enumerate(chapters):
+        if chapter == "detach" and not life.attached():
+            life.attach()
+            life.until(life.volume_id, "in-use")
+        ordered(getattr(life, chapter))
+        cloud.wait_killed(point)
+        following = chapters[index + 1][1] if index + 1 < len(chapters) else ""
+        cloud.start({"CLOUDSEED_KILL_AT": following})
+        getattr(life, f"{chapter}_ends")(point)
+        cloud.settle()
+    life.end()
