@@ -79,6 +79,16 @@ async def test_a_guest_reads_of_itself_and_sees_changes_at_once(cloud: NovaCloud
     assert (await guest.ask("/%ff"))[0] == 404
 
 
+async def test_the_zone_is_where_the_server_is(cloud: NovaCloud) -> None:
+    made = await nova(cloud.admin, "POST", "/os-aggregates", {"aggregate": {"name": "a", "availability_zone": "east"}})
+    path = f"/os-aggregates/{made.json()['aggregate']['id']}/action"
+    joined = await nova(cloud.admin, "POST", path, {"add_host": {"host": cloud.config.host}})
+    assert joined.status == 200, joined.body
+    guest = Guest(cloud, await cloud.boot(cloud.admin))  # it asked for no zone
+    assert (await guest.ask("/latest/meta-data/placement/availability-zone"))[1] == "east"
+    assert json.loads((await guest.ask("/openstack/latest/meta_data.json"))[1])["availability_zone"] == "east"
+
+
 async def test_who_asks_is_told_by_the_packet_alone(cloud: NovaCloud, guest: Guest) -> None:
     other = Guest(cloud, await cloud.boot(cloud.admin))
     forged = (f"X-Instance-ID: {other.id}\r\nX-Tenant-ID: {cloud.admin.project_id}\r\nX-Forwarded-For: {other.address}"

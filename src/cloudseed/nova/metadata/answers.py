@@ -25,6 +25,7 @@ from cloudseed.nova.metadata.sources import Server, Source, Sources
 from cloudseed.nova.metadata.tree import TEXT, NothingThere, known_version, look_up, path_of
 from cloudseed.nova.models import servers
 from cloudseed.nova.server_passwords import MAX_BYTES, password_of, with_password
+from cloudseed.nova.services import zones_by_host
 
 if TYPE_CHECKING:
     from cloudseed.nova.service import Nova
@@ -90,7 +91,11 @@ class Answers:
                 if known_version(parts[1]) < documents.PASSWORD_SINCE:
                     raise NothingThere(parts[2])
                 return await self._password(row, method, body)
+            async with self._nova.db.read() as tx:
+                zone = (await zones_by_host(tx)).get(row.host)  # where it is, which may be more than it asked for
             spec = spec_from_row(row)
+            if zone is not None:
+                spec = msgspec.structs.replace(spec, availability_zone=zone)
             guest = Guest(spec=spec, vifs=spec.network_info, vendor=self._vendor)
             today = datetime.datetime.now(datetime.UTC).date().isoformat()
             content, kind = look_up(guest, parts, os.urandom(512), today)
