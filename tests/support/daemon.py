@@ -143,8 +143,9 @@ class Daemon:
             return []
         found = {path.stem: "started_at" in path.read_text() and '"started_at":null' not in path.read_text()
                  for path in self.state.glob("**/nova-compute/*/machines/*.json")}
-        servers = {server["id"]: server["vm_state"] for server in picture["nova"]["servers"]
-                   if server["host"] is not None}
+        # a resized server runs or not, as it did before
+        servers = {server["id"]: "active" if server["vm_state"] == "resized" and server["power_state"] == 1
+                   else server["vm_state"] for server in picture["nova"]["servers"] if server["host"] is not None}
         wrong = [f"machine of no server: {server_id}" for server_id in found.keys() - servers.keys()]
         wrong += [f"server without machine: {server_id}" for server_id in servers.keys() - found.keys()]
         return wrong + [f"server {server_id} is {state}, its machine runs: {found[server_id]}"

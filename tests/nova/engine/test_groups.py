@@ -51,3 +51,33 @@ async def test_affinity_holds_for_members_ordered_at_once(tmp_path: Path, count:
         rows = await members(bench, "affinity", count)
         assert len({row.host for row in rows if row.host}) == 1
         assert await bench.violations() == []
+
+
+@pytest.mark.parametrize(("policy", "hosts"), [("soft-affinity", 1), ("soft-anti-affinity", 3)])
+async def test_a_soft_policy_decides_where_it_can(tmp_path: Path, policy: str, hosts: int) -> None:
+    async with Bench(tmp_path, fake_hosts=3) as bench:
+        async with bench.nova.db.write() as tx:
+            await tx.execute(sa.insert(server_groups).values(
+                id="g1", project_id="p1", user_id="u1", name="g", policy=policy, rules={}))
+        ids = [str(uuid.uuid4()) for _ in range(3)]
+        async with bench.nova.db.write() as tx:
+            await tx.execute(sa.insert(server_group_members), [{"group_id": "g1", "server_id": i} for i in ids])
+        for server_id in ids:
+            await bench.create(id=server_id)
+            await bench.idle()
+        assert len({(await bench.server(server_id)).host for server_id in ids}) == hosts
+
+
+async def test_hints_name_servers_to_be_near_to_or_far_from(tmp_path: Path) -> None:
+    async with Bench(tmp_path, fake_hosts=3) as bench:
+        first = await bench.create()
+        await bench.idle()
+        host = (await bench.server(first)).host
+        for hint, near in (({"same_host": first}, True), ({"same_host": [first]}, True),
+                           ({"different_host": [first]}, False)):
+            other = await bench.create(scheduler_hints=hint)
+            await bench.idle()
+            assert ((await bench.server(other)).host == host) is near
+        lost = await bench.create(scheduler_hints={"same_host": [str(uuid.uuid4())]})
+        await bench.idle()
+        assert "SameHostFilter removed the last" in await bench.fault(lost)

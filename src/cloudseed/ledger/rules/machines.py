@@ -9,6 +9,7 @@ from cloudseed.ledger.violations import Item, Picture, Violation, busy, held, ru
 DOWNLOADING = ("nova.boot", "cinder.create", "cinder.reimage")  # operations that fill the cache of images
 COPYING = ("nova.snapshot", "nova.backup", "nova.shelve")  # operations that send copies of disks to glance
 RUNNING = ("active", "paused")
+RUNS = 1  # a power state; a resized server runs or not, as it did before
 OFF = ("stopped", "suspended", "shelved", "shelved_offloaded", "soft-delete")
 
 
@@ -43,7 +44,8 @@ def servers_have_their_machine(picture: Picture) -> Iterator[Violation]:
     for server in servers:
         if server["host"] not in host["computes"] or server["id"] in under_way:
             continue
-        if server["vm_state"] in RUNNING and server["id"] not in running:
+        on = server["vm_state"] in RUNNING or (server["vm_state"] == "resized" and server["power_state"] == RUNS)
+        if on and server["id"] not in running:
             yield Violation(
                 "machine-not-running", server["id"],
                 f"server is {server['vm_state']} but no QEMU process of it runs on its host",

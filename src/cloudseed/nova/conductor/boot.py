@@ -66,10 +66,11 @@ class Boot:
         async with self._nova.db.read() as tx:
             row = await read_server(tx, run.resource_id)
             group = await server_group(tx, run.resource_id)
+            hints = await hinted_hosts(tx, row)
         chosen = await self._nova.conductor_bus.call(
             run.ctx, "scheduler", "select_destination", timeout_s=SCHEDULE_TIMEOUT_S, server_id=run.resource_id,
             spec=encode_spec(spec_from_row(row)), destination=row.requested_destination,
-            hints=row.scheduler_hints, group=group, excluded=run.data.get("excluded", []))
+            hints=hints, group=group, excluded=run.data.get("excluded", []))
         async with self._nova.db.write() as tx:
             row = await read_server(tx, run.resource_id)
             # two members of a group may have been scheduled side by side: the second one here tries again
@@ -188,6 +189,19 @@ class Boot:
                              power_state=PowerState.NOSTATE.value)
                 await add_fault(tx, row.id, error)
             await end_event(tx, run, EVENT, error)
+
+
+async def hinted_hosts(tx: Tx, row: Any) -> dict[str, list[str]]:
+    """Where the project's servers are that the hints same_host and different_host name."""
+    found: dict[str, list[str]] = {}
+    for hint in ("same_host", "different_host"):
+        named = (row.scheduler_hints or {}).get(hint)
+        if named:
+            ids = [named] if isinstance(named, str) else list(named)
+            found[hint] = list(await tx.scalars(sa.select(servers.c.host).where(
+                servers.c.id.in_(ids), servers.c.project_id == row.project_id, servers.c.host.is_not(None),
+                servers.c.deleted_at.is_(None)).distinct()))
+    return found
 
 
 async def server_group(tx: Tx, server_id: str) -> dict[str, Any] | None:

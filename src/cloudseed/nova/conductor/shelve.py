@@ -29,7 +29,7 @@ from cloudseed.kernel.operations import Cancelled, OperationType, Run, Step
 from cloudseed.nova.compute.errors import HostFailed, NotHere
 from cloudseed.nova.compute.network import Networks
 from cloudseed.nova.compute.spec import ServerSpec, encode_spec, spec_from_row
-from cloudseed.nova.conductor.boot import SCHEDULE_TIMEOUT_S, server_group
+from cloudseed.nova.conductor.boot import SCHEDULE_TIMEOUT_S, hinted_hosts, server_group
 from cloudseed.nova.conductor.image_of_server import COPY_PATIENCE_S, ImageOfServer, States
 from cloudseed.nova.conductor.on_host import HostGone, Hosts
 from cloudseed.nova.conductor.power import SOFT_TIMEOUT_S
@@ -134,11 +134,11 @@ class Shelve:
             run.data["on_shelf"] = True
             return
         async with self._nova.db.read() as tx:
-            group = await server_group(tx, row.id)
+            group, hints = await server_group(tx, row.id), await hinted_hosts(tx, row)
         chosen = await self._nova.conductor_bus.call(
             run.ctx, "scheduler", "select_destination", timeout_s=SCHEDULE_TIMEOUT_S, server_id=row.id,
             spec=encode_spec(spec_from_row(row)), destination=run.data.get("destination"),
-            hints=row.scheduler_hints, group=group, excluded=[])
+            hints=hints, group=group, excluded=[])
         async with self._nova.db.write() as tx:
             row = await read_server(tx, run.resource_id)
             await change(tx, row, host=chosen["host"], node=chosen["node"])

@@ -82,6 +82,18 @@ def server_group_affinity_filter(hosts: HostColumns, request: Request) -> Bools:
     return _among(hosts, group["hosts"])
 
 
+def same_host_filter(hosts: HostColumns, request: Request) -> Bools:
+    """The hint same_host: a host of one of the servers that it names."""
+    if request.same_hosts is None:
+        return np.ones(len(hosts), dtype=bool)
+    return _among(hosts, request.same_hosts)
+
+
+def different_host_filter(hosts: HostColumns, request: Request) -> Bools:
+    """The hint different_host: no host of the servers that it names."""
+    return ~_among(hosts, request.different_hosts)
+
+
 def _among(hosts: HostColumns, names: Collection[str]) -> Bools:
     if not names:
         return np.zeros(len(hosts), dtype=bool)
@@ -95,6 +107,8 @@ FILTERS: tuple[tuple[str, Filter], ...] = (
     ("AvailabilityZoneFilter", availability_zone_filter),
     ("ComputeCapabilitiesFilter", compute_capabilities_filter),
     ("ImagePropertiesFilter", image_properties_filter),
+    ("DifferentHostFilter", different_host_filter),
+    ("SameHostFilter", same_host_filter),
     ("ServerGroupAntiAffinityFilter", server_group_anti_affinity_filter),
     ("ServerGroupAffinityFilter", server_group_affinity_filter))
 # a forced host is taken as it is, as upstream does: even disabled, but not when it failed or is another

@@ -44,6 +44,8 @@ class Request:
     forced: bool = False  # the admin's host, whatever the filters say
     excluded: frozenset[str] = frozenset()  # hosts that failed already
     group: Mapping[str, Any] | None = None  # {"policy", "limit", "hosts": {host: members}}
+    same_hosts: frozenset[str] | None = None  # by the hint same_host: where one of the named servers is
+    different_hosts: frozenset[str] = frozenset()  # by the hint different_host
     capabilities: Mapping[str, str] = field(default_factory=dict)
     machine_type: str | None = None
     hypervisor_type: str | None = None
@@ -63,8 +65,11 @@ class Request:
 
 
 def make_request(spec: ServerSpec, destination: Mapping[str, Any] | None, group: Mapping[str, Any] | None,
-                 excluded: list[str]) -> Request:
-    """The request of a boot.  NoValidHost when the flavor asks what no host here can ever have."""
+                 excluded: list[str], hints: Mapping[str, Any] | None = None) -> Request:
+    """The request of a boot.  `hints`: the hosts that `same_host` and `different_host` come to.
+
+    NoValidHost when the flavor asks what no host here can ever have.
+    """
     for name, values in _UNSUPPORTED.items():
         value = spec.extra_specs.get(name)
         if value is not None and (values is None or value.lower() in values):
@@ -76,7 +81,8 @@ def make_request(spec: ServerSpec, destination: Mapping[str, Any] | None, group:
         server_id=spec.id, project_id=spec.project_id, user_id=spec.user_id, resources=_resources(spec),
         required=frozenset(required), forbidden=frozenset(forbidden), zone=spec.availability_zone,
         host=wanted.get("host"), node=wanted.get("node"), forced=bool(wanted.get("forced")),
-        excluded=frozenset(excluded), group=group,
+        excluded=frozenset(excluded), group=group, different_hosts=frozenset((hints or {}).get("different_host", ())),
+        same_hosts=frozenset(hints["same_host"]) if hints and "same_host" in hints else None,
         capabilities={name.removeprefix("capabilities:"): value for name, value in spec.extra_specs.items()
                       if name.startswith("capabilities:")},
         machine_type=_text(spec.extra_specs.get("hw:machine_type") or properties.get("hw_machine_type")),

@@ -61,7 +61,7 @@ class Scheduler:
                       hints: dict[str, Any] | None, group: dict[str, Any] | None,
                       excluded: list[str]) -> dict[str, Any]:
         """A claimed host for the server: {"host", "node", "node_id"}.  NoValidHost says why there is none."""
-        request = make_request(decode_spec(spec), destination, group, excluded)
+        request = make_request(decode_spec(spec), destination, group, excluded, hints)
         async with _Held(self._locks, server_id):
             return await self._select_locked(ctx, request)
 
@@ -82,7 +82,7 @@ class Scheduler:
             passed = filters.apply(picture.candidates(found["provider_summaries"]), request)
             if not len(passed.hosts):
                 raise NoValidHost(reason=passed.explain())
-            for row in weighers.ranked(passed.hosts, self._random)[:CLAIMS_PER_ROUND]:
+            for row in weighers.ranked(passed.hosts, self._random, request.group)[:CLAIMS_PER_ROUND]:
                 node_id = passed.hosts.node_ids[row]
                 if node_id in by_node and await self._claims.claim(ctx, request, by_node[node_id],
                                                                    held.get("consumer_generation")):
