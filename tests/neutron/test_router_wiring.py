@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from cloudseed.host.records import ApplyResult
+from cloudseed.neutron.explain import explain
 from tests.neutron.conftest import Host, N, NeutronCloud, fails, make_network, make_port, ok, until
 from tests.neutron.test_routers import external, interface, new_router
 from tests.support.cloud import Client
@@ -101,6 +102,10 @@ async def test_a_router_that_cannot_be_wired_says_so(tmp_path: Any) -> None:
         made = await _whole(admin, admin)
         await until(lambda: _is(admin, "routers", made["router"]["id"], "ERROR"))
         assert await _status(admin, "floatingips", made["fip"]["id"]) == "DOWN"
+        neutron = next(s.handle for s in cloud.runtime.services if s.name == "neutron")
+        for kind, name in (("router", "r"), ("floatingip", made["fip"]["floating_ip_address"])):
+            story = await explain(neutron, kind, name)
+            assert story is not None and story["error"] == host.reason and story["host"] == "localhost"
         host.reason = ""
         await until(lambda: _is(admin, "floatingips", made["fip"]["id"], "ACTIVE"), 15)
         assert await _status(admin, "routers", made["router"]["id"]) == "ACTIVE"

@@ -20,7 +20,7 @@ exit codes: 0 told, 1 there is no such resource, or the cloud does not run"""
 
 def run(argv: list[str]) -> int:
     parser = options.parser("explain", DESCRIPTION)
-    kinds = ("server", "image", "port", "network", "volume", "snapshot", "backup")
+    kinds = ("server", "image", "port", "network", "router", "floatingip", "volume", "snapshot", "backup")
     parser.add_argument("type", choices=kinds, help="what kind of resource")
     parser.add_argument("name", metavar="NAME_OR_ID")
     chosen = parser.parse_args(argv)

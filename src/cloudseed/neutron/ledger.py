@@ -25,7 +25,7 @@ async def ledger(neutron: Neutron) -> dict[str, Any]:
                                        table.c.status_since, table.c.mac_address, table.c.admin_state_up,
                                        table.c.plug_event))
         addresses = await tx.all(sa.select(allocations.c.port_id, allocations.c.ip_address))
-        routers = await _routers(tx)
+        held = await routers(tx)
     fixed: dict[str, list[str]] = {}
     for port_id, ip_address in addresses:
         fixed.setdefault(port_id, []).append(ip_address)
@@ -37,7 +37,7 @@ async def ledger(neutron: Neutron) -> dict[str, Any]:
             wish["networks"].add(port.network_id)
     networks_of = {port.id: port.network_id for port in ports}
     external = {network.id for network in networks if network.external}
-    for router in routers:
+    for router in held:
         if router["host"] and router["legs"]:
             wish = hosts.setdefault(router["host"], {"host": router["host"], "ports": [], "networks": set()})
             wish["networks"].update(networks_of[leg] for leg in router["legs"])
@@ -47,10 +47,10 @@ async def ledger(neutron: Neutron) -> dict[str, Any]:
             "ports": [{**row._mapping, "since": row.status_since, "addresses": fixed.get(row.id, [])}
                       for row in ports],
             "wishes": [{**wish, "networks": sorted(wish["networks"])} for wish in hosts.values()],
-            "routers": routers, "taken_at": time.time()}
+            "routers": held, "taken_at": time.time()}
 
 
-async def _routers(tx: Tx) -> list[dict[str, Any]]:
+async def routers(tx: Tx) -> list[dict[str, Any]]:
     """Routers with their host, legs, floating addresses and what keeps them from working."""
     table, bound, inner, fips = models.routers, models.router_bindings, models.router_ports, models.floatingips
     rows = await tx.all(

@@ -26,6 +26,7 @@ from cloudseed.neutron.api import (
     tags,
 )
 from cloudseed.neutron.api.collection import Collection, Item, Kind
+from cloudseed.neutron.explain import explain
 from cloudseed.neutron.ledger import ledger
 from cloudseed.neutron.router_wiring import RouterWiring
 from cloudseed.neutron.server import SERVER_TOPIC, Neutron
@@ -93,7 +94,8 @@ def build(env: Environment) -> Service:
     if agent is not None:
         loops.append(agent.loop)
     return Service("neutron", mounts=[Mount("/networking", PART, app)], loops=loops, start=start, stop=neutron.stop,
-                   ledger=lambda: ledger(neutron), handle=neutron)
+                   ledger=lambda: ledger(neutron),
+                   explain=lambda kind, name: explain(neutron, kind, name), handle=neutron)
 
 
 def _agent(env: Environment) -> Reconciler | None:
