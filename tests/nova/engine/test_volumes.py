@@ -227,3 +227,20 @@ async def test_a_volume_that_vanished_stops_a_boot(tmp_path: Path) -> None:
         server_id = await bench.boot_with([given(bench.cinder.add(bootable="true"), 0)])
         await bench.wait_for(server_id, vm_state="error", task_state=None)
         assert await bench.violations() == []
+
+
+async def test_a_volume_attached_on_the_shelf_is_there_when_the_server_is_back(tmp_path: Path) -> None:
+    async with Bench(tmp_path) as bench:
+        root, data = bench.cinder.add(bootable="true"), bench.cinder.add()
+        server_id = await active(bench, [given(root, 0)])
+        await bench.order("shelve", server_id, {"ran": True, "image": None})
+        await bench.wait_for(server_id, vm_state="shelved_offloaded", task_state=None)
+        device = await bench.attach(server_id, data)
+        assert await bench.violations() == []
+        assert bench.cinder.volumes[data]["status"] == "in-use"
+        await bench.order("unshelve", server_id)
+        await bench.wait_for(server_id, vm_state="active", task_state=None)
+        assert await bench.violations() == [] and set(bench.driver().volumes(server_id)) == {root, data}
+        assert all(a["connection_info"] for a in bench.cinder.attachments.values())
+        await bench.detach(server_id, device)
+        assert await bench.violations() == [] and bench.cinder.volumes[data]["status"] == "available"

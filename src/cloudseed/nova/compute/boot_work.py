@@ -12,6 +12,7 @@ from cloudseed.nova.compute.parts import HostParts, Verb
 from cloudseed.nova.compute.plugging import PLUG_DEADLINE_S
 from cloudseed.nova.compute.resources import MICROVERSION
 from cloudseed.nova.compute.spec import ServerSpec, decode_spec
+from cloudseed.nova.compute.volume_work import with_connections
 from cloudseed.nova.compute.worker import Work
 from cloudseed.nova.metadata.documents import Guest
 from cloudseed.nova.metadata.tree import config_drive
@@ -41,7 +42,7 @@ class BootWork:
                                                    again=work.arguments["again"])
 
     async def _prepare_disks(self, work: Work) -> None:
-        spec = decode_spec(work.arguments["spec"])
+        spec = await with_connections(self._parts, work.ctx, decode_spec(work.arguments["spec"]), fresh=True)
         image = await base_image(self._parts, work, spec.image_id)
         await self._parts.driver.prepare(spec, image, guest_drive(self._parts, work, spec))
 
@@ -66,7 +67,7 @@ class BootWork:
                 raise HostFailed(host=self._parts.host, doing=f"start server {spec.id}",
                                  reason=f"ports {', '.join(late)} were not wired within {PLUG_DEADLINE_S:.0f} s")
         work.check()
-        await self._parts.driver.start(spec, vifs)
+        await self._parts.driver.start(await with_connections(self._parts, work.ctx, spec, fresh=True), vifs)
         self._parts.plugs.forget(spec.id)
         return [{**vif, "active": True} for vif in vifs]
 

@@ -33,11 +33,6 @@ class VolumeWork:
             Kind.DISCONNECT_VOLUMES: self._disconnect, Kind.ATTACH_VOLUME: self._attach, Kind.DROP_VOLUME: self._drop,
             Kind.DETACH_VOLUME: self._detach, Kind.EXTEND_VOLUME: self._extend}
 
-    def _connector(self) -> dict[str, Any]:
-        """Who we are for cinder."""
-        return {"host": self._parts.network_host, "ip": self._parts.address, "platform": "x86_64",
-                "os_type": "linux", "multipath": False}
-
     # ---- a boot
 
     async def _make(self, work: Work) -> list[Any]:
@@ -60,7 +55,7 @@ class VolumeWork:
                     name = f"{spec.id}-blank-vol" if device.source_type == "blank" else ""
                     await self._volumes.call_it(work.ctx, device, name)
             work.check()
-            device = await self._volumes.connect(work.ctx, spec.id, device, self._connector(),
+            device = await self._volumes.connect(work.ctx, spec.id, device, connector(self._parts),
                                                  again=work.arguments["again"])
             assert device.attachment_id is not None
             await self._volumes.complete(work.ctx, device.attachment_id)
@@ -77,7 +72,7 @@ class VolumeWork:
         spec, device = _chosen(work)
         if await self._parts.driver.machine(spec.id) is None:
             raise NotHere(f"Server {spec.id} has no machine on host {self._parts.host}.")
-        device = await self._volumes.connect(work.ctx, spec.id, device, self._connector(), again=True)
+        device = await self._volumes.connect(work.ctx, spec.id, device, connector(self._parts), again=True)
         assert device.attachment_id is not None
         await self._parts.driver.attach_volume(spec, device)
         await self._volumes.complete(work.ctx, device.attachment_id)
@@ -105,17 +100,35 @@ class VolumeWork:
         await self._parts.publisher.volume_extended(work.ctx, spec.id, device.id, size)
 
 
-async def with_connections(parts: HostParts, ctx: Context, spec: ServerSpec) -> ServerSpec:
-    """The spec with its volumes as cinder exports them now: after a reboot of the host that may be elsewhere."""
+async def with_connections(parts: HostParts, ctx: Context, spec: ServerSpec, *, fresh: bool = False) -> ServerSpec:
+    """The spec with its volumes as cinder exports them now: after a reboot of the host that may be elsewhere.
+
+    A volume that was attached while the server was on no host is connected here.  `fresh`: the others have just been.
+    """
     if not spec.volumes:
         return spec
     try:
-        fresh = [await parts.volumes.refreshed(ctx, device) if device.is_volume else device
-                 for device in spec.block_devices]
+        devices = [await _connected(parts, ctx, spec.id, device, fresh) for device in spec.block_devices]
     except NotFound as exc:
         raise HostFailed(host=parts.host, doing=f"start server {spec.id} with its volumes",
                          reason=exc.message) from exc
-    return msgspec.structs.replace(spec, block_devices=fresh)
+    return msgspec.structs.replace(spec, block_devices=devices)
+
+
+async def _connected(parts: HostParts, ctx: Context, server_id: str, device: BlockDevice, fresh: bool) -> BlockDevice:
+    if not device.is_volume or device.state == "new" or (fresh and device.connection_info):
+        return device
+    found = await parts.volumes.refreshed(ctx, device)
+    if found.connection_info is None:
+        found = await parts.volumes.connect(ctx, server_id, device, connector(parts), again=True)
+        await parts.volumes.complete(ctx, str(found.attachment_id))
+    return found
+
+
+def connector(parts: HostParts) -> dict[str, Any]:
+    """Who we are for cinder."""
+    return {"host": parts.network_host, "ip": parts.address, "platform": "x86_64", "os_type": "linux",
+            "multipath": False}
 
 
 def _chosen(work: Work) -> tuple[ServerSpec, BlockDevice]:

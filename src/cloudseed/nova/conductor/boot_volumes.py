@@ -16,7 +16,7 @@ from cloudseed.kernel.db import flush
 from cloudseed.kernel.operations import Run
 from cloudseed.nova import block_devices
 from cloudseed.nova.compute.devices import decode_devices
-from cloudseed.nova.compute.spec import ServerSpec, encode_spec, spec_from_row
+from cloudseed.nova.compute.spec import ServerSpec, encode_spec
 from cloudseed.nova.compute.volumes import Volumes
 from cloudseed.nova.conductor.on_host import HostGone, Hosts
 from cloudseed.nova.conductor.records import change, load_spec, read_server
@@ -38,10 +38,10 @@ class BootVolumes:
 
     async def connect(self, run: Run, ask: Ask) -> None:
         """Make and connect.  That cinder may have been asked is noted durably before it is."""
+        if not (await load_spec(self._nova, run.resource_id)).volumes:
+            return
         async with self._nova.db.write() as tx:
             row = await read_server(tx, run.resource_id)
-            if not spec_from_row(row).volumes:
-                return
             again = row.task_state == TaskState.BLOCK_DEVICE_MAPPING
             if not again:
                 await change(tx, row, task_state=TaskState.BLOCK_DEVICE_MAPPING.value)

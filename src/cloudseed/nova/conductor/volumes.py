@@ -63,6 +63,8 @@ class VolumeOperations:
             # shelved and offloaded: in use without a connection; whoever brings the server back connects it
             assert device.attachment_id is not None
             await self._volumes.complete(run.ctx, device.attachment_id)
+            async with self._nova.db.write() as tx:
+                await block_devices.change_device(tx, run.resource_id, device.id, state="attached")
             return
         done = await self._on_host(run, row, "attach_volume")
         async with self._nova.db.write() as tx:
