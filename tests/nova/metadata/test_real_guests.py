@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import os
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -49,7 +50,7 @@ async def host(cloud: str, state: StatePaths) -> AsyncIterator[Host]:
 @pytest.fixture(scope="module")
 def debian_image() -> Path:
     try:
-        return build_debian(Path("/var/cache/cloudseed"))
+        return build_debian(Path(os.environ.get("CLOUDSEED_CACHE") or "/var/cache/cloudseed"))
     except BuildError as exc:
         pytest.skip(f"the image cannot be built here: {exc}")
 
