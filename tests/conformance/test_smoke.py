@@ -19,7 +19,8 @@ from tests.support.daemon import ROOT, needs_root
 def test_smoke(tmp_path: Path) -> None:
     listed = Path(__file__).with_name("smoke.txt")
     ids = [line for line in listed.read_text().splitlines() if line.strip()]
-    command = [str(ROOT / "cloudseed"), "conformance", "--list", str(listed), "--output", str(tmp_path / "out"), "--json"]
+    output = tmp_path / "out"
+    command = [str(ROOT / "cloudseed"), "conformance", "--list", str(listed), "--output", str(output), "--json"]
     done = subprocess.run(command, text=True, capture_output=True, timeout=2400)
     assert done.returncode in (0, 1), done.stderr
     answer = json.loads(done.stdout)
