@@ -12,6 +12,7 @@ import pytest
 
 from cloudseed.cinder.backup_work import BackupWork
 from cloudseed.cinder.export_work import ExportWork
+from cloudseed.cinder.groups import GroupWork
 from cloudseed.cinder.snapshots import SnapshotWork
 from cloudseed.cinder.volume_work import VolumeWork
 from cloudseed.kernel.errors import Conflict
@@ -23,7 +24,6 @@ from tests.support.operations import forward_points, killed_at, undo_points
 NOBODY: Any = SimpleNamespace()
 TYPES: dict[str, OperationType] = {kind.kind: kind for work in (VolumeWork, SnapshotWork, ExportWork)
                                    for kind in work(NOBODY).types()}
-BACKUPS = {kind.kind: kind for kind in BackupWork(NOBODY).types()}
 
 
 class Story:
@@ -263,7 +263,8 @@ async def test_the_tests_above_know_every_declared_point(story: Story) -> None:
     for kind, failing in (("create", "bytes"), ("snapshot.create", "bytes"), ("upload", "copy"),
                           ("connect", "export")):
         known |= set(undo_points(TYPES[f"cinder.{kind}"], failing))
-    known |= {point for kind in BackupWork(NOBODY).types() for point in forward_points(kind)}  # test_backups.py
-    known |= set(undo_points(BACKUPS["cinder.backup.create"], "bytes"))
-    known |= set(undo_points(BACKUPS["cinder.backup.restore"], "bytes"))
+    others = {kind.kind: kind for work in (BackupWork, GroupWork) for kind in work(NOBODY).types()}
+    known |= {point for kind in others.values() for point in forward_points(kind)}  # test_backups.py, test_groups.py
+    for kind in ("backup.create", "backup.restore", "group_snapshot.create"):
+        known |= set(undo_points(others[f"cinder.{kind}"], "bytes"))
     assert declared == known

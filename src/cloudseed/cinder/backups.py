@@ -297,6 +297,8 @@ async def _insert_volume(cinder: Cinder, tx: Tx, ctx: Context, order: volume_cre
     if kind.multiattach:
         cinder.policy.enforce("volume:multiattach", ctx.identity, {"project_id": ctx.identity.project_id})
     await volume_create.check_encryption(tx, kind)
+    if order.group_id is not None:
+        raise InvalidInput(reason="A volume made from a backup enters a group afterwards, not at once.")
     zone = await services.check_zone(tx, order.availability_zone or backup.availability_zone)
     await quotas.check_size(tx, ctx.project_id, size)
     await quotas.check(tx, ctx.project_id, kind.name, {"volumes": 1, "gigabytes": size})

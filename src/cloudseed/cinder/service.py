@@ -15,6 +15,7 @@ from cloudseed.cinder.api.routes import routes
 from cloudseed.cinder.backup.service import BackupManager
 from cloudseed.cinder.backup_work import BackupWork
 from cloudseed.cinder.export_work import ExportWork
+from cloudseed.cinder.groups import GroupWork
 from cloudseed.cinder.managers import Managers
 from cloudseed.cinder.policies import RULES
 from cloudseed.cinder.snapshots import SnapshotWork
@@ -47,7 +48,7 @@ def build(env: Environment) -> Service:
         managers = [VolumeManager(env, env.host), BackupManager(env, env.host)]
     exports = ExportWork(cinder)
     cinder.engine.register(*VolumeWork(cinder).types(), *SnapshotWork(cinder).types(),
-                           *BackupWork(cinder).types(), *exports.types())
+                           *BackupWork(cinder).types(), *GroupWork(cinder).types(), *exports.types())
     app: Any = make_app(routes(cinder, exports), fault=faults.nova, validator=env.validator(cinder.session),
                         identity_url=env.identity_url, microversions=MICROVERSIONS)
     app.add_middleware(ProjectUrls())

@@ -10,8 +10,8 @@ import msgspec
 import sqlalchemy as sa
 
 from cloudseed.cinder import images, quotas, services, snapshots, volume_types, volumes
-from cloudseed.cinder.errors import InvalidInput, InvalidVolume
-from cloudseed.cinder.models import volume_image_metadata, volume_metadata
+from cloudseed.cinder.errors import GroupNotFound, InvalidInput, InvalidVolume
+from cloudseed.cinder.models import groups, volume_image_metadata, volume_metadata
 from cloudseed.cinder.models import volumes as volumes_table
 from cloudseed.cinder.state import Cinder
 from cloudseed.cinder.volume_types import VolumeType
@@ -53,48 +53,67 @@ class _Source(msgspec.Struct, kw_only=True):
 
 async def create_volume(cinder: Cinder, ctx: Context, order: Order) -> Volume:
     """Order a volume.  Raises Invalid, QuotaExceeded, not-found for the source or the type."""
+    async with cinder.db.write() as tx:
+        volume = await submit(cinder, tx, ctx, order)
+    cinder.engine.wake()
+    return volume
+
+
+async def submit(cinder: Cinder, tx: Tx, ctx: Context, order: Order) -> Volume:
+    """As `create_volume`, within the caller's transaction; the caller wakes the engine."""
     cinder.policy.enforce("volume:create", ctx.identity, {"project_id": ctx.identity.project_id})
     if order.image is not None:
         cinder.policy.enforce("volume:create_from_image", ctx.identity, {"project_id": ctx.identity.project_id})
     if not ctx.project_id:
         raise Invalid("A volume belongs to a project: use a token with a project scope.")
     volume_id = str(uuid.uuid4())
-    async with cinder.db.write() as tx:
-        source = await _source(cinder, tx, ctx, order)
-        size = order.size if order.size is not None else source.size
-        if size <= 0:
-            raise InvalidInput(reason=f"Volume size '{size or None}' must be an integer and greater than 0")
-        if size < source.size:
-            what = "the snapshot" if order.snapshot_id else "original volume"
-            raise InvalidInput(reason=f"Volume size '{size}'GB cannot be smaller than {what} size {source.size}GB. "
-                                      "They must be >= original size.")
-        if order.image is not None:
-            images.check_image(order.image, size)
-        kind = await _type(tx, ctx, order, source)
-        if kind.multiattach:
-            cinder.policy.enforce("volume:multiattach", ctx.identity, {"project_id": ctx.identity.project_id})
-        zone = await services.check_zone(tx, order.availability_zone or source.zone)
-        if source.zone is not None and zone != source.zone:
-            raise Invalid(f"Volume must be in the same availability zone as its source ({source.zone}).")
-        await quotas.check_size(tx, ctx.project_id, size)
-        await quotas.check(tx, ctx.project_id, kind.name, {"volumes": 1, "gigabytes": size})
-        await tx.execute(sa.insert(volumes_table).values(
-            id=volume_id, project_id=ctx.project_id, user_id=ctx.user_id, name=order.name,
-            description=order.description, status="creating", status_since=time.time(), size=size, host=source.host,
-            availability_zone=zone, volume_type_id=kind.id, snapshot_id=order.snapshot_id,
-            source_volid=order.source_volid, bootable=False, multiattach=kind.multiattach, readonly=False,
-            group_id=order.group_id, consumes_quota=True, created_at=utcnow()))
-        for key, value in order.metadata.items():
-            await tx.execute(sa.insert(volume_metadata).values(volume_id=volume_id, key=key, value=value))
-        for key, value in source.image_metadata.items():
-            await tx.execute(sa.insert(volume_image_metadata).values(volume_id=volume_id, key=key, value=value))
-        await cinder.engine.submit(tx, CREATE, volume_id, {
-            "size": size, "zone": zone, "extra_specs": kind.extra_specs, "source": source.wire,
-            "host": source.host, "bootable": source.bootable}, ctx)
-        volume = await volumes.read(tx, volume_id)
-    cinder.engine.wake()
+    source = await _source(cinder, tx, ctx, order)
+    size = order.size if order.size is not None else source.size
+    if size <= 0:
+        raise InvalidInput(reason=f"Volume size '{size or None}' must be an integer and greater than 0")
+    if size < source.size:
+        what = "the snapshot" if order.snapshot_id else "original volume"
+        raise InvalidInput(reason=f"Volume size '{size}'GB cannot be smaller than {what} size {source.size}GB. "
+                                  "They must be >= original size.")
+    if order.image is not None:
+        images.check_image(order.image, size)
+    kind = await _type(tx, ctx, order, source)
+    if kind.multiattach:
+        cinder.policy.enforce("volume:multiattach", ctx.identity, {"project_id": ctx.identity.project_id})
+    if order.group_id is not None:
+        await _check_group(tx, ctx, order.group_id, kind)
+    zone = await services.check_zone(tx, order.availability_zone or source.zone)
+    if source.zone is not None and zone != source.zone:
+        raise Invalid(f"Volume must be in the same availability zone as its source ({source.zone}).")
+    await quotas.check_size(tx, ctx.project_id, size)
+    await quotas.check(tx, ctx.project_id, kind.name, {"volumes": 1, "gigabytes": size})
+    await tx.execute(sa.insert(volumes_table).values(
+        id=volume_id, project_id=ctx.project_id, user_id=ctx.user_id, name=order.name,
+        description=order.description, status="creating", status_since=time.time(), size=size, host=source.host,
+        availability_zone=zone, volume_type_id=kind.id, snapshot_id=order.snapshot_id,
+        source_volid=order.source_volid, bootable=False, multiattach=kind.multiattach, readonly=False,
+        group_id=order.group_id, consumes_quota=True, created_at=utcnow()))
+    for key, value in order.metadata.items():
+        await tx.execute(sa.insert(volume_metadata).values(volume_id=volume_id, key=key, value=value))
+    for key, value in source.image_metadata.items():
+        await tx.execute(sa.insert(volume_image_metadata).values(volume_id=volume_id, key=key, value=value))
+    await cinder.engine.submit(tx, CREATE, volume_id, {
+        "size": size, "zone": zone, "extra_specs": kind.extra_specs, "source": source.wire,
+        "host": source.host, "bootable": source.bootable}, ctx)
+    volume = await volumes.read(tx, volume_id)
     assert volume is not None
     return volume
+
+
+async def _check_group(tx: Tx, ctx: Context, group_id: str, kind: VolumeType) -> None:
+    """A group of the caller's project that takes volumes of this type."""
+    group = await tx.first(sa.select(groups).where(groups.c.id == group_id, groups.c.project_id == ctx.project_id))
+    if group is None:
+        raise GroupNotFound(group_id=group_id)
+    if group.status != "available":
+        raise InvalidInput(reason=f"Group {group_id} status must be available, but it is {group.status}.")
+    if kind.id not in group.volume_types:
+        raise InvalidInput(reason=f"Volume type {kind.name} is not one of the types of group {group_id}.")
 
 
 async def _source(cinder: Cinder, tx: Tx, ctx: Context, order: Order) -> _Source:

@@ -7,6 +7,7 @@ from typing import Any
 from cloudseed.cinder.api import (
     attachments,
     backups,
+    groups,
     messages,
     quotas,
     services,
@@ -70,6 +71,20 @@ def routes(cinder: Cinder, work: ExportWork) -> dict[str, Any]:
         "/v3/backups/{backup_id}/action": backups.BackupAction(cinder),
         "/v3/backups/{backup_id}/restore": backups.BackupRestore(cinder),
         "/v3/backups/{backup_id}/export_record": backups.BackupExport(cinder),
+        "/v3/groups": groups.Groups(cinder),
+        "/v3/groups/detail": groups.GroupsDetail(cinder),
+        "/v3/groups/action": groups.GroupsAction(cinder),
+        "/v3/groups/{group_id}": groups.Group(cinder),
+        "/v3/groups/{group_id}/action": groups.GroupAction(cinder),
+        "/v3/group_snapshots": groups.GroupSnapshots(cinder),
+        "/v3/group_snapshots/detail": groups.GroupSnapshotsDetail(cinder),
+        "/v3/group_snapshots/{snapshot_id}": groups.GroupSnapshot(cinder),
+        "/v3/group_snapshots/{snapshot_id}/action": groups.GroupSnapshotAction(cinder),
+        "/v3/group_types": groups.GroupTypes(cinder),
+        "/v3/group_types/{type_id}": groups.GroupType(cinder),
+        "/v3/group_types/{type_id}/group_specs": groups.GroupSpecs(cinder),
+        "/v3/group_types/{type_id}/group_specs/{key}": groups.GroupSpec(cinder),
+        **_manageable("volume", cinder), **_manageable("snapshot", cinder),
         **_transfers("/v3/os-volume-transfer", cinder, (3, 0)),
         **_transfers("/v3/volume-transfers", cinder, (3, 55)),
         "/v3/messages": messages.Messages(cinder),
@@ -95,3 +110,12 @@ def _transfers(root: str, cinder: Cinder, since: Version) -> dict[str, Any]:
     return {root: transfers.Transfers(cinder, since), f"{root}/detail": transfers.TransfersDetail(cinder, since),
             f"{root}/{{transfer_id}}": transfers.Transfer(cinder, since),
             f"{root}/{{transfer_id}}/accept": transfers.TransferAccept(cinder, since)}
+
+
+def _manageable(kind: str, cinder: Cinder) -> dict[str, Any]:
+    """Under its own name (3.8) and under the older one."""
+    found = {}
+    for root, since in ((f"/v3/manageable_{kind}s", (3, 8)), (f"/v3/os-{kind}-manage", (3, 0))):
+        found[root] = services.Manageable(cinder, kind, since)
+        found[f"{root}/detail"] = services.Manageable(cinder, kind, since)
+    return found

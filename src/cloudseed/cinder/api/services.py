@@ -17,7 +17,7 @@ from cloudseed.cinder.models import volumes as volumes_table
 from cloudseed.cinder.state import Cinder
 from cloudseed.kernel.errors import Invalid, NotFound
 from cloudseed.kernel.http.app import Response
-from cloudseed.kernel.http.microversion import require
+from cloudseed.kernel.http.microversion import Version, require
 from cloudseed.kernel.http.request import Request
 
 
@@ -237,3 +237,21 @@ class Clusters(_Base):
         require(req.microversion, (3, 7))
         self.cinder.policy.enforce("clusters:update", req.ctx.identity)
         raise NotFound("Cluster could not be found: volume managers are not clustered here.")
+
+
+class Manageable(_Base):
+    """/v3/manageable_volumes, /v3/manageable_snapshots: the host process has no files but those that it made"""
+
+    def __init__(self, cinder: Cinder, kind: str, since: Version) -> None:
+        super().__init__(cinder)
+        self.kind, self.since = kind, since
+
+    async def on_get(self, req: Request, resp: Response) -> None:
+        require(req.microversion, self.since)
+        self.cinder.policy.enforce(f"{self.kind}_extension:list_manageable", req.ctx.identity)
+        resp.media = {f"manageable-{self.kind}s": []}
+
+    async def on_post(self, req: Request, resp: Response) -> None:
+        require(req.microversion, self.since)
+        self.cinder.policy.enforce(f"{self.kind}_extension:{self.kind}_manage", req.ctx.identity)
+        raise NotSupported(what=f"Managing {self.kind}s", why="the host process takes no files but those that it made.")

@@ -34,7 +34,7 @@ _FILTERS_ADDED = {"metadata": (3, 22), "consumes_quota": (3, 65)}
 
 
 class _New(msgspec.Struct):
-    volume_id: str
+    volume_id: str | None  # null is a volume that is not there
     name: str | None = None
     display_name: str | None = None
     description: str | None = None
@@ -107,12 +107,12 @@ class Snapshots:
             raise Invalid("Since microversion 3.66 the 'force' flag is invalid for this request: volumes in use can be "
                           "snapshotted without it. A value of true is ignored.")
         snapshot = await snapshots.create_snapshot(
-            self.cinder, req.ctx, asked.volume_id,
+            self.cinder, req.ctx, asked.volume_id or "None",
             name=strip(asked.name if asked.name is not None else asked.display_name),
             description=strip(asked.description if asked.description is not None else asked.display_description),
             metadata=asked.metadata or {}, in_use=bool(asked.force) or req.microversion >= IN_USE_SINCE)
         resp.status = 202
-        resp.media = {"snapshot": detail(req, self.cinder, snapshot)}
+        resp.media = {"snapshot": summary(req, snapshot)}
 
 
 class SnapshotsDetail:
@@ -149,7 +149,7 @@ class Snapshot:
         if not changes:
             raise Invalid("Invalid input for field/attribute snapshot. The request names nothing to change.")
         snapshot = await snapshots.update_snapshot(self.cinder, req.ctx, snapshot_id, changes)
-        resp.media = {"snapshot": detail(req, self.cinder, snapshot)}
+        resp.media = {"snapshot": summary(req, snapshot)}
 
     async def on_delete(self, req: Request, resp: Response, snapshot_id: str) -> None:
         await snapshots.delete_snapshot(self.cinder, req.ctx, snapshot_id)

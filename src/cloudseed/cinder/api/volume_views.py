@@ -15,10 +15,9 @@ def summary(req: Request, volume: Volume) -> dict[str, Any]:
     return {"id": volume.id, "name": volume.name, "links": links(req, "volumes", volume.id)}
 
 
-def detail(req: Request, cinder: Cinder, volume: Volume) -> dict[str, Any]:
-    """Everything that the caller may see, in this version's shape."""
-    version, admin, may = req.microversion, is_admin(req), cinder.policy.check
-    identity, target = req.ctx.identity, volume.target
+def plain(req: Request, volume: Volume) -> dict[str, Any]:
+    """As creating and changing one answer: without what other parts of the API add to `detail`."""
+    version, admin = req.microversion, is_admin(req)
     view: dict[str, Any] = {
         "id": volume.id, "status": volume.status, "size": volume.size,
         "availability_zone": volume.availability_zone, "created_at": when(volume.created_at),
@@ -43,6 +42,13 @@ def detail(req: Request, cinder: Cinder, volume: Volume) -> dict[str, Any]:
         view["volume_type_id"] = volume.volume_type_id
     if version >= (3, 65):
         view["consumes_quota"] = volume.consumes_quota
+    return view
+
+
+def detail(req: Request, cinder: Cinder, volume: Volume) -> dict[str, Any]:
+    """Everything that the caller may see, in this version's shape."""
+    view, may = plain(req, volume), cinder.policy.check
+    identity, target = req.ctx.identity, volume.target
     if may("volume_extension:volume_host_attribute", identity, target):
         view["os-vol-host-attr:host"] = volume.host
     if may("volume_extension:volume_tenant_attribute", identity, target):

@@ -22,7 +22,7 @@ from cloudseed.cinder.api.body import (
     shown,
     strip,
 )
-from cloudseed.cinder.api.volume_views import detail, summary
+from cloudseed.cinder.api.volume_views import detail, plain, summary
 from cloudseed.cinder.state import Cinder
 from cloudseed.kernel.errors import Invalid
 from cloudseed.kernel.http.app import Response
@@ -124,7 +124,7 @@ class Volumes:
         volume = await volume_create.create_volume(self.cinder, req.ctx, order) if asked.backup_id is None else \
             await backups.create_volume_from_backup(self.cinder, req.ctx, order, asked.backup_id)
         resp.status = 202
-        resp.media = {"volume": detail(req, self.cinder, volume)}
+        resp.media = {"volume": plain(req, volume)}
 
 
 class VolumesDetail:
@@ -179,7 +179,7 @@ class Volume:
             raise Invalid("Invalid input for field/attribute volume. The request names nothing to change: name, "
                           "description or metadata.")
         volume = await volumes.update_volume(self.cinder, req.ctx, volume_id, changes, metadata)
-        resp.media = {"volume": detail(req, self.cinder, volume)}
+        resp.media = {"volume": plain(req, volume)}
 
     async def on_delete(self, req: Request, resp: Response, volume_id: str) -> None:
         force = req.microversion >= (3, 23) and req.bool_param("force")
