@@ -20,7 +20,9 @@ async def test_a_volume_lives_and_leaves_nothing(user: Volumes, manager: Manager
     assert made["metadata"] == {"a": "b"} and made["attachments"] == [] and made["bootable"] == "false"
     shown = await user.wait_for(made["id"], "available")
     assert shown["size"] == 2 and shown["availability_zone"] == "nova" and shown["multiattach"] is False
-    assert shown["links"][0]["href"].endswith(f"/volume/v3/{user.client.project_id}/volumes/{made['id']}")
+    assert shown["links"][0]["href"].endswith(f"/volume/v3/volumes/{made['id']}")
+    path = f"/{user.client.project_id}/volumes/{made['id']}"  # as clients wrote it until 3.67
+    assert (await user("GET", path, 200))["volume"]["links"][0]["href"].endswith(f"/volume/v3{path}")
     assert manager.volumes == {made["id"]: {"size": 2, "source": None}}
     changed = await user("PUT", f"/volumes/{made['id']}", 200, {"volume": {"name": "x", "metadata": {"c": "d"}}})
     assert (changed["volume"]["name"], changed["volume"]["metadata"]) == ("x", {"c": "d"})
@@ -239,6 +241,8 @@ async def test_flags(user: Volumes, admin: Volumes) -> None:
     await user.act(volume_id, "os-update_readonly_flag", {"readonly": True})
     shown = await user.show(volume_id)
     assert shown["bootable"] == "true" and shown["metadata"]["readonly"] == "True"
+    await user.act(volume_id, "os-update_readonly_flag", {"readonly": False})
+    assert (await user.show(volume_id))["metadata"]["readonly"] == "False"
     await user.act(volume_id, "os-set_bootable", {"bootable": "perhaps"}, 400)
     await user.act(volume_id, "os-reset_status", {"status": "error"}, 403)
     await admin.act(volume_id, "os-reset_status", {"status": "error"})

@@ -54,6 +54,7 @@ volumes = sa.Table(
     sa.Column("bootable", sa.Boolean, nullable=False),
     sa.Column("multiattach", sa.Boolean, nullable=False),
     sa.Column("readonly", sa.Boolean, nullable=False),
+    sa.Column("readonly_said", sa.Boolean),  # somebody set `readonly`: then its metadata shows it
     sa.Column("group_id", sa.String(36), index=True),
     sa.Column("consumes_quota", sa.Boolean, nullable=False),
     *_times())

@@ -58,6 +58,7 @@ class Volume(msgspec.Struct, frozen=True, kw_only=True):
     bootable: bool
     multiattach: bool
     readonly: bool
+    readonly_said: bool | None
     group_id: str | None
     consumes_quota: bool
     created_at: datetime.datetime
@@ -258,7 +259,9 @@ async def set_flags(cinder: Cinder, ctx: Context, volume_id: str, **flags: bool)
     async with cinder.db.write() as tx:
         rule = "volume:update_readonly_flag" if "readonly" in flags else "volume:update"
         volume = await get(cinder, tx, ctx, volume_id, rule)
-        if "readonly" in flags and volume.status != "available":
-            raise InvalidVolume(reason=f"Volume {volume_id} status must be available to update readonly flag, but "
-                                       f"current status is: {volume.status}.")
+        if "readonly" in flags:
+            if volume.status != "available":
+                raise InvalidVolume(reason=f"Volume {volume_id} status must be available to update readonly flag, but "
+                                           f"current status is: {volume.status}.")
+            flags["readonly_said"] = True
         await tx.execute(sa.update(volumes).where(volumes.c.id == volume_id).values(**flags, updated_at=utcnow()))

@@ -122,9 +122,14 @@ def when(moment: datetime.datetime | None) -> str | None:
     return moment.strftime("%Y-%m-%dT%H:%M:%S.%f") if moment is not None else None
 
 
+def project_part(req: Request) -> str:
+    """What links have between version and resource: the project, if the client's URL has it."""
+    project_id = getattr(req.context, "project_id", None)
+    return f"/{project_id}" if project_id else ""
+
+
 def links(req: Request, collection: str, id: str) -> list[dict[str, str]]:
-    root, project = req.base_url, req.ctx.project_id
-    middle = f"/{project}" if project else ""
+    root, middle = req.base_url, project_part(req)
     return [{"rel": "self", "href": f"{root}/v3{middle}/{collection}/{id}"},
             {"rel": "bookmark", "href": f"{root}{middle}/{collection}/{id}"}]
 

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 import sqlalchemy as sa
 
-from cloudseed.cinder.api.body import is_admin, shown
+from cloudseed.cinder.api.body import is_admin, project_part, shown
 from cloudseed.cinder.listing import Condition, Page, parse_page
 from cloudseed.kernel.errors import Invalid
 from cloudseed.kernel.http.microversion import Version
@@ -68,9 +68,8 @@ def next_links(req: Request, page: Page, items: Sequence[Any]) -> list[dict[str,
         if name not in ("marker", "offset"):
             query.extend((name, item) for item in (value if isinstance(value, list) else [value]))
     query.append(("marker", items[-1].id))
-    project = req.ctx.project_id
-    path = req.path.removeprefix("/v3")
-    return [{"rel": "next", "href": f"{req.base_url}/v3{'/' + project if project else ''}{path}?{urlencode(query)}"}]
+    path = f"/v3{project_part(req)}{req.path.removeprefix('/v3')}"
+    return [{"rel": "next", "href": f"{req.base_url}{path}?{urlencode(query)}"}]
 
 
 def answer(req: Request, name: str, query: Query, items: Sequence[Any], views: list[Any], count: int | None = None

@@ -24,7 +24,7 @@ class ProjectUrls:
             raise NotFound()  # an empty id names nothing; without this, DELETE /volumes/ would be another request
         match = _PROJECT.match(req.path)
         if match is not None:
-            req.context.project_id = match[1]
+            req.context.project_id = match[1]  # links in the answer keep it (body.project_part)
             req.path = "/v3" + (match[2] or "/")
             if match[2] is None:
                 raise NotFound()

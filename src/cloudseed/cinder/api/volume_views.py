@@ -63,7 +63,7 @@ def detail(req: Request, cinder: Cinder, volume: Volume) -> dict[str, Any]:
 
 def _metadata(volume: Volume) -> dict[str, str]:
     """The user's, and what upstream shows of its own beside it."""
-    return {**volume.metadata, "readonly": "True"} if volume.readonly else volume.metadata
+    return {**volume.metadata, "readonly": str(volume.readonly)} if volume.readonly_said else volume.metadata
 
 
 def _attachment(req: Request, attachment: Attachment) -> dict[str, Any]:
