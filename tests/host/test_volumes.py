@@ -326,6 +326,52 @@ async def test_what_was_half_made_goes(host: Host) -> None:
     assert list(host.paths.snapshots.iterdir()) == list(host.paths.packs.iterdir()) == []
 
 
+@pytest.mark.parametrize("in_use", [False, True])
+@pytest.mark.parametrize("what", ["snapshot", "clone", "grow", "export"])
+async def test_killed_in_the_middle_and_asked_again(host: Host, what: str, in_use: bool) -> None:
+    """Whenever the host process dies, asking again ends as asking once, and nothing else is left."""
+    volume_id, attachment_id, made = await make_volume(host, 64 * MIB), new_id(), new_id()
+    for n in range(16):
+        await host.client.write_volume(volume_id, 4 * n * MIB, os.urandom(2 * MIB))
+    before = await contents(host, volume(volume_id))
+    if in_use:
+        await host.client.export_volume(volume_id, attachment_id)
+    other = new_id()
+
+    async def ask() -> None:
+        match what:
+            case "snapshot":
+                await host.client.create_snapshot(made, volume_id)
+            case "clone":
+                await host.client.create_volume(made, 64 * MIB, volume(volume_id))
+            case "grow":
+                await host.client.extend_volume(volume_id, 128 * MIB)
+            case "export":
+                await host.client.export_volume(volume_id, other)
+
+    for wait_s in (0.0, 0.01, 0.05):
+        asking = asyncio.ensure_future(ask())
+        await asyncio.sleep(wait_s)
+        await host.kill()
+        await asyncio.gather(asking, return_exceptions=True)
+        await host.start()
+        found = await host.client.list_volumes()
+        assert {v.volume_id for v in found.volumes} <= {volume_id, made}
+    await ask()
+    if what == "export":
+        await host.client.unexport_volume(volume_id, other)
+    if in_use:
+        nbd(host, volume_id, attachment_id, "read 0 64k")
+        await host.client.unexport_volume(volume_id, attachment_id)
+    copied = {"snapshot": snapshot(made), "clone": volume(made)}.get(what)
+    if copied is not None:
+        assert await contents(host, copied) == before
+    assert (await contents(host, volume(volume_id)))[: 64 * MIB] == before
+    inventory = await host.client.get_inventory()
+    assert (inventory.exporter_pids, inventory.strays) == ({}, [])
+    assert not list(host.paths.volumes.rglob("*.new")) + list(host.paths.volumes.rglob("copy"))
+
+
 async def test_purge_ends_daemons(host: Host) -> None:
     volume_id = await make_volume(host)
     await host.client.export_volume(volume_id, new_id())

@@ -151,7 +151,7 @@ class Cloud:
         self.runtime: Runtime
 
     async def __aenter__(self) -> Cloud:
-        self.env = Environment(self.config, host=FakeHost(state=self.config.state_path))
+        self.env = Environment(self.config, host=FakeHost(state=self.config.data_path))
         builders = [importlib.import_module(f"cloudseed.{name}.service").build for name in self.names]
         self.runtime = Runtime(self.env, builders)
         await self.runtime.start(listen=False)

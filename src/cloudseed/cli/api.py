@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -14,10 +15,12 @@ class ApiError(RuntimeError):
 
 
 class Api:
-    """Logged in as a user of a cloud at `url`."""
+    """Logged in as a user of a cloud at `url`; `headers` go with every request (a microversion)."""
 
-    def __init__(self, url: str, user: str, password: str, project: str) -> None:
+    def __init__(self, url: str, user: str, password: str, project: str,
+                 headers: Mapping[str, str] | None = None) -> None:
         self._url = url
+        self._headers = dict(headers or {})
         self._token = ""
         domain = {"id": "default"}
         body = {
@@ -34,7 +37,8 @@ class Api:
 
     def _send(self, method: str, path: str, body: Any, content_type: str) -> tuple[bytes, Any]:
         request = urllib.request.Request(self._url + path, data=body, method=method)  # noqa: S310 -- our own URL
-        request.add_header("Content-Type", content_type)
+        for name, value in {**self._headers, "Content-Type": content_type}.items():
+            request.add_header(name, value)
         if self._token:
             request.add_header("X-Auth-Token", self._token)
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))

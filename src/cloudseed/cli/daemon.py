@@ -32,7 +32,7 @@ log = logging.getLogger("cloudseed")
 async def serve(config: Config) -> None:
     """Start every service, serve until SIGTERM or SIGINT, stop in order."""
     socket = host_socket(config.state_path)
-    host = HostClient(socket) if socket.exists() else FakeHost(config.name, config.state_path)
+    host = HostClient(socket) if socket.exists() else FakeHost(config.name, config.data_path)
     if config.driver == "auto":
         config.driver = "qemu" if socket.exists() else "fake"
     env = Environment(config, host=host)

@@ -1,0 +1,200 @@
+"""A real kill -9 at every point of what is done to volumes, with real files, exports and storage daemons.
+
+As `test_kills.py`: each life goes through the chapters, each with a point of its own at which the control process
+dies; the start after one death is the beginning of the next chapter.  After each, no operation is open and the audit
+is clean: no file, export, daemon or object is left over, and none is missing.
+"""
+
+from __future__ import annotations
+
+import itertools
+import uuid
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from cloudseed.cinder.export_work import ExportWork
+from cloudseed.cinder.snapshots import SnapshotWork
+from cloudseed.cinder.volume_work import VolumeWork
+from cloudseed.cli.api import Api
+from cloudseed.kernel.config import load_secrets
+from cloudseed.kernel.operations import OperationType
+from tests.faults.test_kills import distinct_points, ordered
+from tests.support.daemon import Daemon, wait_for
+
+VOLUME = "/volume/v3"
+_nobody: Any = SimpleNamespace()
+TYPES: dict[str, OperationType] = {kind.kind: kind for work in (VolumeWork, SnapshotWork, ExportWork)
+                                   for kind in work(_nobody).types()}
+CHAPTERS: dict[str, list[str]] = {
+    "create": distinct_points(TYPES["cinder.create"]),
+    "connect": distinct_points(TYPES["cinder.connect"]),
+    "snapshot": distinct_points(TYPES["cinder.snapshot.create"]),  # of a volume in use
+    "disconnect": distinct_points(TYPES["cinder.disconnect"]),
+    "extend": distinct_points(TYPES["cinder.extend"]),
+    "upload": distinct_points(TYPES["cinder.upload"]),
+    "delete_snapshot": distinct_points(TYPES["cinder.snapshot.delete"]),
+    "delete": distinct_points(TYPES["cinder.delete"]),
+}
+LIVES = [[(chapter, point) for chapter, point in zip(CHAPTERS, points, strict=True) if point]
+         for points in itertools.zip_longest(*CHAPTERS.values())]
+
+
+@pytest.fixture(scope="module")
+def cloud() -> Iterator[Daemon]:
+    with Daemon(driver="fake") as cloud:
+        yield cloud
+
+
+class Life:
+    """One volume's chapters: each `<chapter>` orders, each `<chapter>_ends` says what must be after the restart."""
+
+    def __init__(self, cloud: Daemon, number: int) -> None:
+        self.cloud = cloud
+        version = {"OpenStack-API-Version": "volume 3.71"}
+        passwords = load_secrets(cloud.state).passwords
+        self.api = Api(cloud.url, "admin", passwords["admin"], "admin", version)
+        self.nova = Api(cloud.url, "nova", passwords["nova"], "service", version)
+        self.name = f"life-{number}"
+        self.ids: dict[str, str] = {}
+
+    # ---- looking
+
+    def find(self, kind: str) -> dict[str, Any] | None:
+        found = self.api.get(f"{VOLUME}/{kind}s/detail?name={self.name}&all_tenants=1")[f"{kind}s"]
+        assert len(found) <= 1
+        return found[0] if found else None
+
+    def wait(self, kind: str, status: str) -> dict[str, Any]:
+        def look() -> dict[str, Any] | None:
+            thing = self.find(kind)
+            assert thing is None or not thing["status"].startswith("error"), thing
+            return thing if thing is not None and thing["status"] == status else None
+
+        found: dict[str, Any] = wait_for(look, 30, f"{kind} {self.name} to be {status}")
+        return found
+
+    def host(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.cloud.settle()["host"]
+        return found
+
+    # ---- chapters; each finds what the ones before it left, or makes it
+
+    def prepare(self, chapter: str) -> None:
+        if chapter != "create" and self.find("volume") is None:
+            self.create()
+            self.wait("volume", "available")
+        volume = self.find("volume")
+        if volume is not None:
+            self.ids["volume"] = volume["id"]
+        if chapter in ("snapshot", "disconnect") and "attachment" not in self.ids:
+            self.connect()
+        if chapter == "delete_snapshot" and self.find("snapshot") is None:
+            self.snapshot()
+            self.wait("snapshot", "available")
+        if chapter == "delete" and self.find("snapshot") is not None:
+            self.delete_snapshot()
+            wait_for(lambda: self.find("snapshot") is None, 30, "the snapshot to be gone")
+
+    def create(self) -> None:
+        self.api.send("POST", f"{VOLUME}/volumes", {"volume": {"size": 1, "name": self.name}})
+
+    def create_ends(self) -> None:
+        self.ids["volume"] = self.wait("volume", "available")["id"]
+        assert self.ids["volume"] in self.host()["volumes"]
+
+    def connect(self) -> None:
+        place = self._send("POST", "/attachments", {"attachment": {
+            "volume_uuid": self.ids["volume"], "instance_uuid": str(uuid.uuid4())}})["attachment"]["id"]
+        self.ids["attachment"] = place
+        self._connected()
+
+    def connect_ends(self) -> None:
+        """Nova asks again, as it does."""
+        self._connected()
+        assert self.host()["exports"] == {self.ids["attachment"]: self.ids["volume"]}
+
+    def _connected(self) -> None:
+        place = self.ids["attachment"]
+        self._send("PUT", f"/attachments/{place}", {"attachment": {"connector": {"host": "localhost"}}})
+        self._send("POST", f"/attachments/{place}/action", {"os-complete": None})
+
+    def snapshot(self) -> None:
+        self.api.send("POST", f"{VOLUME}/snapshots", {"snapshot": {
+            "volume_id": self.ids["volume"], "name": self.name, "force": True}})
+
+    def snapshot_ends(self) -> None:
+        assert self.wait("snapshot", "available")["id"] in self.host()["snapshots"]
+
+    def disconnect(self) -> None:
+        self._send("DELETE", f"/attachments/{self.ids['attachment']}")
+
+    def disconnect_ends(self) -> None:
+        self.ids.pop("attachment")
+        self.wait("volume", "available")
+        host = self.host()
+        assert (host["exports"], host["exporter_pids"]) == ({}, {})
+
+    def extend(self) -> None:
+        self.api.send("POST", f"{VOLUME}/volumes/{self.ids['volume']}/action", {"os-extend": {"new_size": 2}})
+
+    def extend_ends(self) -> None:
+        assert self.wait("volume", "available")["size"] == 2
+
+    def upload(self) -> None:
+        order = {"os-volume_upload_image": {"image_name": self.name, "disk_format": "qcow2"}}
+        self.api.send("POST", f"{VOLUME}/volumes/{self.ids['volume']}/action", order)
+
+    def upload_ends(self) -> None:
+        self.wait("volume", "available")
+        host = self.host()
+        assert host["packs"] == []
+        images = self.api.get(f"/image/v2/images?name={self.name}")["images"]
+        assert [image["status"] for image in images] == ["active"]
+        self.api.send("DELETE", f"/image/v2/images/{images[0]['id']}")
+
+    def delete_snapshot(self) -> None:
+        found = self.find("snapshot")
+        assert found is not None
+        self.api.send("DELETE", f"{VOLUME}/snapshots/{found['id']}")
+
+    def delete_snapshot_ends(self) -> None:
+        wait_for(lambda: self.find("snapshot") is None, 30, "the snapshot to be gone")
+        assert self.host()["snapshots"] == []
+
+    def delete(self) -> None:
+        self.api.send("DELETE", f"{VOLUME}/volumes/{self.ids['volume']}")
+
+    def delete_ends(self) -> None:
+        wait_for(lambda: self.find("volume") is None, 30, "the volume to be gone")
+        assert self.host()["volumes"] == []
+
+    def _send(self, method: str, path: str, body: Any = None) -> Any:
+        """As nova does: with its own token."""
+        return self.nova.send(method, f"{VOLUME}{path}", body)
+
+
+@pytest.mark.parametrize("number", range(len(LIVES)), ids=lambda n: f"life-{n}")
+def test_what_was_ordered_of_volumes_is_finished(cloud: Daemon, number: int) -> None:
+    chapters = LIVES[number]
+    life = Life(cloud, number)
+    for chapter, point in chapters:
+        life.prepare(chapter)
+        cloud.settle()
+        cloud.restart_armed(point)
+        ordered(lambda _, chapter=chapter: getattr(life, chapter)(), point)
+        cloud.wait_killed(point)
+        cloud.start({"CLOUDSEED_KILL_AT": ""})
+        getattr(life, f"{chapter}_ends")()
+        cloud.settle()
+    for attachment in life.api.get(f"{VOLUME}/attachments?all_tenants=1")["attachments"]:
+        life._send("DELETE", f"/attachments/{attachment['id']}")
+    found = life.find("snapshot")
+    if found is not None:
+        life.delete_snapshot()
+        life.delete_snapshot_ends()
+    if life.find("volume") is not None:
+        life.delete()
+        life.delete_ends()
