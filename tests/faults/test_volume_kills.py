@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from cloudseed.cinder.backup_work import BackupWork
 
 from cloudseed.cinder.export_work import ExportWork
 from cloudseed.cinder.snapshots import SnapshotWork
@@ -26,7 +27,7 @@ from tests.support.daemon import Daemon, wait_for
 
 VOLUME = "/volume/v3"
 _nobody: Any = SimpleNamespace()
-TYPES: dict[str, OperationType] = {kind.kind: kind for work in (VolumeWork, SnapshotWork, ExportWork)
+TYPES: dict[str, OperationType] = {kind.kind: kind for work in (VolumeWork, SnapshotWork, ExportWork, BackupWork)
                                    for kind in work(_nobody).types()}
 CHAPTERS: dict[str, list[str]] = {
     "create": distinct_points(TYPES["cinder.create"]),
@@ -36,6 +37,9 @@ CHAPTERS: dict[str, list[str]] = {
     "extend": distinct_points(TYPES["cinder.extend"]),
     "upload": distinct_points(TYPES["cinder.upload"]),
     "delete_snapshot": distinct_points(TYPES["cinder.snapshot.delete"]),
+    "back_up": distinct_points(TYPES["cinder.backup.create"]),
+    "restore": distinct_points(TYPES["cinder.backup.restore"]),
+    "delete_backup": distinct_points(TYPES["cinder.backup.delete"]),
     "delete": distinct_points(TYPES["cinder.delete"]),
 }
 LIVES = [[(chapter, point) for chapter, point in zip(CHAPTERS, points, strict=True) if point]
@@ -94,6 +98,9 @@ class Life:
         if chapter == "delete_snapshot" and self.find("snapshot") is None:
             self.snapshot()
             self.wait("snapshot", "available")
+        if chapter in ("restore", "delete_backup") and self.find("backup") is None:
+            self.back_up()
+            self.wait("backup", "available")
         if chapter == "delete" and self.find("snapshot") is not None:
             self.delete_snapshot()
             wait_for(lambda: self.find("snapshot") is None, 30, "the snapshot to be gone")
@@ -164,6 +171,34 @@ class Life:
         wait_for(lambda: self.find("snapshot") is None, 30, "the snapshot to be gone")
         assert self.host()["snapshots"] == []
 
+    def back_up(self) -> None:
+        self.api.send("POST", f"{VOLUME}/backups", {"backup": {"volume_id": self.ids["volume"], "name": self.name}})
+
+    def back_up_ends(self) -> None:
+        backup = self.wait("backup", "available")
+        self.wait("volume", "available")
+        objects = self.cloud.settle()["swift"]["objects"]
+        assert len([o for o in objects if backup["id"] in o["name"]]) == backup["object_count"]
+
+    def restore(self) -> None:
+        backup = self.find("backup")
+        assert backup is not None
+        self.api.send("POST", f"{VOLUME}/backups/{backup['id']}/restore", {"restore": {
+            "volume_id": self.ids["volume"]}})
+
+    def restore_ends(self) -> None:
+        self.wait("backup", "available")
+        self.wait("volume", "available")
+
+    def delete_backup(self) -> None:
+        backup = self.find("backup")
+        assert backup is not None
+        self.api.send("DELETE", f"{VOLUME}/backups/{backup['id']}")
+
+    def delete_backup_ends(self) -> None:
+        wait_for(lambda: self.find("backup") is None, 30, "the backup to be gone")
+        assert not [o for o in self.cloud.settle()["swift"]["objects"] if o["container"] == "volumebackups"]
+
     def delete(self) -> None:
         self.api.send("DELETE", f"{VOLUME}/volumes/{self.ids['volume']}")
 
@@ -191,10 +226,12 @@ def test_what_was_ordered_of_volumes_is_finished(cloud: Daemon, number: int) -> 
         cloud.settle()
     for attachment in life.api.get(f"{VOLUME}/attachments?all_tenants=1")["attachments"]:
         life._send("DELETE", f"/attachments/{attachment['id']}")
-    found = life.find("snapshot")
-    if found is not None:
+    if life.find("snapshot") is not None:
         life.delete_snapshot()
         life.delete_snapshot_ends()
+    if life.find("backup") is not None:
+        life.delete_backup()
+        life.delete_backup_ends()
     if life.find("volume") is not None:
         life.delete()
         life.delete_ends()
