@@ -14,14 +14,16 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from cloudseed.cinder.backup_work import BackupWork
 
+from cloudseed.cinder.backup_work import BackupWork
 from cloudseed.cinder.export_work import ExportWork
 from cloudseed.cinder.snapshots import SnapshotWork
 from cloudseed.cinder.volume_work import VolumeWork
 from cloudseed.cli.api import Api
 from cloudseed.kernel.config import load_secrets
 from cloudseed.kernel.operations import OperationType
+from cloudseed.ledger import checks
+from cloudseed.ledger.violations import operations
 from tests.faults.test_kills import distinct_points, ordered
 from tests.support.daemon import Daemon, wait_for
 
@@ -63,6 +65,7 @@ class Life:
         self.nova = Api(cloud.url, "nova", passwords["nova"], "service", version)
         self.name = f"life-{number}"
         self.ids: dict[str, str] = {}
+        self.wrong: list[checks.Violation] = []
 
     # ---- looking
 
@@ -81,7 +84,20 @@ class Life:
         return found
 
     def host(self) -> dict[str, Any]:
-        found: dict[str, Any] = self.cloud.settle()["host"]
+        found: dict[str, Any] = self.settle()["host"]
+        return found
+
+    def settle(self) -> dict[str, Any]:
+        """Until no operation is open and the audit is clean; the attachments here are of servers that never were."""
+        def look() -> dict[str, Any] | None:
+            picture: dict[str, Any] = self.cloud.ask("ledger")
+            self.wrong = [v for v in checks.check(picture) if v.rule != "attachment-without-server"]
+            return picture if not self.wrong and not list(operations(picture)) else None
+
+        try:
+            found: dict[str, Any] = wait_for(look, 30, "the cloud to come to rest")
+        except pytest.fail.Exception:
+            pytest.fail(f"the audit says {self.wrong}")
         return found
 
     # ---- chapters; each finds what the ones before it left, or makes it
@@ -177,7 +193,7 @@ class Life:
     def back_up_ends(self) -> None:
         backup = self.wait("backup", "available")
         self.wait("volume", "available")
-        objects = self.cloud.settle()["swift"]["objects"]
+        objects = self.settle()["swift"]["objects"]
         assert len([o for o in objects if backup["id"] in o["name"]]) == backup["object_count"]
 
     def restore(self) -> None:
@@ -197,7 +213,7 @@ class Life:
 
     def delete_backup_ends(self) -> None:
         wait_for(lambda: self.find("backup") is None, 30, "the backup to be gone")
-        assert not [o for o in self.cloud.settle()["swift"]["objects"] if o["container"] == "volumebackups"]
+        assert not [o for o in self.settle()["swift"]["objects"] if o["container"] == "volumebackups"]
 
     def delete(self) -> None:
         self.api.send("DELETE", f"{VOLUME}/volumes/{self.ids['volume']}")
@@ -217,13 +233,13 @@ def test_what_was_ordered_of_volumes_is_finished(cloud: Daemon, number: int) -> 
     life = Life(cloud, number)
     for chapter, point in chapters:
         life.prepare(chapter)
-        cloud.settle()
+        life.settle()
         cloud.restart_armed(point)
         ordered(lambda _, chapter=chapter: getattr(life, chapter)(), point)
         cloud.wait_killed(point)
         cloud.start({"CLOUDSEED_KILL_AT": ""})
         getattr(life, f"{chapter}_ends")()
-        cloud.settle()
+        life.settle()
     for attachment in life.api.get(f"{VOLUME}/attachments?all_tenants=1")["attachments"]:
         life._send("DELETE", f"/attachments/{attachment['id']}")
     if life.find("snapshot") is not None:

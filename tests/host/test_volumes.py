@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from cloudseed.host import processes, users, volume_files
+from cloudseed.host import inventory, processes, users, volume_files
 from cloudseed.host.errors import HostError
 from cloudseed.host.exporters import Exporter
+from cloudseed.host.paths import StatePaths
 from cloudseed.host.qmp import QmpMonitor
 from cloudseed.host.records import ByteSource, DiskSpec
 from tests.host.conftest import Host, new_id
@@ -258,6 +259,45 @@ async def test_snapshot_and_growth_under_a_writer(host: Host) -> None:
     assert (await contents(host, volume(volume_id)))[31 * MIB :] == b"\5" * MIB
 
 
+async def test_what_a_guest_discards_is_given_back(host: Host) -> None:
+    volume_id, attachment_id = await make_volume(host), new_id()
+    await host.client.export_volume(volume_id, attachment_id)
+    nbd(host, volume_id, attachment_id, "write -P 1 0 8M", "flush")
+    assert (await host.client.list_volumes()).volumes[0].allocated_bytes >= 8 * MIB
+    nbd(host, volume_id, attachment_id, "discard 0 8M", "flush")
+    assert (await host.client.list_volumes()).volumes[0].allocated_bytes < MIB
+
+
+async def test_a_full_disk_is_said_and_leaves_nothing_half_made(cloud: str, tmp_path: Path) -> None:
+    """Copies, and copies of volumes in use, which the storage daemon makes."""
+    mounted = tmp_path / "full"
+    mounted.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=20M,mode=755", "tmpfs", str(mounted)], check=True)
+    host = Host(cloud, StatePaths(mounted / "state"))
+    try:
+        await host.start()
+        volume_id = await make_volume(host)
+        for n in range(12):
+            await host.client.write_volume(volume_id, n * MIB, os.urandom(MIB))
+        for in_use in (False, True):
+            if in_use:
+                await host.client.export_volume(volume_id, new_id())
+            for copy in (True, False):
+                with pytest.raises(HostError) as caught:
+                    if copy:
+                        await host.client.create_snapshot(new_id(), volume_id)
+                    else:
+                        await host.client.create_volume(new_id(), 16 * MIB, volume(volume_id))
+                assert caught.value.code == "no_space", caught.value
+            report = await host.client.list_volumes()
+            assert ([v.volume_id for v in report.volumes], report.snapshots) == ([volume_id], [])
+            assert report.free_bytes > 5 * MIB
+        await host.client.purge()
+    finally:
+        await host.stop()
+        subprocess.run(["umount", str(mounted)], check=True)
+
+
 async def test_machines_get_their_own_exports_only(host: Host) -> None:
     """Cold and hot, two machines on one volume; each QEMU passes to its own directory of sockets."""
     await make_image(host)
@@ -380,6 +420,19 @@ async def test_purge_ends_daemons(host: Host) -> None:
     assert not record.alive
     assert list(host.paths.root.iterdir()) == []
     assert (await host.client.list_volumes()).volumes == []
+
+
+async def test_purge_without_the_host_process(host: Host) -> None:
+    """Also of a daemon that was started and not recorded."""
+    recorded, unrecorded = await make_volume(host), await make_volume(host)
+    for volume_id in (recorded, unrecorded):
+        await host.client.export_volume(volume_id, new_id())
+    daemons = [daemon(host, volume_id) for volume_id in (recorded, unrecorded)]
+    await host.kill()
+    host.paths.volume(unrecorded).exporter(read_only=False).pid.unlink()
+    inventory.purge(host.cloud, host.paths)
+    assert not any(record.alive for record in daemons)
+    assert not host.paths.volumes.exists()
 
 
 @pytest.mark.parametrize(
