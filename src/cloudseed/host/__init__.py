@@ -5,7 +5,8 @@ difference with what the system says is there, and applies it.  It keeps no trut
 dnsmasq run on in sessions of their own when it dies, and its successor finds them by pid and start time.
 
 Read first: `records.py` (what can be asked), `server.py` (socket, who may ask, dispatch), then by role:
-networks: `networks.py`, `netns.py`, `links.py`, `dhcp.py`, `firewall.py`, `connections.py`, `metadata.py`;
+networks: `networks.py`, `netns.py`, `links.py`, `dhcp.py`, `dhcp_files.py`, `firewall.py`, `connections.py`,
+`metadata.py`; routers: `routers.py`, `translation.py`, `routes.py`, `advertising.py`, `external.py`;
 machines: `machines.py`, `launch.py`, `qemu_command.py`, `qmp.py`; disks: `disks.py`, `images.py`, `config_drive.py`;
 volumes: `volumes.py`, `volume_files.py`, `exporters.py`;
 what exists that carries our name: `inventory.py`, `strays.py`.

@@ -31,6 +31,7 @@ from cloudseed.host.records import NetworkWish
 HOST_LINK = "host"  # the end in the network's namespace
 GROUP = 0x7C5  # links of all clouds of this machine, by which their packets are known
 _FORWARD = "net/ipv4/ip_forward"
+_clean: set[tuple[str, int]] = set()  # (cloud, host's namespace) without rules of ours, so that nft need not be asked
 _MIN_PREFIX = {4: 16, 6: 48}
 
 
@@ -80,9 +81,13 @@ def apply(cloud: str, wish: NetworkWish) -> bool:
 
 def forward(cloud: str, wishes: Sequence[NetworkWish], nat: bool) -> None:
     """Let the host forward for its external networks, or see that it does not; undone when there are none."""
+    here = (cloud, os.stat("/proc/thread-self/ns/net").st_ino)
     if not any(wish.external for wish in wishes):
-        stop_forwarding(cloud)
+        if here not in _clean:
+            stop_forwarding(cloud)
+            _clean.add(here)
         return
+    _clean.discard(here)
     # the rules come first: there is no moment in which the host forwards without them
     ours = nat and _will_be_ours(cloud)
     _load(cloud, ruleset(cloud, nat, ours))

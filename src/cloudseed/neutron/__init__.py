@@ -1,8 +1,8 @@
 """neutron: networks, subnets, ports, their addresses and their security groups.
 
 It owns one database (`models.py`) and one endpoint, `/networking`, of the part `neutron-server`.  Its agents
-(`agent/`, parts `neutron-l2-agent` and `neutron-dhcp-agent`) have no database: on each host one loop asks the
-server over the bus (topic `neutron-server`) for everything that this host shall wire, hands it to the host
+(`agent/`, parts `neutron-l2-agent`, `neutron-l3-agent`, `neutron-dhcp-agent`) have no database: on each host one loop
+asks the server over the bus (topic `neutron-server`) for everything that this host shall wire, hands it to the host
 process, and reports what came of it; the topic `neutron-agent` carries nothing but the hint to look again.
 It calls keystone (tokens) and nova (`os-server-external-events`).
 
