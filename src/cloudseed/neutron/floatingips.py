@@ -118,6 +118,7 @@ async def _associate(neutron: Neutron, ctx: Context, tx: Tx, row: Any, values: d
     if await tx.scalar(sa.select(led.c.id).where(led.c.floatingip_id == row.id).limit(1)):
         raise errors.FipInUseByPortForwarding(id=row.id)
     port = await port_records.load(neutron, ctx, tx, values["port_id"])
+    check_owner(neutron, ctx, row, port)
     fixed = [a for a in await port_records.held(tx, port.id) if "." in a.ip_address]
     wanted = values.get("fixed_ip_address")
     if not fixed:
@@ -148,12 +149,25 @@ async def _associate(neutron: Neutron, ctx: Context, tx: Tx, row: Any, values: d
 
 async def router_between(tx: Tx, subnet_id: str, network_id: str) -> str | None:
     """The router with an interface on the subnet and its gateway on the external network."""
-    inner, routers = models.router_ports, models.routers
+    inner, routers, spaces = models.router_ports, models.routers, models.subnets
     found: str | None = await tx.scalar(
         sa.select(routers.c.id).join(inner, inner.c.router_id == routers.c.id)
         .join(allocations, allocations.c.port_id == inner.c.port_id)
-        .where(allocations.c.subnet_id == subnet_id, routers.c.gateway_network_id == network_id).limit(1))
+        .join(spaces, spaces.c.id == allocations.c.subnet_id)
+        .where(allocations.c.subnet_id == subnet_id, routers.c.gateway_network_id == network_id)
+        # machines answer by their gateway; another router on a shared subnet may be anybody's
+        .order_by(sa.case((allocations.c.ip_address == spaces.c.gateway_ip, 0), else_=1), routers.c.created_at)
+        .limit(1))
     return found
+
+
+def check_owner(neutron: Neutron, ctx: Context, row: Any, port: Any) -> None:
+    """An address leads to its own project's ports only: whoever has the network sees others' there, and must not
+    open them to the world."""
+    if port.project_id != row.project_id and not access.is_admin(neutron, ctx):
+        raise errors.BadRequest(resource="floatingip", reason=(
+            f"Port {port.id} is associated with a different project than Floating IP {row.id} and therefore cannot be "
+            "bound."))
 
 
 async def update_floatingip(neutron: Neutron, ctx: Context, floatingip_id: str, wish: Wish) -> dict[str, Any]:

@@ -95,6 +95,7 @@ async def delete_port_forwarding(neutron: Neutron, ctx: Context, floatingip_id: 
 async def _check(neutron: Neutron, ctx: Context, tx: Tx, fip: Any, values: dict[str, Any]) -> str:
     """The inner port has the address, the address's router reaches it, and no other forwarding is in the way."""
     port = await port_records.load(neutron, ctx, tx, values["internal_port_id"])
+    floatingips.check_owner(neutron, ctx, fip, port)
     held = {address.ip_address: address.subnet_id for address in await port_records.held(tx, port.id)}
     inner = values["internal_ip_address"]
     if inner not in held or ":" in inner:

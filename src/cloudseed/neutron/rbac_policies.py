@@ -92,6 +92,10 @@ async def _check_object(neutron: Neutron, ctx: Context, tx: Tx, objects: sa.Tabl
     if row.project_id != ctx.project_id and not access.is_admin(neutron, ctx):
         raise errors.InvalidInput(reason=f"Only admins can manipulate policies on {values['object_type']} objects "
                                          "they do not own")
+    if values["action"] == access.EXTERNAL and not access.is_admin(neutron, ctx):
+        # the host takes an address in an external network: a range of the user's choice would lead the host's own
+        # traffic to him.  The network's attribute router:external is the administrator's for the same reason.
+        raise errors.PolicyNotAuthorized("Only administrators make networks external (action access_as_external)")
 
 
 async def _insert(tx: Tx, values: dict[str, Any]) -> str:

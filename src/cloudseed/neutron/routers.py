@@ -198,6 +198,7 @@ async def add_interface(neutron: Neutron, ctx: Context, router_id: str, body: di
             subnet = await subnets.load(neutron, ctx, tx, body["subnet_id"])
             if not subnet.gateway_ip:
                 raise errors.BadRequest(resource="router", reason="Subnet for router interface must have a gateway IP")
+            await _check_may_join(neutron, ctx, tx, subnet)
             _check_distinct(there, [subnet])
             port_id, _ = await service_ports.make(
                 tx, subnet.network_id, INTERFACE, router_id, row.project_id,
@@ -205,6 +206,7 @@ async def add_interface(neutron: Neutron, ctx: Context, router_id: str, body: di
             joined, network_id = [subnet.id], subnet.network_id
         else:
             port = await port_records.load(neutron, ctx, tx, body["port_id"])
+            access.authorize(neutron, ctx, "update_port", port_records.target(port))
             if port.device_id:
                 raise errors.PortInUse(network=port.network_id, port=port.id, device=port.device_id)
             joined = [address.subnet_id for address in await port_records.held(tx, port.id)]
@@ -222,6 +224,19 @@ async def add_interface(neutron: Neutron, ctx: Context, router_id: str, body: di
     fault_point("router_interface_add:commit:hinted")
     return {"id": router_id, "tenant_id": row.project_id, "project_id": row.project_id, "port_id": port_id,
             "network_id": network_id, "subnet_id": joined[0], "subnet_ids": joined}
+
+
+async def _check_may_join(neutron: Neutron, ctx: Context, tx: Tx, subnet: Any) -> None:
+    """Who joins a subnet takes its gateway's address, and so all that its machines send elsewhere: a subnet that is
+    shared with everybody is joined by its owner alone."""
+    if subnet.project_id == ctx.project_id or access.is_admin(neutron, ctx):
+        return
+    rbac = models.rbac_policies.c
+    if await tx.scalar(sa.select(rbac.id).where(
+            rbac.object_id == subnet.network_id, rbac.object_type == "network", rbac.action == access.SHARED,
+            rbac.target_project == ctx.project_id).limit(1)) is None:
+        raise errors.BadRequest(resource="router", reason=(
+            f"Cannot add interface to router because subnet {subnet.id} is not owned by project making the request"))
 
 
 def _check_distinct(there: list[Any], joining: list[Any]) -> None:
