@@ -266,6 +266,10 @@ async def test_documents_and_small_lists(user: Volumes, admin: Volumes, cloud: C
     pool = (await admin("GET", "/scheduler-stats/get_pools?detail=true", 200))["pools"][0]
     assert pool["name"] == f"{HOST}@files#files" and pool["capabilities"]["free_capacity_gb"] == 500.0
     assert (await admin("GET", f"/capabilities/{HOST}", 200))["volume_backend_name"] == "files"
+    for host, body in (("/os-hosts", {"host": HOST, "status": "disable"}), (f"/os-hosts/{HOST}", {"status": "enable"})):
+        assert (await admin("PUT", host, 200, body))["status"] == f"{body['status']}d"
+    await admin("PUT", "/os-hosts/nobody", 404, {"status": "enable"})
+    assert (await admin("GET", f"/os-hosts/{HOST}", 200))["host"][0]["resource"]["volume_count"] == "0"
     types = {entry["type"]: entry for entry in user.client.info["catalog"]}
     assert types["block-storage"]["endpoints"][0]["url"].endswith("/volume/v3")
     assert types["volumev3"]["endpoints"][0]["url"].endswith(f"/volume/v3/{user.client.project_id}")

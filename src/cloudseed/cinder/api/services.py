@@ -15,6 +15,7 @@ from cloudseed.cinder.models import services as table
 from cloudseed.cinder.models import snapshots as snapshots_table
 from cloudseed.cinder.models import volumes as volumes_table
 from cloudseed.cinder.state import Cinder
+from cloudseed.kernel.db import Tx
 from cloudseed.kernel.errors import Invalid, NotFound
 from cloudseed.kernel.http.app import Response
 from cloudseed.kernel.http.microversion import Version, require
@@ -121,6 +122,12 @@ class Hosts(_Base):
              "service-state": "disabled" if row.disabled else "enabled", "last-update": _reported(row)}
             for row in rows if zone in (None, "", row.availability_zone)]}
 
+    async def on_put(self, req: Request, resp: Response) -> None:
+        """As PUT /v3/os-hosts/{host}, with the host named in the body."""
+        self.cinder.policy.enforce("volume_extension:hosts", req.ctx.identity)
+        body = await read_object(req, "host", beside=("status",))
+        await set_host_status(self.cinder, resp, str(body["host"]), body.get("status"))
+
 
 class Host(_Base):
     """/v3/os-hosts/{host}: what lies there, by project"""
@@ -129,7 +136,7 @@ class Host(_Base):
         self.cinder.policy.enforce("volume_extension:hosts", req.ctx.identity)
         held: dict[str, list[int]] = {}
         async with self.cinder.db.read() as tx:
-            await self._check(tx, host)
+            await _check_host(tx, host)
             for row in await tx.all(
                     sa.select(volumes_table.c.project_id, sa.func.count().label("number"),
                               sa.func.sum(volumes_table.c.size).label("size"))
@@ -151,17 +158,23 @@ class Host(_Base):
     async def on_put(self, req: Request, resp: Response, host: str) -> None:
         self.cinder.policy.enforce("volume_extension:hosts", req.ctx.identity)
         body = await read_object(req, "status")
-        status = str(body["status"]).strip().lower()
-        if status not in ("enable", "disable"):
-            raise Invalid(f"Invalid status: {shown(body['status'])}")
-        async with self.cinder.db.write() as tx:
-            await self._check(tx, host)
-            await tx.execute(sa.update(table).where(table.c.host == host).values(disabled=status == "disable"))
-        resp.media = {"host": host, "status": f"{status}d"}
+        await set_host_status(self.cinder, resp, host, body["status"])
 
-    async def _check(self, tx: Any, host: str) -> None:
-        if not await services.list_services(tx, host=host):
-            raise NotFound(f"Host {host} could not be found.")
+
+async def _check_host(tx: Tx, host: str) -> None:
+    if not await services.list_services(tx, host=host):
+        raise NotFound(f"Host {shown(host)} could not be found.")
+
+
+async def set_host_status(cinder: Cinder, resp: Response, host: str, wanted: Any) -> None:
+    """Enable or disable every service of a host."""
+    status = str(wanted).strip().lower()
+    if status not in ("enable", "disable"):
+        raise Invalid(f"Invalid status: {shown(wanted)}")
+    async with cinder.db.write() as tx:
+        await _check_host(tx, host)
+        await tx.execute(sa.update(table).where(table.c.host == host).values(disabled=status == "disable"))
+    resp.media = {"host": host, "status": f"{status}d"}
 
 
 class AvailabilityZones(_Base):
