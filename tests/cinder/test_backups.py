@@ -87,6 +87,18 @@ async def test_what_may_be_backed_up(user: Volumes, manager: Manager) -> None:
     assert failed not in manager.backups and (await user.show(volume_id))["status"] == "in-use"
 
 
+async def test_detached_while_it_is_backed_up(user: Volumes, manager: Manager) -> None:
+    volume_id = await user.create()
+    await user.act(volume_id, "os-attach", {"instance_uuid": str(uuid.uuid4()), "mountpoint": "/dev/vdb"})
+    manager.hold["create_backup"] = asyncio.Event()
+    backup_id = await backup(user, volume_id, "creating", force=True)
+    await user.act(volume_id, "os-detach", {})
+    assert (await user.show(volume_id))["status"] == "backing-up"
+    manager.hold.pop("create_backup").set()
+    await user.wait_for(backup_id, "available", "backup")
+    assert (await user.show(volume_id))["status"] == "available"
+
+
 async def test_restoring(user: Volumes, manager: Manager) -> None:
     volume_id = await user.create(2)
     backup_id = await backup(user, volume_id)

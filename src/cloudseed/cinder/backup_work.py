@@ -16,7 +16,7 @@ from cloudseed.cinder import messages, volumes
 from cloudseed.cinder.models import backups as table
 from cloudseed.cinder.models import snapshots
 from cloudseed.cinder.state import Cinder
-from cloudseed.cinder.volume_states import move
+from cloudseed.cinder.volume_states import move, release
 from cloudseed.kernel.db import Tx, utcnow
 from cloudseed.kernel.errors import CloudseedError
 from cloudseed.kernel.operations import OperationType, Run, Step
@@ -67,7 +67,7 @@ class BackupWork:
                                                         snapshots.c.status == "backing-up")
                              .values(status="available", status_since=time.time()))
         else:
-            await move(tx, run.data["volume_id"], ["backing-up"], run.data["back_to"], previous_status=None)
+            await release(tx, run.data["volume_id"], "backing-up", run.data["back_to"])
 
     async def finish_create(self, run: Run) -> None:
         made = run.data["made"]

@@ -95,6 +95,14 @@ async def settle(tx: Tx, volume_id: str) -> str:
     return status
 
 
+async def release(tx: Tx, volume_id: str, working: str, back_to: str, **values: Any) -> bool:
+    """End a work that took the volume out of its rest: as it was before, or as its attachments are by now."""
+    moved = await move(tx, volume_id, [working], back_to, previous_status=None, **values)
+    if moved:
+        await settle(tx, volume_id)
+    return moved
+
+
 def or_list(words: Collection[str]) -> str:
     """ "a, b, or c": how upstream's messages name the states that are allowed."""
     words = list(words)

@@ -24,7 +24,7 @@ from cloudseed.cinder.errors import VolumeNotFound
 from cloudseed.cinder.models import attachments, snapshots, volume_image_metadata
 from cloudseed.cinder.models import volumes as table
 from cloudseed.cinder.state import Cinder
-from cloudseed.cinder.volume_states import move, set_status
+from cloudseed.cinder.volume_states import move, release, set_status, settle
 from cloudseed.cinder.volumes import Volume
 from cloudseed.kernel.db import Tx, utcnow
 from cloudseed.kernel.errors import CloudseedError, NotFound
@@ -92,6 +92,7 @@ class VolumeWork:
                 if volume is None or volume.status != run.data.get("working", volume.status):
                     return  # deleted by force meanwhile
                 await set_status(tx, volume.id, status or run.data["back_to"], previous_status=None)
+                await settle(tx, volume.id)  # an error state stays
                 await messages.add(tx, run.ctx, volume.project_id, action, "VOLUME", volume.id, error.message,
                                    operation_id=run.id)
 
@@ -188,8 +189,8 @@ class VolumeWork:
 
     async def finish_extend(self, run: Run) -> None:
         async with self._cinder.db.write() as tx:
-            await move(tx, run.resource_id, ["extending"], run.data["back_to"], size=run.data["size"],
-                       growing_to=None)
+            await release(tx, run.resource_id, "extending", run.data["back_to"], size=run.data["size"],
+                          growing_to=None)
 
     async def tell_nova(self, run: Run) -> None:
         """Servers that have the volume see its new size at once; a nova that is away does not undo the growth."""
@@ -219,7 +220,7 @@ class VolumeWork:
 
     async def finish_back(self, run: Run) -> None:
         async with self._cinder.db.write() as tx:
-            await move(tx, run.resource_id, [run.data["working"]], run.data["back_to"], previous_status=None)
+            await release(tx, run.resource_id, run.data["working"], run.data["back_to"])
 
     async def finish_revert(self, run: Run) -> None:
         async with self._cinder.db.write() as tx:
@@ -242,8 +243,7 @@ class VolumeWork:
 
     async def finish_reimage(self, run: Run) -> None:
         async with self._cinder.db.write() as tx:
-            if await move(tx, run.resource_id, ["downloading"], run.data["back_to"], previous_status=None,
-                          bootable=True):
+            if await release(tx, run.resource_id, "downloading", run.data["back_to"], bootable=True):
                 await volumes.replace_pairs(tx, volume_image_metadata, run.resource_id, run.data["image_metadata"])
 
     async def copy_to_image(self, run: Run) -> None:
