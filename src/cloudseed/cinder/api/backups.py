@@ -128,7 +128,7 @@ class Backups:
             snapshot_id=asked.snapshot_id, metadata=asked.metadata or {},
             availability_zone=asked.availability_zone))
         resp.status = 202
-        resp.media = {"backup": {**summary(req, backup), "volume_id": backup.volume_id}}
+        resp.media = {"backup": summary(req, backup)}
 
 
 class BackupsDetail:
