@@ -40,14 +40,19 @@ async def get_boot_image(nova: Nova, ctx: Context, image_id: str,
     return describe(image, schema)
 
 
-def describe(image: dict[str, Any], schema: dict[str, Any]) -> BootImage:
+def custom_properties(image: dict[str, Any], schema: dict[str, Any]) -> dict[str, str]:
     """Pure: what the schema calls base attributes are no properties; all else is."""
     base = {name for name, rule in schema.get("properties", {}).items() if rule.get("is_base", True)}
     known = base | {"self", "file", "schema", "links", "direct_url", "locations", "stores", "checksum", "os_hash_algo",
                     "os_hash_value", "os_hidden", "id", "name", "status", "tags", "owner", "visibility",
                     "created_at", "updated_at", "size", "virtual_size", "protected"}
-    properties = {name: str(value) for name, value in image.items()
-                  if name not in known and value is not None and not isinstance(value, dict | list)}
+    return {name: str(value) for name, value in image.items()
+            if name not in known and value is not None and not isinstance(value, dict | list)}
+
+
+def describe(image: dict[str, Any], schema: dict[str, Any]) -> BootImage:
+    """Pure: an image of glance as a server boots from it."""
+    properties = custom_properties(image, schema)
     properties |= {"base_image_ref": image["id"], "container_format": str(image.get("container_format")),
                    "disk_format": str(image.get("disk_format")), "min_disk": str(image.get("min_disk") or 0),
                    "min_ram": str(image.get("min_ram") or 0)}

@@ -57,6 +57,7 @@ async def test_old_clients_see_less_of_it(cloud: NovaCloud) -> None:
     assert answer.status == 202, answer.body
     told = answer.json()["server"]
     assert told["adminPass"] and not {"key_name", "user_data", "config_drive", "locked"} & told.keys()
+    assert [set(ip) for label in told["addresses"].values() for ip in label] == [{"version", "addr"}]
     await cloud.wait_for(client, server["id"], "SHUTOFF")
 
 

@@ -50,14 +50,14 @@ async def test_resize_and_confirm_and_revert(cloud: NovaCloud, user: Client, ser
     assert again.status == 409 and message(again) == (
         f"Cannot 'resize' instance {server['id']} while it is in vm_state resized")
     assert (await act(user, server, {"os-stop": None})).status == 409
-    reverted = await act(user, server, {"revertResize": None})
+    reverted = await act(user, server, {"revertResize": {}})  # what Tempest and SDKs send
     assert reverted.status == 202
     shown = await cloud.wait_for(user, server["id"], "ACTIVE")
     assert shown["flavor"]["original_name"] == server["flavor"]["original_name"]
     assert (await act(user, server, {"confirmResize": None})).status == 409
     assert (await act(user, server, {"resize": {"flavorRef": larger}})).status == 202
     await cloud.wait_for(user, server["id"], "VERIFY_RESIZE")
-    confirmed = await act(user, server, {"confirmResize": None})
+    confirmed = await act(user, server, {"confirmResize": {}})
     assert confirmed.status == 204 and confirmed.body == b""
     await cloud.wait_for(user, server["id"], "ACTIVE")
     found = (await nova(cloud.admin, "GET", f"/os-migrations?instance_uuid={server['id']}")).json()["migrations"]
@@ -92,7 +92,7 @@ async def test_flavors_that_do_not_fit(cloud: NovaCloud, user: Client, server: J
         answer = await act(user, server, {"resize": {"flavorRef": reference}})
         assert answer.status == 400 and message(answer) == text
     for body in ({"resize": None}, {"resize": {}}, {"resize": {"flavorRef": ""}}, {"resize": {"flavorRef": []}},
-                 {"resize": {"flavorRef": "c1", "x": 1}}, {"confirmResize": {}}, {"revertResize": "x"}):
+                 {"resize": {"flavorRef": "c1", "x": 1}}):
         assert (await act(user, server, body)).status == 400, body
     huge = await flavor(cloud, "huge", vcpus=100, ram=4096)
     full = await act(user, server, {"resize": {"flavorRef": huge}})

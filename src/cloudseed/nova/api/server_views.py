@@ -133,6 +133,8 @@ class View:
         self._add_host_status(body, row)
         DETAIL.lower(req.microversion, body)
         if update and req.microversion < (2, 75):
+            for ip in (ip for label in body["addresses"].values() for ip in label):
+                del ip["OS-EXT-IPS:type"], ip["OS-EXT-IPS-MAC:mac_addr"]
             return {name: value for name, value in body.items() if name in _UPDATE_KEYS}
         del body["_flavor_link"]
         return body

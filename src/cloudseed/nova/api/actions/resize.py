@@ -10,7 +10,7 @@ from cloudseed.kernel.errors import Invalid
 from cloudseed.kernel.http.app import Response
 from cloudseed.kernel.http.request import Request
 from cloudseed.nova import server_resize
-from cloudseed.nova.api.body import as_type, check_name, shown
+from cloudseed.nova.api.body import as_type, check_name
 
 if TYPE_CHECKING:
     from cloudseed.nova.service import Nova
@@ -69,13 +69,12 @@ async def resize(nova: Nova, req: Request, resp: Response, server_id: str, value
 
 
 async def confirm(nova: Nova, req: Request, resp: Response, server_id: str, value: Any) -> None:
-    _nothing(value, "confirmResize")
+    """Any value is taken, as upstream takes it: clients send null, SDKs an empty object."""
     await server_resize.confirm_resize(nova, req.ctx, server_id)
     resp.status = 204
 
 
 async def revert(nova: Nova, req: Request, resp: Response, server_id: str, value: Any) -> None:
-    _nothing(value, "revertResize")
     await server_resize.revert_resize(nova, req.ctx, server_id)
 
 
@@ -98,12 +97,6 @@ async def evacuate(nova: Nova, req: Request, resp: Response, server_id: str, val
     _between(order.on_shared, "onSharedStorage", version < (2, 14), needed=version < (2, 14))
     _between(order.force, "force", (2, 29) <= version < (2, 68))
     await server_resize.evacuate_server(nova, req.ctx, server_id, order.host)
-
-
-def _nothing(value: Any, action: str) -> None:
-    if value is not None:
-        raise Invalid(f"Invalid input for field/attribute {action}. Value: {shown(value)}. {shown(value)} is not of "
-                      "type 'null'.")
 
 
 def _between(value: Any, name: str, known: bool, needed: bool = False) -> None:
