@@ -161,6 +161,8 @@ async def test_attach_grow_and_detach(scene: Scene) -> None:
     while driver.volumes(server["id"])[data] != 3 * 1024**3:
         assert time.monotonic() < limit
         await asyncio.sleep(0.02)
+    actions = await scene.send("GET", f"{COMPUTE}/servers/{server['id']}/os-instance-actions")
+    assert "extend_volume" in [action["action"] for action in actions["instanceActions"]]
     await scene.send("POST", f"{COMPUTE}/servers/{server['id']}/action", {"os-stop": None})
     await scene.is_(server["id"], "SHUTOFF")
     await scene.send("DELETE", f"{path}/{data}")

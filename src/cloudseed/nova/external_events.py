@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from cloudseed.kernel.context import Context
-from cloudseed.nova.models import servers
+from cloudseed.kernel.db import utcnow
+from cloudseed.nova.models import server_action_events, servers
+from cloudseed.nova.servers import record_action
 
 if TYPE_CHECKING:
     from cloudseed.nova.service import Nova
 
 log = logging.getLogger(__name__)
 Event = dict[str, str]
+EXTEND_EVENT = "compute_extend_volume"
 
 
 async def deliver(nova: Nova, ctx: Context, events: list[Event]) -> tuple[list[dict[str, Any]], int]:
@@ -40,6 +43,14 @@ async def deliver(nova: Nova, ctx: Context, events: list[Event]) -> tuple[list[d
         else:
             by_host.setdefault(hosts[server_id], []).append(event)
             answers.append({**event, "code": 200})
+    grown = [event for its in by_host.values() for event in its if event["name"] == "volume-extended"]
+    if grown:
+        async with nova.db.write() as tx:
+            for event in grown:
+                await record_action(tx, ctx, event["server_uuid"], "extend_volume")
+                await tx.execute(sa.insert(server_action_events).values(
+                    server_id=event["server_uuid"], request_id=ctx.request_id, event=EXTEND_EVENT,
+                    start_time=utcnow(), host=hosts[event["server_uuid"]]))
     for host, its in by_host.items():
         await nova.api_bus.cast(ctx, f"compute.{host}", "external_event", events=its)
     codes = {answer["code"] for answer in answers}

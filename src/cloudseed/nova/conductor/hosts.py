@@ -21,6 +21,7 @@ from cloudseed.nova.models import (
     aggregates,
     compute_nodes,
     operation_tables,
+    server_action_events,
     servers,
     services,
 )
@@ -126,6 +127,11 @@ class HostDesk:
             row = await tx.first(sa.select(servers.c.id).where(servers.c.id == server_id, servers.c.host == host))
             if row is not None:
                 await block_devices.change_device(tx, server_id, device_id, volume_size=size_gib)
+                await tx.execute(sa.update(server_action_events).where(
+                    server_action_events.c.server_id == server_id, server_action_events.c.finish_time.is_(None),
+                    server_action_events.c.event == "compute_extend_volume",
+                    server_action_events.c.request_id == ctx.request_id).values(
+                        finish_time=utcnow(), result="Success"))
 
     @staticmethod
     async def _busy(tx: Tx, server_id: str) -> bool:
