@@ -47,7 +47,7 @@ async def test_who_sees_what(user: Volumes, admin: Volumes, cloud: CinderCloud) 
     assert "migration_status" not in mine and "os-vol-host-attr:host" not in mine
     assert mine["os-vol-tenant-attr:tenant_id"] == user.client.project_id
     seen = await admin.show(volume_id)
-    assert seen["os-vol-host-attr:host"] == HOST and "migration_status" in seen
+    assert seen["os-vol-host-attr:host"] == f"{HOST}@files#files" and "migration_status" in seen
     assert [v["id"] for v in (await admin("GET", "/volumes/detail?all_tenants=1", 200))["volumes"]] == [volume_id]
     assert (await admin("GET", "/volumes/detail", 200))["volumes"] == []
     # the project in the URL decides nothing

@@ -89,7 +89,11 @@ async def choose_host(cinder: Cinder, ctx: Context, *, size: int, zone: str, ext
     return str(best.host)
 
 
-def pool_name(row: Any) -> str:
+def full_name(host: str, backend: str = "files") -> str:
     """A manager's one pool, in upstream's form: host@backend#pool."""
-    backend = row.capabilities.get("volume_backend_name") or "files"
-    return f"{row.host}@{backend}#{backend}"
+    return f"{host}@{backend}#{backend}"
+
+
+def pool_name(row: Any) -> str:
+    """As `full_name`, by what the manager itself says of its backend."""
+    return full_name(row.host, row.capabilities.get("volume_backend_name") or "files")

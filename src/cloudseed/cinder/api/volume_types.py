@@ -122,7 +122,15 @@ async def _create(cinder: Cinder, req: Request, resp: Response, order: _New) -> 
     kind = await volume_types.create_type(
         cinder, req.ctx, name=order.name.strip(), description=order.description, is_public=order.is_public,
         extra_specs={key: value or "" for key, value in (order.extra_specs or {}).items()})
-    resp.media = {"volume_type": view(req, cinder, kind)}
+    resp.media = {"volume_type": _without(view(req, cinder, kind), "qos_specs_id")}
+
+
+def _without(shown_type: dict[str, Any], *names: str) -> dict[str, Any]:
+    """Creating and changing a type answer less than showing it, as upstream."""
+    return {name: value for name, value in shown_type.items() if name not in names}
+
+
+_UPDATED = ("qos_specs_id", "os-volume-type-access:is_public")
 
 
 async def act_on_type(cinder: Cinder, req: Request, resp: Response, type_id: str, name: str, value: Any) -> None:
@@ -132,7 +140,7 @@ async def act_on_type(cinder: Cinder, req: Request, resp: Response, type_id: str
     elif name == "update":
         changes = as_type(value, _Changed, name).changes()
         kind = await volume_types.update_type(cinder, req.ctx, type_id, changes)
-        resp.media = {"volume_type": view(req, cinder, kind)}
+        resp.media = {"volume_type": _without(view(req, cinder, kind), *_UPDATED)}
     else:
         await volume_types.delete_type(cinder, req.ctx, type_id)
         resp.status = 202
@@ -154,8 +162,8 @@ class VolumeTypeItem:
 
     async def on_put(self, req: Request, resp: Response, type_id: str) -> None:
         changes = (await read(req, "volume_type", _Changed)).changes()
-        resp.media = {"volume_type": view(req, self.cinder,
-                                          await volume_types.update_type(self.cinder, req.ctx, type_id, changes))}
+        kind = await volume_types.update_type(self.cinder, req.ctx, type_id, changes)
+        resp.media = {"volume_type": _without(view(req, self.cinder, kind), *_UPDATED)}
 
     async def on_delete(self, req: Request, resp: Response, type_id: str) -> None:
         await volume_types.delete_type(self.cinder, req.ctx, type_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from cloudseed.cinder import services
 from cloudseed.cinder.api.body import is_admin, links, when
 from cloudseed.cinder.attachments import is_service
 from cloudseed.cinder.state import Cinder
@@ -49,7 +50,7 @@ def detail(req: Request, cinder: Cinder, volume: Volume) -> dict[str, Any]:
     """Everything that the caller may see, in this version's shape."""
     view, may = plain(req, volume), _allowed(req, cinder, volume)
     if "volume_extension:volume_host_attribute" in may:
-        view["os-vol-host-attr:host"] = volume.host
+        view["os-vol-host-attr:host"] = services.full_name(volume.host) if volume.host is not None else None
     if "volume_extension:volume_tenant_attribute" in may:
         view["os-vol-tenant-attr:tenant_id"] = volume.project_id
     if "volume_extension:volume_mig_status_attribute" in may:
