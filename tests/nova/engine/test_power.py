@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from cloudseed.nova.compute import boot_work
+from cloudseed.nova.compute import boot_work, power_work
 from cloudseed.nova.compute.errors import HostFailed
 from cloudseed.nova.conductor import power
 from cloudseed.nova.models import server_action_events
@@ -57,6 +57,24 @@ async def test_a_guest_that_ignores_the_power_button_is_unplugged(tmp_path: Path
         await bench.order("stop", server_id)
         await bench.wait_for(server_id, vm_state="stopped")
         assert await running_since(bench, server_id) is None
+
+
+async def test_a_guest_that_was_still_booting_hears_the_button_later(tmp_path: Path,
+                                                                     monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(power_work, "PRESS_AGAIN_S", 0.05)
+    async with Bench(tmp_path) as bench:
+        server_id, driver = await active(bench), bench.driver()
+        presses, stop = [], driver.stop
+
+        async def press(server_id: str, *, hard: bool) -> None:
+            presses.append(hard)
+            driver.ignores_power_button = len(presses) < 3
+            await stop(server_id, hard=hard)
+
+        monkeypatch.setattr(driver, "stop", press)
+        await bench.order("stop", server_id)
+        await bench.wait_for(server_id, vm_state="stopped")
+        assert presses == [False, False, False]
 
 
 @pytest.mark.parametrize("hard", [True, False])

@@ -13,6 +13,9 @@ from cloudseed.nova.compute.volume_work import with_connections
 from cloudseed.nova.compute.worker import Work
 
 
+PRESS_AGAIN_S = 10.0  # a guest that was still booting did not hear the first press
+
+
 class PowerWork:
     """The verbs of power."""
 
@@ -33,14 +36,15 @@ class PowerWork:
         await self.power_off(work, work.arguments["soft_timeout_s"])
 
     async def power_off(self, work: Work, soft_timeout_s: float) -> None:
-        """The power button first; the plug when the guest has not gone within `soft_timeout_s`."""
-        if soft_timeout_s > 0 and await self._runs(work.server_id):
-            try:
+        """The power button first, more than once; the plug when the guest has not gone within `soft_timeout_s`."""
+        until = time.monotonic() + soft_timeout_s
+        try:
+            while (left_s := until - time.monotonic()) > 0 and await self._runs(work.server_id):
                 await self._parts.driver.stop(work.server_id, hard=False)
-                if await work.wait(self._off(work.server_id, soft_timeout_s)):
+                if await work.wait(self._off(work.server_id, min(left_s, PRESS_AGAIN_S))):
                     return
-            except Unavailable:
-                pass  # a machine whose monitor is lost can still be ended
+        except Unavailable:
+            pass  # a machine whose monitor is lost can still be ended
         await self._parts.driver.stop(work.server_id, hard=True)
 
     async def _reboot(self, work: Work) -> None:
