@@ -12,7 +12,6 @@ from cloudseed.nova.compute.spec import ServerSpec, decode_spec
 from cloudseed.nova.compute.volume_work import with_connections
 from cloudseed.nova.compute.worker import Work
 
-
 PRESS_AGAIN_S = 10.0  # a guest that was still booting did not hear the first press
 
 
