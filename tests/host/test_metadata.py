@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -21,7 +20,7 @@ from cloudseed.host.metadata import (
     _Connection,
 )
 from cloudseed.host.paths import namespace_name, router_namespace
-from cloudseed.host.records import NetworkWish, RouterLeg, RouterWish
+from cloudseed.host.records import HostRoute, NetworkWish, RouterLeg, RouterWish
 from cloudseed.host.wire import short_address
 from tests.host.conftest import ANY_EGRESS, Host, network, new_id, port
 from tests.host.frames import ARP, IP, TapGuest, arp, ethernet, tcp
@@ -177,25 +176,42 @@ def test_when_all_is_taken_who_has_most_gives_up_his_oldest(tmp_path: Path) -> N
     assert relay._make_room("other", "10.0.0.1") and sum(task.cancelled for task in tasks) == 1
 
 
-async def test_a_routers_namespace_answers_for_networks_without_dhcp(
-    host: Host, service: list[dict[str, str]], tmp_path: Path
-) -> None:
-    name = f"{host.cloud}-rtr-0123456789ab"
-    await asyncio.to_thread(netns.create, name)
-    relay = MetadataRelay(host.cloud, host.paths.metadata_socket, os.getuid())
-    try:
-        subprocess.run(["ip", "-n", name, "link", "set", "lo", "up"], check=True)
-        await relay.sync_routers({"r1": name}, full=True)
-        await relay.sync_routers({"r1": name}, full=True)
-        assert await ask(host, network(), "GET /r", namespace=name) == "you asked: GET /r"
-        assert service == [{"router_id": "r1", "remote_address": "169.254.169.254"}]
-        await relay.sync([], full=True)  # networks are another matter
-        assert await ask(host, network(), "GET /r", namespace=name) == "you asked: GET /r"
-        await relay.sync_routers({}, full=True)
-        assert "you asked" not in await ask(host, network(), "GET /r", namespace=name)
-    finally:
-        await relay.close()
-        netns.remove(name)
+async def _syn(guest: TapGuest, router_mac: str, source: str, router_ip: str) -> bytes:
+    """Open a connection to the metadata service from `source`; the router's answer, b"" for none."""
+    question = arp(1, (guest.mac, guest.ip), ("00:00:00:00:00:00", router_ip))
+    guest.send(ethernet(guest.mac, router_mac, ARP, question))
+    assert await asyncio.to_thread(guest.receive, lambda frame: frame[12:14] == b"\x08\x06")
+    ours, theirs = (source, 5000), ("169.254.169.254", 80)
+    guest.send(ethernet(guest.mac, router_mac, IP, tcp(ours, theirs, 2, 1)))
+    answer = await asyncio.to_thread(guest.receive, lambda frame: frame[23:24] == b"\x06" and frame[47] == 18)
+    if answer is not None:
+        last = int.from_bytes(answer[38:42], "big") + 1
+        guest.send(ethernet(guest.mac, router_mac, IP, tcp(ours, theirs, 16, 2, last)))
+    return answer or b""
+
+
+async def test_a_router_says_by_which_network_a_guest_came(host: Host, service: list[dict[str, str]]) -> None:
+    """A network of one's own without port security, a router into another's, and a route for a machine's address."""
+    victim, attacker = port(10, ANY_EGRESS), port(66, ANY_EGRESS, port_security_enabled=False)
+    legs = [RouterLeg(port_id=new_id(), network_id=new_id(), mac_address=f"fa:16:3e:aa:00:0{n}", addresses=[cidr])
+            for n, cidr in enumerate(("10.77.0.1/24", "10.0.0.1/24"))]
+    theirs = msgspec.structs.replace(network(victim, network_id=legs[0].network_id), dhcp_port=None,
+                                     legs=[legs[0].port_id])
+    mine = msgspec.structs.replace(network(attacker, network_id=legs[1].network_id), dhcp_port=None,
+                                   legs=[legs[1].port_id])
+    router = RouterWish(router_id=new_id(), legs=legs, next_hops=[],
+                        routes=[HostRoute(destination="10.77.0.10/32", nexthop="10.0.0.50")])
+    for _ in range(2):
+        result = await host.client.apply_networks([theirs, mine], routers=[router], full=True)
+        assert not [status.error for status in (*result.networks, *result.routers) if status.error]
+    with TapGuest(host.cloud, mine.network_id, attacker) as guest:
+        hop = arp(1, (guest.mac, "10.0.0.50"), ("00:00:00:00:00:00", "10.0.0.1"))
+        guest.send(ethernet(guest.mac, legs[1].mac_address, ARP, hop))
+        assert await _syn(guest, legs[1].mac_address, "10.77.0.10", "10.0.0.1")
+        async with asyncio.timeout(5):
+            while not service:
+                await asyncio.sleep(0.02)
+    assert service == [{"router_id": router.router_id, "network_id": mine.network_id, "remote_address": "10.77.0.10"}]
 
 
 async def test_a_guest_without_dhcp_is_answered_by_its_router(host: Host, service: list[dict[str, str]]) -> None:
@@ -222,6 +238,6 @@ async def test_a_guest_without_dhcp_is_answered_by_its_router(host: Host, servic
         async with asyncio.timeout(5):
             while not service:
                 await asyncio.sleep(0.02)
-    assert service == [{"router_id": router.router_id, "remote_address": guest.ip}]
+    assert service == [{"router_id": router.router_id, "network_id": wish.network_id, "remote_address": guest.ip}]
     await host.client.apply_networks([], full=True)
     assert router_namespace(host.cloud, router.router_id) not in netns.names(f"{host.cloud}-rtr-")

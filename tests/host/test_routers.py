@@ -77,7 +77,10 @@ class World:
         return self.inside(make)
 
     def listen(self, address: str, port: int) -> socket.socket:
+        """Hear what guests send to the host, which takes it only because we open it to them."""
         def make() -> socket.socket:
+            subprocess.run(["nft", "insert", "rule", "inet", self.cloud, "from-guests", "udp", "dport", str(port),
+                            "accept"], check=True)
             sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
             sock.bind((address, port))
             sock.settimeout(3)
@@ -354,6 +357,45 @@ def test_guests_pass_the_host_only_with_nat(world: World) -> None:
         assert not world.inside(external.switch_file).exists()
     finally:
         netns.remove(beyond)
+
+
+@pytest.mark.parametrize("nat", [False, True])
+def test_the_host_itself_is_closed_to_guests(world: World, nat: bool) -> None:
+    """Neither at its address in the external network nor at any other; nor are link-local addresses behind it."""
+    world.shell("sysctl -qw net.ipv6.conf.all.disable_ipv6=1; ip addr add 192.0.2.7/32 dev lo;"
+                "ip link add lan type veth peer name lan2; ip link set lan2 up;"
+                "ip addr add 169.254.1.1/16 dev lan; ip link set lan up")
+    scene, world.nat = Scene(), nat
+    world.apply(scene.networks, [scene.router])
+
+    def listen() -> socket.socket:
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sock.bind(("0.0.0.0", 8080))
+        sock.settimeout(0.5)
+        return sock
+
+    datagrams = world.inside(listen)
+    with datagrams, scene.tap(world) as guest:
+        serve_arp(guest)
+        for address in ("172.24.4.1", "192.0.2.7"):
+            answer(guest, INSIDE, address, b"in", 8080)
+            with pytest.raises(TimeoutError):
+                datagrams.recvfrom(100)
+        before = world.shell("grep lan: /proc/self/net/dev")
+        world.shell("ip neigh replace 169.254.9.9 lladdr 02:00:00:00:00:09 dev lan")
+        answer(guest, INSIDE, "169.254.9.9", b"keys", 80)
+        answer(guest, INSIDE, "172.24.4.1", b"last", 8080)  # by then the one before has been seen to
+        with pytest.raises(TimeoutError):
+            datagrams.recvfrom(100)
+        assert world.shell("grep lan: /proc/self/net/dev") == before
+        # what the host begins is answered: the guest's answers arrive
+        scene.router = msgspec.structs.replace(scene.router, floating=[FloatingWish(
+            floatingip_id=new_id(), floating_ip="172.24.4.20", fixed_ip=guest.ip)])
+        world.apply(scene.networks, [scene.router])
+        with world.send("172.24.4.20", b"hello") as asked:
+            assert guest.hears(b"hello")
+            answer(guest, INSIDE, "172.24.4.1", b"yes", asked.getsockname()[1])
+            assert asked.recv(100) == b"yes"
 
 
 def test_two_clouds_share_the_switch(world: World, cloud: str) -> None:

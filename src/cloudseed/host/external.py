@@ -5,6 +5,11 @@ subnets' gateway addresses, and so lets the host reach floating addresses.  With
 reaches: IPv4 forwarding is switched on, and what comes from these links leaves under the host's own address.
 Without, the host forwards nothing from or to them.
 
+A guest reaches the host itself by ping alone: what listens on the host, be it on all addresses, is for the host and
+its own network, and trusted by a firewall in front of it that a guest stands behind.  The host reaches guests.  Nor
+do guests reach link-local addresses by the host: in a cloud, its metadata service hands the host's own rights to
+whoever asks from there.
+
 If it was us who switched forwarding on, nothing else is forwarded either: a machine does not become a router
 because a cloud runs on it.  Several clouds share the switch; the last to go puts it back.  All is gone with a reboot.
 """
@@ -32,6 +37,7 @@ HOST_LINK = "host"  # the end in the network's namespace
 GROUP = 0x7C5  # links of all clouds of this machine, by which their packets are known
 _FORWARD = "net/ipv4/ip_forward"
 _clean: set[tuple[str, int]] = set()  # (cloud, host's namespace) without rules of ours, so that nft need not be asked
+_ICMPV6 = "{ echo-request, nd-neighbor-solicit, nd-neighbor-advert }"
 _MIN_PREFIX = {4: 16, 6: 48}
 
 
@@ -131,10 +137,18 @@ def remove_others(cloud: str, keep: set[str]) -> list[str]:
 
 
 def ruleset(cloud: str, nat: bool, only_ours: bool) -> str:
-    """The host's own table: what is forwarded from and to external networks.  `only_ours`: nothing else is."""
+    """The host's own table: what it takes from external networks, and what is forwarded from and to them.
+
+    `only_ours`: nothing else is forwarded."""
     mine = f'"{cloud}-x*"'
-    out = [f"table inet {cloud} {{", "  @COMMENT@", "  chain forward {"]
-    out.append("    type filter hook forward priority 0; policy accept;")
+    out = [f"table inet {cloud} {{", "  @COMMENT@", "  chain input {"]
+    out += ["    type filter hook input priority 0; policy accept;", f"    iifname {mine} jump from-guests", "  }",
+            "  chain from-guests {", "    ct state established,related accept", "    icmp type echo-request accept",
+            f"    icmpv6 type {_ICMPV6} accept", "    drop", "  }", "  chain forward {",
+            "    type filter hook forward priority 0; policy accept;",
+            f"    iifname {mine} ip daddr 169.254.0.0/16 drop",
+            # what belongs to no connection would not be translated, and leave under a guest's address
+            f"    iifname {mine} ct state invalid drop"]
     if not nat:
         out += [f"    iifname {mine} drop", f"    oifname {mine} drop"]
     elif only_ours:

@@ -3,9 +3,12 @@
 The host process listens there and carries bytes, understanding none of them, to the control process's unix
 socket `<state>/control/metadata.sock`.  Before the guest's bytes it sends one line of JSON, which no guest can forge:
 
-    {"network_id": "...", "remote_address": "10.0.0.10"}      ("router_id" for a listener in a router's namespace)
+    {"network_id": "...", "remote_address": "10.0.0.10"}      (and "router_id" from a listener in a router's namespace)
 
-The firewall vouches for the address: a port with port security sends from its own only.  When nobody listens on
+The firewall vouches for the address: a port with port security sends from its own only.  A router has a listener on
+each of its links inside, bound to that link, which names its network: else whoever joins his own network (without
+port security) and another's by a router, and routes an address of the other one into his own, would be answered as
+the machine that has it.  When nobody listens on
 the socket, or the guest idles, the connection is closed.  A guest can have a few connections only, and when all that
 a network or the host may have are taken, whoever has most gives up his oldest: one guest cannot keep others out.
 """
@@ -14,10 +17,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import socket
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,8 +33,8 @@ from cloudseed.host import netns
 from cloudseed.host.dhcp_files import METADATA_IP, METADATA_IP6, addresses
 from cloudseed.host.errors import HostError
 from cloudseed.host.links import BRIDGE, has_ipv6
-from cloudseed.host.paths import namespace_name
-from cloudseed.host.records import NetworkWish
+from cloudseed.host.paths import namespace_name, router_link_name, router_namespace
+from cloudseed.host.records import NetworkWish, RouterWish
 from cloudseed.host.wire import connect
 
 _PORT = 80
@@ -40,6 +44,7 @@ CONNECTIONS_PER_NETWORK = 96
 CONNECTIONS = 192  # each takes two of the process's file descriptors
 _CHUNK_BYTES = 65536
 _Address = tuple[socket.AddressFamily, tuple[str | int, ...]]
+_SO_BINDTODEVICE = 25
 
 
 @dataclass
@@ -48,7 +53,7 @@ class _Place:
 
     head: dict[str, str]
     servers: list[asyncio.Server]
-    namespace_inode: int
+    where: tuple[int, int]  # the namespace's inode, the link's index if it listens on one alone
 
 
 @dataclass(eq=False)
@@ -73,44 +78,54 @@ class MetadataRelay:
 
         A listener would keep a removed namespace alive, so this follows each change of the networks.
         """
-        wanted = {
-            wish.network_id: namespace_name(self._cloud, wish.network_id) if addresses(wish) else None
-            for wish in wishes
-        }
-        await self._sync("network_id", wanted, _listen_in_network, full)
+        kept = set()
+        for wish in wishes:
+            name = f"network_id {wish.network_id}"
+            if addresses(wish):
+                kept.add(name)
+                namespace = namespace_name(self._cloud, wish.network_id)
+                with contextlib.suppress(HostError, OSError):  # the network's own status says what is wrong with it
+                    await self._start(name, {"network_id": wish.network_id}, namespace, _listen_in_network)
+            elif name in self._places:
+                await self._stop(name)
+        for name in [n for n in self._places if full and n.startswith("network_id ") and n not in kept]:
+            await self._stop(name)
 
-    async def sync_routers(self, namespaces: Mapping[str, str | None], full: bool) -> None:
-        """Listen in these routers' namespaces (router id -> namespace, null: do not), and in no others if `full`.
+    async def sync_routers(self, wishes: Iterable[RouterWish], full: bool) -> None:
+        """Listen on the inner links of these routers, whose namespaces must be there, and of no others if `full`.
 
         For guests whose networks have no DHCP: their packets to 169.254.169.254 go to their gateway.  The address is
         added to the namespace's loopback.
         """
-        await self._sync("router_id", namespaces, _listen_in_router, full)
+        kept = set()
+        for wish in wishes:
+            namespace = router_namespace(self._cloud, wish.router_id)
+            for leg in wish.legs:
+                link = router_link_name(leg.port_id, False)
+                name = f"router_id {wish.router_id} {leg.port_id}"
+                kept.add(name)
+                head = {"router_id": wish.router_id, "network_id": leg.network_id}
+                with contextlib.suppress(HostError, OSError):
+                    await self._start(name, head, namespace, functools.partial(_listen_in_router, link), link)
+            for name in [n for n in self._places if n.startswith(f"router_id {wish.router_id} ") and n not in kept]:
+                await self._stop(name)
+        for name in [n for n in self._places if full and n.startswith("router_id ") and n not in kept]:
+            await self._stop(name)
 
     async def close(self) -> None:
         """Stop listening everywhere."""
         for name in list(self._places):
             await self._stop(name)
 
-    async def _sync(
-        self, kind: str, wanted: Mapping[str, str | None], listen: Callable[[], list[socket.socket]], full: bool
-    ) -> None:
-        named = {f"{kind} {owner}": (owner, namespace) for owner, namespace in wanted.items()}
-        for name in [name for name in self._places if name.startswith(kind)]:
-            if named[name][1] is None if name in named else full:
-                await self._stop(name)
-        for name, (owner, namespace) in named.items():
-            if namespace is not None:
-                with contextlib.suppress(HostError, OSError):  # the network's own status says what is wrong with it
-                    await self._start(name, {kind: owner}, namespace, listen)
-
     async def _start(
-        self, name: str, head: dict[str, str], namespace: str, listen: Callable[[], list[socket.socket]]
+        self, name: str, head: dict[str, str], namespace: str, listen: Callable[[], list[socket.socket]],
+        link: str = "",
     ) -> None:
         inode = os.stat(netns.DIRECTORY / namespace).st_ino
+        index = await asyncio.to_thread(netns.run, namespace, lambda: socket.if_nametoindex(link)) if link else 0
         present = self._places.get(name)
         if present is not None:
-            if present.namespace_inode == inode:
+            if present.where == (inode, index):
                 return
             await self._stop(name)
         sockets = await asyncio.to_thread(netns.run, namespace, listen)
@@ -119,7 +134,7 @@ class MetadataRelay:
             await self._serve(name, reader, writer)
 
         servers = [await asyncio.start_server(accept, sock=sock) for sock in sockets]
-        self._places[name] = _Place(head, servers, inode)
+        self._places[name] = _Place(head, servers, (inode, index))
 
     async def _stop(self, name: str) -> None:
         place = self._places.pop(name)
@@ -206,19 +221,21 @@ def _listen_in_network() -> list[socket.socket]:
     return _listen(places)
 
 
-def _listen_in_router() -> list[socket.socket]:
+def _listen_in_router(link: str) -> list[socket.socket]:
     with IPRoute() as ip, contextlib.suppress(NetlinkError):  # it is there already
         ip.addr("add", index=1, address=METADATA_IP, prefixlen=32)
-    return _listen([(socket.AF_INET, (METADATA_IP, _PORT))])
+    return _listen([(socket.AF_INET, (METADATA_IP, _PORT))], link)
 
 
-def _listen(places: list[_Address]) -> list[socket.socket]:
+def _listen(places: list[_Address], link: str = "") -> list[socket.socket]:
     sockets: list[socket.socket] = []
     try:
         for family, address in places:
             sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
             sockets.append(sock)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if link:  # answers leave by it too
+                sock.setsockopt(socket.SOL_SOCKET, _SO_BINDTODEVICE, link.encode())
             sock.bind(address)
             sock.listen(64)
             sock.setblocking(False)

@@ -43,7 +43,7 @@ from cloudseed.host.facts import Facts
 from cloudseed.host.launch import Launcher
 from cloudseed.host.machines import Machines
 from cloudseed.host.metadata import MetadataRelay
-from cloudseed.host.paths import StatePaths, check_cloud_name, check_key, router_namespace
+from cloudseed.host.paths import StatePaths, check_cloud_name, check_key
 from cloudseed.host.users import Users
 from cloudseed.host.volume_commands import volume_commands
 from cloudseed.host.volumes import Volumes
@@ -294,20 +294,9 @@ class HostServer:
             failed = set(self._network_errors)
             applied = [wish for wish in command.networks if wish.network_id not in failed]
             await self._metadata.sync(applied, command.full)
-            well = {router.router_id for router in result.routers if not router.error}
-            await self._metadata.sync_routers(
-                {
-                    wish.router_id: router_namespace(self._cloud, wish.router_id)
-                    for wish in command.routers
-                    if wish.router_id in well and wish.legs
-                },
-                command.full,
-            )
             broken = {status.router_id for status in result.routers if status.error}
-            routers = [wish.router_id for wish in command.routers if wish.router_id not in broken]
-            await self._metadata.sync_routers(
-                {router_id: router_namespace(self._cloud, router_id) for router_id in routers}, command.full
-            )
+            routers = [wish for wish in command.routers if wish.router_id not in broken]
+            await self._metadata.sync_routers(routers, command.full)
             return result
 
     def _write_config_drive(self, server_id: str, files: dict[str, bytes]) -> None:

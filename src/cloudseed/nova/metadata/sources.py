@@ -1,7 +1,7 @@
 """Which server asks: found from where the packet came from, never from what the guest says.
 
-The host process names the network (or the router) and the address that the guest's connection has; the firewall vouches
-for the address.  Neutron names the port with that address, and nova's own record must know the port: a user who
+The host process names the network and the address that the guest's connection has; the firewall vouches for the
+address.  Neutron names the port with that address, and nova's own record must know the port: a user who
 writes another server's id into his port's `device_id` learns nothing of that server.
 """
 
@@ -27,7 +27,7 @@ Server = sa.Row[Any]
 
 
 class Source(msgspec.Struct, frozen=True):
-    """Where a connection came from, as the host process saw it: one of `network_id` and `router_id` is set."""
+    """Where a connection came from, as the host process saw it; `router_id`: by that router's link in the network."""
 
     remote_address: str
     network_id: str = ""
@@ -92,20 +92,11 @@ class Sources:
             wanted["mac_address"] = mac
         else:
             wanted["fixed_ips"] = f"ip_address={address}"
-        networks = [source.network_id] if source.network_id else await self._behind(ctx, source.router_id)
-        if not networks:
+        if not source.network_id:
             return []
-        found = await self._list(ctx, {**wanted, "network_id": networks})
-        # behind a router no two networks can have the same address; if they do, nobody is told anything
+        found = await self._list(ctx, {**wanted, "network_id": source.network_id})
+        # where two have the same address, nobody is told anything
         return found if len(found) == 1 else []
-
-    async def _behind(self, ctx: Context, router_id: str) -> list[str]:
-        """The networks with an interface of the router."""
-        if not router_id:
-            return []
-        legs = await self._list(ctx, {"device_id": router_id, "device_owner": "network:router_interface",
-                                      "fields": ["network_id"]})
-        return sorted({leg["network_id"] for leg in legs})
 
     async def _list(self, ctx: Context, wanted: dict[str, Any]) -> list[dict[str, Any]]:
         answer = await self._session.get_json(ctx, "network", "/v2.0/ports", params=wanted)
