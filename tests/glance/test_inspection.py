@@ -78,6 +78,17 @@ async def test_good_images(records: Images) -> None:
         assert (await records.show(image_id))["virtual_size"] == virtual_size, disk_format
 
 
+async def test_without_enforcement_only_what_could_harm_is_refused(tmp_path: Any) -> None:
+    async with Cloud(tmp_path, ["keystone", "glance"], image_store="file", image_format_enforcement=False) as cloud:
+        glance = Images(await cloud.login("admin"))
+        for disk_format in ("raw", "qcow2", "vmdk", "iso", "vhd"):
+            await glance.upload(os.urandom(3000), disk_format=disk_format)
+        await glance.upload(qcow2(), disk_format="raw")
+        for disk_format, data in (("raw", qcow2(backing="/etc/shadow")), ("iso", qcow2(incompatible=1 << 2)),
+                                  ("qcow2", vmdk("monolithicFlat", 'RW 20 FLAT "/etc/passwd" 0'))):
+            await glance.upload(data, 415, disk_format=disk_format)
+
+
 async def test_a_large_hostile_image_is_refused_early(records: Images) -> None:
     sent = 0
 

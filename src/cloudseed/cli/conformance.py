@@ -132,7 +132,8 @@ class _Run:
             home.chmod(0o711)  # the control process, of another user, must pass
         settings = {"state": str(home / "s"), "port": _free_port(), "driver": self.chosen.driver}
         # what is tested is not the hash's cost: Tempest makes a user and logs in for each class of tests
-        config = load(**settings, password_hash_rounds=4, computes=COMPUTES, fake_hosts=COMPUTES, external_nat=False)
+        config = load(**settings, password_hash_rounds=4, computes=COMPUTES, fake_hosts=COMPUTES, external_nat=False,
+                      **tempest_config.CLOUD)
         try:
             with self.progress.status("starting a cloud ..."):
                 control.start(config, lambda text: None)

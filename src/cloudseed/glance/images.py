@@ -52,6 +52,7 @@ class Glance:
     staging: Any  # stores.files.FileImageStore
     engine: Engine
     limits: Limits = field(default_factory=Limits)
+    format_enforcement: bool = True
     sources: dict[str, Any] = field(default_factory=dict)  # uploads in flight, by image id (uploads.py)
 
 

@@ -35,10 +35,14 @@ class _Window(io.RawIOBase):
 
 
 class Inspection:
-    """Feed it every byte in order, then `finish`.  Both raise FormatRefused with the reason."""
+    """Feed it every byte in order, then `finish`.  Both raise FormatRefused with the reason.
 
-    def __init__(self, disk_format: str, container_format: str | None) -> None:
+    Without `enforce` the content may be of another format than was said; what could harm is refused all the same.
+    """
+
+    def __init__(self, disk_format: str, container_format: str | None, *, enforce: bool = True) -> None:
         self._disk_format = disk_format
+        self._enforce = enforce
         self._accepted = _ACCEPTED.get(disk_format) if container_format in _DISK_CONTAINERS else None
         self._window = _Window()
         self._wrapper: Any = format_inspector.InspectWrapper(cast(Any, self._window)) if self._accepted else None
@@ -70,7 +74,8 @@ class Inspection:
     def _decide(self, matches: list[Any]) -> None:
         names = {str(match) for match in matches}
         assert self._accepted is not None
-        if not names <= self._accepted or (self._disk_format == "iso" and "iso" not in names):
+        said = names <= self._accepted and (self._disk_format != "iso" or "iso" in names)
+        if self._enforce and not said:
             raise FormatRefused(f"The image's disk_format is {self._disk_format}, but its content is "
                                 f"{' and '.join(sorted(names))}. Upload it with the right disk_format.")
         self._matches = matches

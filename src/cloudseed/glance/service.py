@@ -29,7 +29,8 @@ def build(env: Environment) -> Service:
     local = FileImageStore(env.state / "glance" / "images")
     stores: dict[str, ImageStore] = {"swift": SwiftImageStore(session), "file": local}
     glance = Glance(db, env.policy("glance", RULES), Stores(stores, env.config.image_store),
-                    FileImageStore(env.state / "glance" / "staging"), env.operations(db, operation_tables))
+                    FileImageStore(env.state / "glance" / "staging"), env.operations(db, operation_tables),
+                    format_enforcement=env.config.image_format_enforcement)
     operations = Operations(glance)
     app = make_app(
         {"/": versions.VersionsResource(300), "/versions": versions.VersionsResource(200),

@@ -134,7 +134,7 @@ class Operations:
         chunks = await self._glance.staging.get(run.ctx, self._glance.staging.locate(run.resource_id),
                                                 Part(0, size, size))
         try:
-            await self._put(run, Source(chunks, size, size, Inspection(row.disk_format, row.container_format)))
+            await self._put(run, Source(chunks, size, size, self._inspection(row.disk_format, row.container_format)))
         finally:
             await chunks.aclose()
 
@@ -214,7 +214,10 @@ class Operations:
         if size is not None and size > limit:
             raise TooLarge(f"The image's {size} bytes are more than the {limit} that it may have.")
         assert image.disk_format is not None
-        return Source(chunks, size, limit, Inspection(image.disk_format, image.container_format))
+        return Source(chunks, size, limit, self._inspection(image.disk_format, image.container_format))
+
+    def _inspection(self, disk_format: str, container_format: str | None) -> Inspection:
+        return Inspection(disk_format, container_format, enforce=self._glance.format_enforcement)
 
     async def room(self, image: Image) -> int:
         """How many bytes the image may have: the cap on one image, and what its owner's quota has left."""

@@ -34,6 +34,7 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     token_expiration_s: int = 3600
     console_token_ttl_s: int = 600  # how long a console's URL opens it
     image_store: str = "swift"  # or "file"
+    image_format_enforcement: bool = True  # refuse images whose content is not what their disk_format says
     cpu_allocation_ratio: float = 4.0
     ram_allocation_ratio: float = 1.0
     disk_allocation_ratio: float = 1.0
