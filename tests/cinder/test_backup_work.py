@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import zlib
 from collections.abc import AsyncIterator
@@ -154,6 +155,50 @@ async def test_damage_is_found_before_it_is_restored(managers: Managers, owner: 
         await owner.put(path, body=b"y" * 100 if harm == "other bytes" else zlib.compress(bytes(64 * MIB)))
     with pytest.raises(BackupDamaged, match="00001"):
         await restore(managers, owner, backup_id, volume_id, volume_id)
+
+
+HARMS: dict[str, Any] = {
+    "another account": {"parent": "../../AUTH_victim/volumebackups/volume_x/backup_y/"},
+    "itself": {"parent": "self"}, "another container's object": {"extents": [
+        {"offset": 0, "length": MIB, "name": "../../../secret/00001", "sha256": "0" * 64}]},
+    "all of our memory": {"extents": [{"offset": 0, "length": 1 << 40, "name": "00001", "sha256": "0" * 64}]},
+    "before the volume": {"extents": [{"offset": -MIB, "length": MIB}]},
+    "no end": {"extents": [{"offset": 0, "length": -1}]}, "another backup": {"backup_id": "self's"},
+    "no volume": {"size_bytes": 1 << 70}, "large": {"parent": "x" * (layout.MAX_MANIFEST_BYTES + 1)}}
+
+
+@pytest.mark.parametrize("harm", HARMS)
+async def test_what_the_owner_made_of_a_manifest_leads_nowhere(managers: Managers, owner: Client, harm: str) -> None:
+    """The objects are the user's, and are read with rights on everybody's."""
+    volume_id = await managers.new_volume()
+    await managers.write(volume_id, 0, b"x" * MIB)
+    backup_id = await back_up(managers, owner, volume_id)
+    where = layout.prefix(volume_id, backup_id)
+    path = f"/object-store/v1/AUTH_{project(owner)}/volumebackups/{where}metadata"
+    manifest = {**(await owner.get(path)).json(), **HARMS[harm]}
+    if manifest["parent"] == "self":
+        manifest["parent"] = where
+    await owner.put(path, body=json.dumps(manifest).encode())
+    with pytest.raises(BackupDamaged, match="metadata"):
+        await restore(managers, owner, backup_id, volume_id, volume_id)
+    with pytest.raises(BackupDamaged, match="metadata"):
+        await back_up(managers, owner, volume_id, {"id": backup_id, "volume_id": volume_id})
+
+
+async def test_hashes_and_data_of_any_length_are_not_read(managers: Managers, owner: Client,
+                                                          monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layout, "MAX_HASHES_BYTES", 1000)
+    monkeypatch.setattr(layout, "MAX_PACKED_BYTES", 5000)
+    volume_id = await managers.new_volume()
+    await managers.write(volume_id, 0, b"x" * MIB)
+    backup_id = await back_up(managers, owner, volume_id)
+    where = f"/object-store/v1/AUTH_{project(owner)}/volumebackups/{layout.prefix(volume_id, backup_id)}"
+    for name in ("sha256file", "00001"):
+        await owner.put(where + name, body=bytes(100_000))
+    with pytest.raises(BackupDamaged, match="00001"):
+        await restore(managers, owner, backup_id, volume_id, volume_id)
+    with pytest.raises(BackupDamaged, match="sha256file"):
+        await back_up(managers, owner, volume_id, {"id": backup_id, "volume_id": volume_id})
 
 
 async def test_a_volume_too_small_or_not_there_is_refused(managers: Managers, owner: Client) -> None:

@@ -118,7 +118,7 @@ async def create_backup(cinder: Cinder, ctx: Context, order: Order) -> Backup:
         cinder.policy.enforce("backup:create", ctx.identity, volume.target)
         moment = await _check_source(cinder, tx, ctx, order, volume)
         host = await _host(tx, volume)
-        parent = await _parent(tx, order) if order.incremental else None
+        parent = await _parent(tx, order, volume.project_id) if order.incremental else None
         await quotas.check(tx, volume.project_id, None, {"backups": 1, "backup_gigabytes": volume.size})
         backup_id = str(uuid.uuid4())
         container = parent.container if parent is not None else order.container or DEFAULT_CONTAINER
@@ -172,9 +172,10 @@ async def _host(tx: Tx, volume: Volume) -> str:
     raise Unavailable(f"Service cinder-backup on host {volume.host} could not be found, or is down or disabled.")
 
 
-async def _parent(tx: Tx, order: Order) -> Backup:
-    """The newest backup of the volume, which an incremental one adds to."""
+async def _parent(tx: Tx, order: Order, project_id: str) -> Backup:
+    """The newest backup of the volume, which an incremental one adds to; a former owner's is not ours to hold."""
     rows = await tx.all(sa.select(*_COLUMNS).where(table.c.volume_id == order.volume_id,
+                                                   table.c.project_id == project_id,
                                                    table.c.status.in_(("available", "restoring")))
                         .order_by(table.c.data_timestamp.desc(), table.c.id).limit(1))
     if not rows:
@@ -339,7 +340,8 @@ class Record(msgspec.Struct, kw_only=True):
         for text in (self.project_id, self.user_id):
             if not 0 < len(text) <= 64 or not text.isalnum():
                 raise ValueError("project_id and user_id must be ids")
-        if not 0 < len(self.container) <= 255 or "/" in self.container or not self.container.isprintable():
+        if not 0 < len(self.container) <= 255 or "/" in self.container or not self.container.isprintable() \
+                or self.container in (".", ".."):
             raise ValueError("container must be a container's name")
         if len(self.name or "") > 255 or len(self.description or "") > 255:
             raise ValueError("name and description may have 255 characters")

@@ -6,6 +6,7 @@ whole order is known to be good.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -152,7 +153,7 @@ def image_devices(image: BootImage) -> list[BlockDevice]:
     try:
         found = msgspec.json.decode(text, type=list[dict[str, Any]])
         return [_from_image(one) for one in found if not one.get("no_device")]
-    except (msgspec.DecodeError, msgspec.ValidationError, TypeError, ValueError):
+    except (msgspec.DecodeError, msgspec.ValidationError, TypeError, ValueError, AttributeError):
         raise Invalid(f"{INVALID}: the image's property block_device_mapping cannot be understood.") from None
 
 
@@ -162,6 +163,9 @@ def _from_image(one: dict[str, Any]) -> BlockDevice:
     known = {name: one.get(name) for name in (
         "boot_index", "device_name", "volume_size", "volume_type", "guest_format", "device_type", "disk_bus", "tag",
         "image_id", "snapshot_id", "volume_id")}
+    for name in ("image_id", "snapshot_id", "volume_id"):
+        if known[name] is not None:
+            known[name] = str(uuid.UUID(known[name]))  # what is no id must not become a part of a URL
     destination = one.get("destination_type") or ("local" if source == "blank" else "volume")
     boot_index = known["boot_index"]
     if boot_index is None and "source_type" not in one and _bare(known["device_name"]) in ("vda", "sda", "hda"):

@@ -51,7 +51,8 @@ class _New(msgspec.Struct):
         check_text(self.name, "name")
         check_text(self.description, "description")
         check_text(self.container, "container")
-        if self.container is not None and ("/" in self.container or len(self.container.encode()) > 255):
+        if self.container is not None and ("/" in self.container or self.container in (".", "..")
+                                           or len(self.container.encode()) > 255):
             raise ValueError("Invalid input for field/attribute container. It must be a container's name, without /")
         check_pairs(self.metadata)
 

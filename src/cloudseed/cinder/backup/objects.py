@@ -6,10 +6,11 @@ reseller role.
 
 from __future__ import annotations
 
+import asyncio
 from urllib.parse import quote
 
 from cloudseed.kernel.context import Context
-from cloudseed.kernel.errors import NotFound
+from cloudseed.kernel.errors import BodyTooLarge, NotFound, Timeout, Unavailable
 from cloudseed.kernel.http.client import ServiceSession
 
 DEFAULT_CONTAINER = "volumebackups"
@@ -32,11 +33,24 @@ class BackupObjects:
         await self._session.request(ctx, "object-store", "PUT", f"{self._path}/{quote(name)}", headers=headers,
                                     body=data, timeout_s=TIMEOUT_S)
 
-    async def get(self, ctx: Context, name: str) -> bytes:
-        """Raises NotFound."""
+    async def get(self, ctx: Context, name: str, limit: int) -> bytes:
+        """Raises NotFound, BodyTooLarge for more than `limit` bytes, which are not read."""
         answer = await self._session.request(ctx, "object-store", "GET", f"{self._path}/{quote(name)}",
-                                             timeout_s=TIMEOUT_S)
-        return answer.body
+                                             timeout_s=TIMEOUT_S, stream=True)
+        found = bytearray()
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                async for chunk in answer.chunks():
+                    found += chunk
+                    if len(found) > limit:
+                        raise BodyTooLarge(f"The object {name} is larger than any of a backup.")
+        except TimeoutError:
+            raise Timeout(f"The object {name} was not read in time.") from None
+        except OSError as exc:
+            raise Unavailable(f"The object {name} could not be read to its end.", detail=str(exc)) from exc
+        finally:
+            await answer.close()
+        return bytes(found)
 
     async def names(self, ctx: Context, prefix: str) -> list[str]:
         """Every object whose name begins so; none when there is no container."""

@@ -20,7 +20,7 @@ from cloudseed.cinder.backup.objects import BackupObjects
 from cloudseed.cinder.volume.backend import Backend
 from cloudseed.host.records import ByteSource
 from cloudseed.kernel.context import Context
-from cloudseed.kernel.errors import CloudseedError, Conflict, Invalid, NotFound
+from cloudseed.kernel.errors import BodyTooLarge, CloudseedError, Conflict, Invalid, NotFound
 
 _ZERO = layout.zero_hash()
 _LEVEL = 1  # of zlib: higher ones cost many times the time for little
@@ -67,7 +67,7 @@ class BackupWork:
             parent_prefix = layout.prefix(parent["volume_id"], parent["id"])
             if await self._manifest(ctx, objects, parent_prefix) is None:
                 raise NotFound(f"Backup {parent['id']}, the parent of backup {backup_id}, is not in the object store.")
-            before = await objects.get(ctx, f"{parent_prefix}sha256file")
+            before = await self._read(ctx, objects, parent_prefix, "sha256file", layout.MAX_HASHES_BYTES)
         hashes, run = bytearray(), bytearray()
         extents: list[Extent] = []
         size = begin = stored = 0
@@ -134,7 +134,7 @@ class BackupWork:
         where: str | None = layout.prefix(backup_volume_id, backup_id)
         while where is not None:
             manifest = await self._manifest(ctx, objects, where)
-            if manifest is None or any(where == known for known, _ in chain):
+            if manifest is None or any(where == known for known, _ in chain) or len(chain) > layout.MAX_PARENTS:
                 raise BackupDamaged(backup_id=backup_id, reason=f"the object store has no {where}metadata")
             chain.append((where, manifest))
             where = manifest.parent
@@ -157,9 +157,9 @@ class BackupWork:
                         volume_id, extent.offset, zero_bytes=min(extent.length, size - extent.offset)))
                     continue
                 try:
-                    packed = await objects.get(ctx, where + extent.name)
+                    packed = await objects.get(ctx, where + extent.name, layout.MAX_PACKED_BYTES)
                     data = await asyncio.to_thread(_unpack, packed, extent)
-                except (NotFound, ValueError) as exc:
+                except (NotFound, BodyTooLarge, ValueError) as exc:
                     reason = f"its object {where}{extent.name} is missing or is not what was written"
                     raise BackupDamaged(backup_id=manifest.backup_id, reason=reason) from exc
                 for at in range(0, len(data), 4 * layout.BLOCK_BYTES):
@@ -182,13 +182,23 @@ class BackupWork:
 
     async def _manifest(self, ctx: Context, objects: BackupObjects, where: str) -> Manifest | None:
         try:
-            text = await objects.get(ctx, f"{where}metadata")
+            text = await self._read(ctx, objects, where, "metadata", layout.MAX_MANIFEST_BYTES)
         except NotFound:
             return None
         try:
-            return msgspec.json.decode(text, type=Manifest)
+            manifest = msgspec.json.decode(text, type=Manifest)
         except msgspec.DecodeError as exc:
             raise BackupDamaged(backup_id=where, reason="its metadata cannot be read") from exc
+        wrong = layout.check(manifest, where)
+        if wrong is not None:
+            raise BackupDamaged(backup_id=where, reason=f"its metadata was changed: {wrong}")
+        return manifest
+
+    async def _read(self, ctx: Context, objects: BackupObjects, where: str, name: str, limit: int) -> bytes:
+        try:
+            return await objects.get(ctx, where + name, limit)
+        except BodyTooLarge as exc:
+            raise BackupDamaged(backup_id=where, reason=f"its {name} has more than {limit} bytes") from exc
 
 
 def _result(manifest: Manifest) -> dict[str, Any]:
