@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 
 from cloudseed.kernel.errors import CloudseedError, Conflict, Invalid, NotFound
 from cloudseed.kernel.operations import OperationType, Run, Step
-from cloudseed.nova.compute.errors import HostFailed
 from cloudseed.nova.compute.network import Networks
 from cloudseed.nova.compute.spec import encode_spec, spec_from_row
 from cloudseed.nova.conductor.on_host import HostGone, Hosts
@@ -71,7 +70,7 @@ class Interfaces:
         if any(vif["id"] == order.get("port") for vif in row.network_info):
             run.data["had"] = True
             raise Conflict(f"Port {order['port']} is still in use.")
-        run.data["port_id"] = await self._ask(run, row, "obtain_port", spec=encode_spec(spec_from_row(row)),
+        run.data["port_id"] = await self._hosts.require(run, row, "obtain_port", spec=encode_spec(spec_from_row(row)),
                                               order=order)
         if order.get("port"):  # known as the user's before it is the server's: a delete gives it back unharmed
             async with self._nova.db.write() as tx:
@@ -103,18 +102,18 @@ class Interfaces:
 
     async def _plug(self, run: Run) -> None:
         row = await load_server(self._nova, run.resource_id)
-        run.data["vifs"] = await self._ask(run, row, "plug_port", spec=encode_spec(spec_from_row(row)),
+        run.data["vifs"] = await self._hosts.require(run, row, "plug_port", spec=encode_spec(spec_from_row(row)),
                                            port_id=run.data["port_id"], tag=run.data.get("tag"))
 
     # ---- detach: data {"port_id"}
 
     async def _unplug(self, run: Run) -> None:
-        await self._ask(run, await self._begin(run), "unplug_port", port_id=run.data["port_id"])
+        await self._hosts.require(run, await self._begin(run), "unplug_port", port_id=run.data["port_id"])
 
     async def _release(self, run: Run) -> None:
         row, port_id = await load_server(self._nova, run.resource_id), run.data["port_id"]
         spec = spec_from_row(row)
-        await self._ask(run, row, "release_port", port_id=port_id, given=port_id in spec.given_ports)
+        await self._hosts.require(run, row, "release_port", port_id=port_id, given=port_id in spec.given_ports)
         run.data["vifs"] = [vif for vif in row.network_info if vif["id"] != port_id]
 
     async def _show(self, run: Run) -> None:
@@ -179,14 +178,6 @@ class Interfaces:
             row = await read_server(tx, run.resource_id)
             await begin_event(tx, run, EVENTS[run.kind], row.host)
         return row
-
-    async def _ask(self, run: Run, row: Server, method: str, **arguments: Any) -> Any:
-        if row.host is None:
-            raise Conflict(f"Instance {row.id} is on no host.")
-        try:
-            return await self._hosts.ask(run, row.host, method, **arguments)
-        except HostGone as exc:
-            raise HostFailed(host=exc.host, doing=f"{method} of server {row.id}", reason=exc.error.message) from exc
 
     async def _failed(self, run: Run, error: CloudseedError) -> None:
         async with self._nova.db.write() as tx:

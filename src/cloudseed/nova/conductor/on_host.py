@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from cloudseed.kernel.errors import Unavailable
 from cloudseed.kernel.operations import Run
+from cloudseed.nova.compute.errors import HostFailed, NotHere
 from cloudseed.nova.compute.network import Networks
 from cloudseed.nova.models import services
 from cloudseed.nova.services import is_up
@@ -51,6 +52,19 @@ class Hosts:
             if await self.is_up(host):
                 raise
             raise HostGone(host, exc) from exc
+
+    async def require(self, run: Run, row: Any, method: str, *, doing: str = "", **arguments: Any) -> Any:
+        """As `ask` of the host that the server `row` is on, where nothing can be done without it.
+
+        Raises NotHere when it is on none, HostFailed when its host is gone; `doing` says what failed then.
+        """
+        if row.host is None:
+            raise NotHere(f"Instance {row.id} is on no host.")
+        try:
+            return await self.ask(run, row.host, method, **arguments)
+        except HostGone as exc:
+            doing = doing or f"{method} of server {row.id}"
+            raise HostFailed(host=exc.host, doing=doing, reason=exc.error.message) from exc
 
     async def is_up(self, host: str) -> bool:
         async with self._nova.db.read() as tx:

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from cloudseed.kernel.errors import CloudseedError
 from cloudseed.kernel.operations import Cancelled, Run
-from cloudseed.nova.compute.errors import HostFailed, NotHere
-from cloudseed.nova.conductor.on_host import HostGone, Hosts
+from cloudseed.nova.conductor.on_host import Hosts
 from cloudseed.nova.conductor.records import Server, add_fault, begin_event, change, end_event, load_server, read_server
 from cloudseed.nova.server_states import PowerState, VmState
 
@@ -37,12 +36,7 @@ class Remake:
         return await load_server(self.nova, run.resource_id)
 
     async def ask(self, run: Run, row: Server, method: str, **arguments: Any) -> Any:
-        if row.host is None:
-            raise NotHere(f"Instance {row.id} is on no host.")
-        try:
-            return await self._hosts.ask(run, row.host, method, **arguments)
-        except HostGone as exc:
-            raise HostFailed(host=exc.host, doing=f"{self._doing} server {row.id}", reason=exc.error.message) from exc
+        return await self._hosts.require(run, row, method, doing=f"{self._doing} server {row.id}", **arguments)
 
     async def finish(self, run: Run, **values: Any) -> None:
         async with self.nova.db.write() as tx:

@@ -25,7 +25,6 @@ import sqlalchemy as sa
 from cloudseed.kernel.db import Tx, utcnow
 from cloudseed.kernel.errors import CloudseedError, Conflict
 from cloudseed.kernel.operations import Cancelled, OperationType, Run, Step
-from cloudseed.nova.compute.errors import HostFailed, NotHere
 from cloudseed.nova.compute.spec import encode_spec, spec_from_row
 from cloudseed.nova.conductor.boot import server_group
 from cloudseed.nova.conductor.on_host import HostGone, Hosts
@@ -106,9 +105,9 @@ class Resize:
 
     async def _stop(self, run: Run) -> None:
         row = await self._enter(run, {"nova.resize": TaskState.RESIZE_MIGRATING}, status="migrating")
-        await self._ask(run, row, "power_off", soft_timeout_s=SOFT_TIMEOUT_S)
+        await self._hosts.require(run, row, "power_off", soft_timeout_s=SOFT_TIMEOUT_S)
         if run.kind == "nova.resize":  # what an earlier one, whose host was lost midway, may have left
-            await self._ask(run, row, "drop_kept_disks")
+            await self._hosts.require(run, row, "drop_kept_disks")
 
     async def _undo_stop(self, run: Run) -> None:
         row, migration = await self._load(run)
@@ -118,7 +117,7 @@ class Resize:
     async def _resize_disks(self, run: Run) -> None:
         row, migration = await self._load(run)
         spec = spec_from_row(row, migration.new_flavor)
-        await self._ask(run, row, "resize_disks", spec=encode_spec(spec))
+        await self._hosts.require(run, row, "resize_disks", spec=encode_spec(spec))
         await self._enter(run, {"nova.resize": TaskState.RESIZE_MIGRATED}, status="post-migrating")
 
     async def _restore_disks(self, run: Run) -> None:
@@ -126,16 +125,16 @@ class Resize:
         if run.kind == "nova.resize":
             await self._undo(run, row, "restore_disks")
         else:
-            await self._ask(run, row, "restore_disks")
+            await self._hosts.require(run, row, "restore_disks")
 
     async def _drop_kept(self, run: Run) -> None:
         row = await self._enter(run, {}, status="confirming")
-        await self._ask(run, row, "drop_kept_disks")
+        await self._hosts.require(run, row, "drop_kept_disks")
 
     async def _start(self, run: Run) -> None:
         row, migration = await self._load(run)
         if migration.old_vm_state == VmState.ACTIVE:
-            await self._ask(run, row, "power_on", spec=encode_spec(spec_from_row(row)))
+            await self._hosts.require(run, row, "power_on", spec=encode_spec(spec_from_row(row)))
 
     async def _undo_start(self, run: Run) -> None:
         row, _ = await self._load(run)
@@ -218,16 +217,8 @@ class Resize:
             await _change_migration(tx, run, status="reverting" if run.kind == "nova.revert_resize" else status)
         return row
 
-    async def _ask(self, run: Run, row: Server, method: str, **arguments: Any) -> None:
-        if row.host is None:
-            raise NotHere(f"Instance {row.id} is on no host.")
-        try:
-            await self._hosts.ask(run, row.host, method, **arguments)
-        except HostGone as exc:
-            raise HostFailed(host=exc.host, doing=f"{method} of server {row.id}", reason=exc.error.message) from exc
-
     async def _undo(self, run: Run, row: Server, method: str, **arguments: Any) -> None:
-        """As `_ask`; a host that is gone does not hold up what follows, such as a delete."""
+        """As `Hosts.require`; a host that is gone does not hold up what follows, such as a delete."""
         try:
             await self._hosts.ask(run, row.host, method, **arguments)
         except HostGone:

@@ -19,14 +19,13 @@ A server whose root disk is a volume needs no image.  Ports and volumes stay the
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from cloudseed.kernel.db import flush, utcnow
 from cloudseed.kernel.errors import CloudseedError, NotFound
 from cloudseed.kernel.operations import Cancelled, OperationType, Run, Step
-from cloudseed.nova.compute.errors import HostFailed, NotHere
 from cloudseed.nova.compute.network import Networks
 from cloudseed.nova.compute.spec import ServerSpec, encode_spec, spec_from_row
 from cloudseed.nova.conductor.boot import SCHEDULE_TIMEOUT_S, hinted_hosts, server_group
@@ -84,7 +83,7 @@ class Shelve:
 
     async def _stop(self, run: Run) -> None:
         row = await self._begin(run)
-        await self._ask(run, row, "power_off", soft_timeout_s=SOFT_TIMEOUT_S)
+        await self._hosts.require(run, row, "power_off", soft_timeout_s=SOFT_TIMEOUT_S)
 
     async def _undo_stop(self, run: Run) -> None:
         row = await load_server(self._nova, run.resource_id)
@@ -114,7 +113,7 @@ class Shelve:
     async def _offload(self, run: Run) -> None:
         row = await self._begin(run)
         if row.host is not None:
-            await self._ask(run, row, "offload", ports=[vif["id"] for vif in row.network_info])
+            await self._hosts.require(run, row, "offload", ports=[vif["id"] for vif in row.network_info])
 
     async def _release(self, run: Run) -> None:
         await self._nova.conductor_bus.call(run.ctx, "scheduler", "release", server_id=run.resource_id)
@@ -154,7 +153,7 @@ class Shelve:
     async def _bind(self, run: Run) -> None:
         if not run.data.get("on_shelf"):
             row = await load_server(self._nova, run.resource_id)
-            vifs = await self._ask(run, row, "bind_networks", spec=encode_spec(spec_from_row(row)))
+            vifs = await self._hosts.require(run, row, "bind_networks", spec=encode_spec(spec_from_row(row)))
             async with self._nova.db.write() as tx:
                 await change(tx, await read_server(tx, run.resource_id), network_info=vifs)
             await flush()
@@ -173,7 +172,7 @@ class Shelve:
     async def _disks(self, run: Run) -> None:
         if not run.data.get("on_shelf"):
             row = await load_server(self._nova, run.resource_id)
-            await self._ask(run, row, "prepare_disks", spec=encode_spec(_from_shelf(row)))
+            await self._hosts.require(run, row, "prepare_disks", spec=encode_spec(_from_shelf(row)))
 
     async def _undo_disks(self, run: Run) -> None:
         row = await load_server(self._nova, run.resource_id)
@@ -190,9 +189,10 @@ class Shelve:
     async def _start(self, run: Run) -> None:
         row = await load_server(self._nova, run.resource_id)
         if run.data.get("on_shelf"):
-            await self._ask(run, row, "power_on", spec=encode_spec(await load_spec(self._nova, row.id)))
+            await self._hosts.require(run, row, "power_on", spec=encode_spec(await load_spec(self._nova, row.id)))
         else:
-            run.data["vifs"] = await self._ask(run, row, "start_unshelved", spec=encode_spec(spec_from_row(row)))
+            spec = encode_spec(spec_from_row(row))
+            run.data["vifs"] = await self._hosts.require(run, row, "start_unshelved", spec=spec)
 
     async def _delete_image(self, run: Run) -> None:
         await delete_shelved_image(self._nova, run, await load_server(self._nova, run.resource_id))
@@ -215,14 +215,6 @@ class Shelve:
             row = await read_server(tx, run.resource_id)
             await begin_event(tx, run, EVENTS[run.kind], row.host)
         return row
-
-    async def _ask(self, run: Run, row: Server, method: str, **arguments: Any) -> Any:
-        if row.host is None:
-            raise NotHere(f"Instance {row.id} is on no host.")
-        try:
-            return await self._hosts.ask(run, row.host, method, **arguments)
-        except HostGone as exc:
-            raise HostFailed(host=exc.host, doing=f"{method} of server {row.id}", reason=exc.error.message) from exc
 
     async def _failed(self, run: Run, error: CloudseedError) -> None:
         """The server is where it was before, and shows why."""

@@ -23,7 +23,7 @@ from cloudseed.nova.compute.devices import BlockDevice, decode_devices
 from cloudseed.nova.compute.errors import HostFailed
 from cloudseed.nova.compute.spec import encode_spec, spec_from_row
 from cloudseed.nova.compute.volumes import Volumes
-from cloudseed.nova.conductor.on_host import HostGone, Hosts
+from cloudseed.nova.conductor.on_host import Hosts
 from cloudseed.nova.conductor.records import begin_event, end_event, load_server, read_server
 from cloudseed.nova.models import servers
 
@@ -152,11 +152,8 @@ class VolumeOperations:
         return device
 
     async def _on_host(self, run: Run, row: Any, method: str) -> Any:
-        try:
-            return await self._hosts.ask(run, row.host, method, spec=encode_spec(spec_from_row(row)),
-                                         device_id=run.data["device"])
-        except HostGone as exc:
-            raise HostFailed(host=exc.host, doing=method.replace("_", " "), reason=exc.error.message) from exc
+        return await self._hosts.require(run, row, method, doing=method.replace("_", " "),
+                                         spec=encode_spec(spec_from_row(row)), device_id=run.data["device"])
 
 
 class Reservation:
