@@ -38,7 +38,8 @@ def run(argv: list[str]) -> int:
             failed.append(name)
         print(f"   {name}: {'FAILED' if name in failed else 'ok'} ({time.monotonic() - began:.0f} s)", flush=True)
     print("== tests", flush=True)
-    pytest = [str(tools / "python"), "-m", "pytest", *(rest.split() or ["-q", "--durations=15"])]
+    everything = ["-q", "--durations=25", "-n", "2", "--dist", "loadgroup"]  # see tests/conftest.py
+    pytest = [str(tools / "python"), "-m", "pytest", *(rest.split() or everything)]
     code = subprocess.run(pytest, cwd=root, env=env).returncode
     if failed:
         print(f"FAILED checks: {', '.join(failed)}", file=sys.stderr)
