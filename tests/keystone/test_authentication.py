@@ -33,7 +33,8 @@ async def test_the_administrator_finds_a_usable_cloud(cloud: Cloud, admin: Clien
     assert token["user"]["domain"] == {"id": "default", "name": "Default"}
     assert {role["name"] for role in token["roles"]} == {"admin", "manager", "member", "reader"}
     urls = {entry["type"]: entry["endpoints"] for entry in token["catalog"]}
-    assert {"identity", "image", "compute", "placement", "network", "object-store"} == set(urls)
+    assert {"identity", "image", "compute", "placement", "network", "object-store", "block-storage",
+            "volumev3"} == set(urls)
     assert {e["interface"] for e in urls["compute"]} == {"public", "internal", "admin"}
     assert urls["compute"][0]["url"].endswith("/compute/v2.1") and urls["compute"][0]["region"] == "RegionOne"
     assert urls["object-store"][0]["url"].endswith(f"/object-store/v1/AUTH_{admin.project_id}")

@@ -13,7 +13,8 @@ from typing import Any
 from cloudseed.cli.api import Api
 
 # settings of the cloud that some tests are for; by default they are off, as upstream's are
-CLOUD: dict[str, Any] = {"image_format_enforcement": False}
+CLOUD: dict[str, Any] = {"image_format_enforcement": False, "lockout_failure_attempts": 2, "lockout_duration_s": 5,
+                         "unique_last_password_count": 2}
 
 FEATURES = {
     "compute-feature-enabled": {
@@ -61,7 +62,7 @@ FEATURES = {
         "extend_attached_volume": True,
         "consistency_group": False,
     },
-    "identity-feature-enabled": {"trust": True, "access_rules": True, "security_compliance": False},
+    "identity-feature-enabled": {"trust": True, "access_rules": True, "security_compliance": True},
     "enforce_scope": {"keystone": True},
     "object-storage-feature-enabled": {"container_sync": False, "object_versioning": True, "discoverability": True},
     "service_available": {
@@ -104,7 +105,10 @@ def write(path: Path, api: Api, url: str, password: str, made: dict[str, str], e
             "admin_domain_name": "Default",
             "tempest_roles": "member",
         },
-        "identity": {"uri_v3": f"{url}/identity/v3", "auth_version": "v3", "region": "RegionOne"},
+        "identity": {"uri_v3": f"{url}/identity/v3", "auth_version": "v3", "region": "RegionOne",
+                     "user_lockout_failure_attempts": CLOUD["lockout_failure_attempts"],
+                     "user_lockout_duration": CLOUD["lockout_duration_s"],
+                     "user_unique_last_password_count": CLOUD["unique_last_password_count"]},
         "compute": {
             "image_ref": made["image"],
             "image_ref_alt": made["image_alt"],

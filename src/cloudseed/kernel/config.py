@@ -32,6 +32,9 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     driver: str = "auto"  # nova's hypervisor driver: qemu, fake, or auto (qemu where root and QEMU are there)
     password_hash_rounds: int = 12  # bcrypt's cost, keystone's default
     token_expiration_s: int = 3600
+    lockout_failure_attempts: int = 0  # how many wrong passwords lock an account; 0: none does
+    lockout_duration_s: int = 1800  # how long; 0: until an administrator enables the user again
+    unique_last_password_count: int = 0  # a user's new password must not be one of this many last ones; 0: it may
     console_token_ttl_s: int = 600  # how long a console's URL opens it
     image_store: str = "swift"  # or "file"
     image_format_enforcement: bool = True  # refuse images whose content is not what their disk_format says
@@ -105,6 +108,9 @@ def load(path: Path | None = None, **flags: Any) -> Config:
         raise ConfigError(f"{path or 'settings'}: {exc}") from None
     if not 1 <= config.computes <= MAX_COMPUTES:
         raise ConfigError(f"computes = {config.computes}: it must be 1 to {MAX_COMPUTES}")
+    for name in ("lockout_failure_attempts", "lockout_duration_s", "unique_last_password_count"):
+        if not 0 <= getattr(config, name) < 2**31:
+            raise ConfigError(f"{name} = {getattr(config, name)}: it must be 0 or more")
     config.state = str(Path(config.state).absolute())
     if not config.name:
         # several clouds on one machine (tests!) must not share a name

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from cloudseed.kernel.context import Context
 from cloudseed.kernel.db import utcnow
-from cloudseed.keystone import directory, scopes
+from cloudseed.keystone import compliance, directory, scopes
 from cloudseed.keystone.directory import Record
 from cloudseed.keystone.errors import Forbidden, Invalid, Missing, TokenNotFound, Unauthenticated
 from cloudseed.keystone.meanings import Meaning, describe
@@ -181,7 +181,9 @@ async def _by_password(ks: Keystone, ref: UserRef) -> str:
     user = await _named_user(ks, ref)
     # verified before anything else is looked at: every failure costs the same
     right = await ks.passwords.verify(ref.password[:MAX_LENGTH + 1], user.password_hash if user is not None else None)
-    if user is None or not right or len(ref.password) > MAX_LENGTH:
+    right = right and len(ref.password) <= MAX_LENGTH
+    await compliance.check_lockout(ks, user, right)
+    if user is None or not right:
         raise Unauthenticated(f"wrong password or no such user: {ref.name or ref.id}")
     if not user.enabled:
         raise Unauthenticated(f"user {user.id} is disabled")

@@ -54,6 +54,18 @@ users = sa.Table(  # `password_hash` null: cannot log in with a password
     _extra(),
     sa.UniqueConstraint("domain_id", "name", name="uq_users_name"))
 
+login_failures = sa.Table(  # wrong passwords since the last right one, kept where accounts can be locked
+    "login_failures", metadata,
+    sa.Column("user_id", Id, sa.ForeignKey("users.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("last_at", UtcDateTime, nullable=False))
+
+past_passwords = sa.Table(  # not the one that is valid now; kept where old ones may not come back
+    "past_passwords", metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("user_id", Id, sa.ForeignKey("users.id", ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("password_hash", sa.String(255), nullable=False))
+
 groups = sa.Table(
     "groups", metadata,
     sa.Column("id", Id, primary_key=True),

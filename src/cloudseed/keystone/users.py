@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from cloudseed.kernel.context import Context
 from cloudseed.kernel.db import utcnow
-from cloudseed.keystone import checks, directory, revocations
+from cloudseed.keystone import checks, compliance, directory, revocations
 from cloudseed.keystone.directory import Record
 from cloudseed.keystone.errors import Conflict, Forbidden, Invalid, NotFound, Unauthenticated
 from cloudseed.keystone.lists import Filters, fetch
@@ -112,6 +112,10 @@ async def update_user(ks: Keystone, ctx: Context, user_id: str, patch: dict[str,
                   "password_created_at": utcnow(), "password_expires_at": None}
         ends_tokens = True
     async with ks.changing(ctx, conflict=Conflict("user", f"the name {patch.get('name')} is taken")) as tx:
+        if "password_hash" in patch:
+            await compliance.keep(ks, tx, row)
+        if patch.get("enabled"):
+            await compliance.unlock(tx, user_id)
         if patch:
             await tx.execute(sa.update(users).where(users.c.id == user_id).values(**patch))
         if ends_tokens:
@@ -135,12 +139,15 @@ async def change_password(ks: Keystone, ctx: Context, user_id: str, original: st
     row = await directory.find_user(ks, user_id)
     check_password(new)
     right = await ks.passwords.verify(original[:MAX_LENGTH + 1], row.password_hash if row is not None else None)
+    await compliance.check_lockout(ks, row, right)
     if row is None or not right or not row.enabled:
         raise Unauthenticated(f"wrong original password or no such user: {user_id}")
     if row.options.get("lock_password"):
         raise Forbidden(f"The password of user {user_id} is locked (option lock_password).")
+    await compliance.check_history(ks, row, new)
     hashed = await ks.passwords.hash(new)
     async with ks.changing(ctx) as tx:
+        await compliance.keep(ks, tx, row)
         await tx.execute(sa.update(users).where(users.c.id == user_id, users.c.password_hash == row.password_hash)
                          .values(password_hash=hashed, password_created_at=utcnow(), password_expires_at=None))
         await revocations.revoke(tx, user_id=user_id)
