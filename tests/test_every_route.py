@@ -99,6 +99,9 @@ async def test_no_route_answers_500_to_nonsense(cloud: Cloud) -> None:
         "fields=%27",
         "changes-since=never",
         "limit=99999999999999999999",
+        "&".join(["sort_key=id&sort_dir=asc"] * 1500),
+        "tags=" + ",".join(f"t{n}" for n in range(1500)),
+        "tag=" + "&tag=".join(f"t{n}" for n in range(1500)),
     ],
 )
 async def test_no_list_answers_500_to_a_bad_query(cloud: Cloud, query: str) -> None:

@@ -103,6 +103,9 @@ def _boolean(params: Params, name: str) -> bool | None:
     return text.lower() == "true"
 
 
+MAX_WORDS = 128  # as many properties and tags as an image may have
+
+
 def _filters(params: Params) -> list[Any]:
     where: list[Any] = [images.c.os_hidden == bool(_boolean(params, "os_hidden"))]
     if (protected := _boolean(params, "protected")) is not None:
@@ -113,8 +116,11 @@ def _filters(params: Params) -> list[Any]:
                 raise Invalid("Unable to filter on a range with a non-numeric value.")
             where.append(images.c.size >= int(text) if name == "size_min" else images.c.size <= int(text))
     for name in ("created_at", "updated_at"):
-        where.extend(_time_filter(name, text) for text in _many(params, name))
-    for word in _many(params, "tag"):
+        where.extend(_time_filter(name, text) for text in _many(params, name)[:MAX_WORDS])
+    words = dict.fromkeys(_many(params, "tag"))
+    if len(params) > MAX_WORDS or len(words) > MAX_WORDS:
+        raise Invalid(f"A list may be filtered by {MAX_WORDS} properties and tags at most.")
+    for word in words:
         where.append(images.c.id.in_(sa.select(tags.c.image_id).where(tags.c.value == word)))
     for name in params:
         if name in _CONTROL:

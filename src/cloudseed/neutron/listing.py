@@ -21,6 +21,7 @@ from cloudseed.neutron import converters as to
 from cloudseed.neutron.errors import BadRequest, HTTPBadRequest
 
 RESERVED = ("fields", "limit", "marker", "page_reverse", "sort_key", "sort_dir")
+MAX_TAGS = 100  # in one filter; a thing has 50 at most
 Condition = sa.ColumnElement[bool]
 Filter = Callable[[list[str], Context], Condition]
 
@@ -67,7 +68,9 @@ def spec(table: sa.Table, not_found: type[NotFound], *, names: Mapping[str, str]
 
 def _tags(table: sa.Table, every: bool, positive: bool) -> Filter:
     def condition(values: list[str], ctx: Context) -> Condition:
-        wanted = [tag for value in values for tag in value.split(",")]
+        wanted = list(dict.fromkeys(tag for value in values for tag in value.split(",")))
+        if len(wanted) > MAX_TAGS:
+            raise HTTPBadRequest(f"A filter names {len(wanted)} tags; it may name {MAX_TAGS}")
         # tags are a JSON list of text: a tag stands behind "[" or "," with its quotes, which inside tags are escaped
         text = table.c.tags.cast(sa.Text)
         found = [sa.or_(*[text.contains(before + msgspec.json.encode(tag).decode(), autoescape=True)
@@ -114,7 +117,11 @@ def _sort(given: dict[str, list[str]], spec: Spec) -> tuple[tuple[str, bool], ..
     bad = [key[:255] for key in keys if key not in spec.columns]
     if bad:
         raise HTTPBadRequest(f"{bad} is invalid attribute for sort_keys")
-    return tuple((key, direction == "desc") for key, direction in zip(keys, directions, strict=True))
+    # a key that is repeated changes nothing, and SQL has a limit for them
+    found: dict[str, bool] = {}
+    for key, direction in zip(keys, directions, strict=True):
+        found.setdefault(key, direction == "desc")
+    return tuple(found.items())
 
 
 def _condition(column: sa.ColumnElement[Any], values: list[str]) -> Condition:
