@@ -1,7 +1,7 @@
 """Proving who you are: password, token, application credential; and asking for a scope.
 
-Whatever is wrong with a proof, the answer is the same 401 at the same price, so that nobody learns which users,
-domains or projects exist.  The reason goes to the log.
+Whatever is wrong with a password or a secret, the answer is the same 401 at the same price, so that nobody learns
+which users, domains or projects exist.  The reason goes to the log.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from cloudseed.kernel.context import Context
 from cloudseed.kernel.db import utcnow
 from cloudseed.keystone import compliance, directory, scopes
 from cloudseed.keystone.directory import Record
-from cloudseed.keystone.errors import Forbidden, Invalid, Missing, TokenNotFound, Unauthenticated
+from cloudseed.keystone.errors import Forbidden, Invalid, Missing, Unauthenticated
 from cloudseed.keystone.meanings import Meaning, describe
 from cloudseed.keystone.models import application_credentials, trusts
 from cloudseed.keystone.passwords import MAX_LENGTH
@@ -194,10 +194,7 @@ async def _by_password(ks: Keystone, ref: UserRef) -> str:
 
 
 async def _by_token(ks: Keystone, token: str) -> _Proven:
-    try:
-        meaning = await validate(ks, token)
-    except TokenNotFound as exc:
-        raise Unauthenticated(exc.detail) from None
+    meaning = await validate(ks, token)  # 404 for a token that is none, as upstream
     if meaning.claims.trust_id is not None:
         raise Forbidden("A token from a trust cannot be exchanged for another token.")
     return _Proven(meaning.claims.user_id, "token", earlier=meaning)
