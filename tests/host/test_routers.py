@@ -20,6 +20,7 @@ from cloudseed.host.paths import StatePaths, external_link_name, namespace_name,
 from cloudseed.host.records import (
     Advertisement,
     ApplyResult,
+    BandwidthWish,
     ExternalWish,
     FixedIp,
     FloatingWish,
@@ -478,3 +479,34 @@ def test_which_connections_go(begin: tuple[str, str], answer_: tuple[str, str], 
 def test_nothing_of_the_test_is_left() -> None:
     assert not [name for name in os.listdir("/run/netns") if name.endswith(("-world", "-beyond"))]
     assert not list(Path("/run").glob("cloudseed-forwarding-*.json.new"))
+
+
+def test_a_floating_address_is_held_to_its_limit(world: World) -> None:
+    slow = BandwidthWish(kbps=800, burst_kbit=0)  # 100 kB in a second
+    scene = Scene(floating=[FloatingWish(floatingip_id=new_id(), floating_ip="172.24.4.50", fixed_ip="10.0.0.10",
+                                         ingress=slow)])
+    world.apply(scene.networks, [scene.router])
+    with scene.tap(world) as guest:
+        serve_arp(guest)
+        sock = world.send("172.24.4.50", b"first", 7)
+        assert guest.hears(b"first")
+        got = 0
+        for _ in range(600):  # 600 kB at once; a second's worth and the smallest burst pass
+            world.inside(lambda: sock.sendto(b"x" * 1000, ("172.24.4.50", 7)))
+            while guest.receive(lambda f: f[-4:] == b"xxxx", 0) is not None:
+                got += 1
+        while guest.receive(lambda f: f[-4:] == b"xxxx", 0.05) is not None:
+            got += 1
+        assert 100 <= got <= 350, got
+        source = sock.getsockname()[1]
+        sent = 0
+        for _ in range(300):  # the other way is free
+            answer(guest, INSIDE, "172.24.4.1", b"y" * 1000, source)
+            sent += len(sock.recvfrom(2000)[0])
+        assert sent == 300_000
+        sock.close()
+    again = world.apply(scene.networks, [scene.router])
+    assert not any(r.changed for r in again.routers)
+    scene.router = msgspec.structs.replace(scene.router, floating=[FloatingWish(
+        floatingip_id=new_id(), floating_ip="172.24.4.50", fixed_ip="10.0.0.10", ingress=BandwidthWish(kbps=-1))])
+    assert "out of range" in world.apply(scene.networks, [scene.router]).routers[0].error

@@ -24,6 +24,7 @@ import hashlib
 import ipaddress
 from collections.abc import Iterable, Sequence
 
+from cloudseed.host import shaping
 from cloudseed.host.errors import HostError
 from cloudseed.host.paths import check_cidr, check_mac, leg_name, tap_name
 from cloudseed.host.records import NetworkWish, PortWish, RuleWish
@@ -91,7 +92,8 @@ def _tables(cloud: str, ports: Sequence[PortWish], trusted: Sequence[str]) -> st
             marks[direction][mark] = chain
             of_port[port.port_id] = mark
 
-    out = [f"table bridge {cloud} {{", "  @COMMENT@"]
+    limits, sent, received = shaping.chains(ports)
+    out = [f"table bridge {cloud} {{", "  @COMMENT@", *limits]
     for port in secured:
         out += _source_chain(port, egress_mark[port.port_id])
     verdicts = [
@@ -99,6 +101,8 @@ def _tables(cloud: str, ports: Sequence[PortWish], trusted: Sequence[str]) -> st
     ]  # a tap that is not named here falls to the policy
     verdicts += [f'"{name}" : accept' for name in trusted]
     out += ["  chain prerouting {", "    type filter hook prerouting priority -300; policy drop;"]
+    if sent:
+        out.append(f"    iifname vmap {{ {', '.join(sent)} }}")
     if verdicts:
         out.append(f"    iifname vmap {{ {', '.join(verdicts)} }}")
     out += ["  }", "  chain forward {", "    type filter hook forward priority -200; policy drop;"]
@@ -108,6 +112,9 @@ def _tables(cloud: str, ports: Sequence[PortWish], trusted: Sequence[str]) -> st
         names = ", ".join(f'"{name}"' for name in (*(tap_name(p.port_id) for p in ports), *trusted))
         out.append(f"    meta mark set oifname map {{ {', '.join(targets)} }}")
         out.append(f"    oifname {{ {names} }} accept")
+    if received:
+        out += ["  }", "  chain postrouting {", "    type filter hook postrouting priority 0; policy accept;"]
+        out.append(f"    oifname vmap {{ {', '.join(received)} }}")
     out += ["  }", "}", f"table inet {cloud} {{", "  @COMMENT@"]
     out += sets.lines()
     for chain, lines in sorted(chains.items()):

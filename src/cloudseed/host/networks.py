@@ -24,6 +24,7 @@ from cloudseed.host import (
     netns,
     processes,
     routers,
+    shaping,
     strays,
 )
 from cloudseed.host.errors import HostError, from_os_error
@@ -136,6 +137,7 @@ def _check(wish: NetworkWish) -> None:
     for port in wish.ports:
         check_uuid(port.port_id, "port_id")
         check_mac(port.mac_address, f"the MAC address of port {port.port_id}")
+        shaping.check(port)
         other = names.setdefault(tap_name(port.port_id), port.port_id)
         if other != port.port_id:
             raise HostError("invalid", f"ports {other} and {port.port_id} would share a tap's name")
@@ -150,9 +152,9 @@ def _wire(cloud: str, wish: NetworkWish, rules: str) -> bool:
         links.harden_namespace(ip)
         changed |= links.sync_bridge(ip, wish.mtu, mac, _own_addresses(wish))
         present = links.list_links(ip)
-        kept = {*local, *firewall.trusted_links(wish)}
+        kept = {*local, *firewall.trusted_links(wish), *shaping.link_names(list(local.values()))}
         for name, link in present.items():
-            if name.startswith(("tap", "leg", external.HOST_LINK)) and name not in kept:
+            if name.startswith(("tap", "leg", shaping.PREFIX, external.HOST_LINK)) and name not in kept:
                 links.remove_link(ip, link)
                 changed = True
         for name in local:
@@ -162,6 +164,7 @@ def _wire(cloud: str, wish: NetworkWish, rules: str) -> bool:
         if _load_rules(cloud, rules):
             changed = True
             connections.end_unpermitted(wish)
+        changed |= shaping.sync(ip, local, wish.mtu)
         present = links.list_links(ip)
         for name, port in local.items():
             changed |= links.plug(ip, present[name], present[links.BRIDGE], wish.mtu, port.admin_state_up)
@@ -187,5 +190,5 @@ def _remove_links() -> None:
     """The taps too: a machine that still runs would keep them, and with them the namespace, alive."""
     with IPRoute() as ip:
         for name, link in links.list_links(ip).items():
-            if name.startswith(("tap", "leg", external.HOST_LINK, links.BRIDGE)):
+            if name.startswith(("tap", "leg", shaping.PREFIX, external.HOST_LINK, links.BRIDGE)):
                 links.remove_link(ip, link)

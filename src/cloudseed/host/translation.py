@@ -7,6 +7,8 @@
                               what was led back inside by a floating address comes from the router, so that the
                               answer comes this way too
 
+What a floating address is held to is dropped while it is forwarded, when it is more than that in a second.
+
 IPv6 is routed as it is.  Everything is replaced in one transaction.
 """
 
@@ -20,8 +22,10 @@ from cloudseed.host.dhcp_files import METADATA_IP
 from cloudseed.host.errors import HostError
 from cloudseed.host.firewall import digest
 from cloudseed.host.paths import router_link_name
-from cloudseed.host.records import ForwardingWish, RouterWish
+from cloudseed.host.records import FloatingWish, ForwardingWish, RouterWish
 
+_UNLIMITED = 10_000_000_000  # bytes a second: nft's counting would overflow a little above
+_SMALLEST_BURST = 65_536  # as large as a packet can be before it is cut
 _NUMBERS = {"tcp": 6, "udp": 17, "sctp": 132, "dccp": 33}
 
 
@@ -85,7 +89,25 @@ def _table(cloud: str, wish: RouterWish) -> list[str]:
         if wish.enable_snat:
             out.append(f"    oifname {outside} snat to {source}")
         out.append(f"    iifname != {outside} oifname != {outside} ct status & dnat != 0 snat to {source}")
+    limits = [line for each in wish.floating for line in _limits(each, outside)]
+    if limits:
+        out += ["  }", "  chain limits {", "    type filter hook forward priority 0; policy accept;", *limits]
     return [*out, "  }", "}"]
+
+
+def _limits(wish: FloatingWish, outside: str) -> list[str]:
+    """What goes in and out under a floating address.  nft counts a bucket of one second and the burst."""
+    fixed, found = address4(wish.fixed_ip), []
+    for limit, link, side in ((wish.ingress, "iifname", "daddr"), (wish.egress, "oifname", "saddr")):
+        if limit is None or limit.kbps == 0:
+            continue
+        if not (0 < limit.kbps < 2**31 and 0 <= limit.burst_kbit < 2**31):
+            raise HostError("invalid", f"a limit of floating IP {wish.floatingip_id} is out of range: {limit}")
+        rate, burst = limit.kbps * 125, min(max(limit.burst_kbit * 125, _SMALLEST_BURST), 2**32 - 1)
+        if rate + burst < _UNLIMITED:
+            match = f"{link} {outside} ip {side} {fixed}"
+            found.append(f"    {match} limit rate over {rate} bytes/second burst {burst} bytes drop")
+    return found
 
 
 def _forwardings(wishes: Iterable[ForwardingWish]) -> list[str]:

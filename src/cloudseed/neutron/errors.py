@@ -426,3 +426,42 @@ class RouterHostedByL3Agent(Conflict):
 
 class RouterNotHostedByL3Agent(Conflict):
     template = "The router %(router)s is not hosted by L3 agent %(agent)s."
+
+
+# ---- quality of service
+
+class QosPolicyNotFound(NotFound):
+    template = "QoS policy %(id)s could not be found."
+
+
+class QosRuleNotFound(NotFound):
+    template = "QoS rule %(id)s for policy %(policy)s could not be found."
+
+
+class QoSPolicyDefaultAlreadyExists(Conflict):
+    template = "A default QoS policy exists for project %(project)s."
+
+
+class QosPolicyInUse(Conflict):
+    template = "QoS Policy %(id)s is used by %(kind)s %(used)s."
+
+
+class QosRuleNotSupported(Conflict):
+    template = "Rule %(type)s is not supported by port %(port)s"
+
+
+class QosRuleNotSupportedByNetwork(Conflict):
+    template = "Rule %(type)s is not supported by network %(network)s"
+
+
+class QoSRuleParameterConflict(Conflict):
+    template = ("Unable to add the rule with value %(value)s to the policy %(policy)s as the existing rule of type "
+                "%(type)s has value %(held)s.")
+
+
+class QoSRulesConflict(Conflict):
+    template = "Rule %(type)s conflicts with rule %(id)s which already exists in QoS Policy %(policy)s."
+
+
+class PolicyRemoveAuthorizationError(errors.Forbidden):
+    template = "Failed to remove provided policy %(id)s because you are not authorized."

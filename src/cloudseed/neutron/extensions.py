@@ -37,6 +37,14 @@ port-security|Port Security|Provides port security|2012-07-23T10:00:00-00:00
 port-security-groups-filtering|Port filtering on security groups|Provides security groups filtering when listing ports|2018-01-09T09:00:00-00:00
 project-id|project_id field enabled|Extension that indicates that project_id field is enabled.|2016-09-09T09:09:09-09:09
 provider|Provider Network|Expose mapping of virtual networks to physical networks|2012-09-07T10:00:00-00:00
+qos|Quality of Service|The Quality of Service extension.|2015-06-08T10:00:00-00:00
+qos-bw-limit-direction|Direction for QoS bandwidth limit rule|Allow to configure QoS bandwidth limit rule with specific direction: ingress or egress|2017-04-10T10:00:00-00:00
+qos-default|QoS default policy|Expose the QoS default policy per project|2017-041-06T10:00:00-00:00
+qos-fip|Floating IP QoS|The floating IP Quality of Service extension|2017-07-20T00:00:00-00:00
+qos-pps|QoS Rule Type Packet per Second Extension|Add QoS Rule Type Packet per Second|2021-05-12T10:00:00-00:00
+qos-rules-alias|Quality of Service rules alias API|API to enable GET, PUT and DELETE operations on QoS policy rules without specifying policy ID|2018-10-07T10:00:00-00:00
+qos-rule-type-details|Details of QoS rule types|Expose details about QoS rule types supported by loaded backend drivers|2017-06-22T10:00:00-00:00
+qos-rule-type-filter|Allow to filter the list of QoS rule types|Allows to filter the QoS rule type list adding two new flags. "all_rules" prints all implemented QoS rule types. "all_supported" prints all supported QoS rule types by the loaded mechanism drivers|2022-02-02T10:00:00-00:00
 quota-check-limit|Quota engine limit check|Support for checking the resource usage before applying a new quota limit|2021-09-08T16:00:00-00:00
 quota_details|Quota details management support|Expose functions for quotas usage statistics per project|2017-02-10T10:00:00-00:00
 quotas|Quota management support|Expose functions for quotas management per project|2012-07-29T10:00:00-00:00

@@ -13,7 +13,18 @@ import sqlalchemy as sa
 from cloudseed.kernel.context import Context
 from cloudseed.kernel.db import Tx
 from cloudseed.kernel.operations import declare_points, fault_point
-from cloudseed.neutron import access, errors, events, listing, models, networks, port_records, quotas, service_ports
+from cloudseed.neutron import (
+    access,
+    errors,
+    events,
+    listing,
+    models,
+    networks,
+    port_records,
+    qos_policies,
+    quotas,
+    service_ports,
+)
 from cloudseed.neutron.attributes import Wish
 from cloudseed.neutron.networks import touch
 from cloudseed.neutron.server import Neutron, now
@@ -44,7 +55,8 @@ async def records(tx: Tx, rows: list[Any]) -> list[dict[str, Any]]:
         "router_id": row.router_id, "port_id": row.fixed_port_id, "fixed_ip_address": row.fixed_ip_address,
         "status": row.status, "description": row.description or "", "port_details": _details(
             ports.get(row.fixed_port_id)), "tags": row.tags, "created_at": row.created_at,
-        "updated_at": row.updated_at, "revision_number": row.revision_number} for row in rows]
+        "updated_at": row.updated_at, "revision_number": row.revision_number,
+        "qos_policy_id": row.qos_policy_id} for row in rows]
 
 
 def _details(port: Any | None) -> dict[str, Any] | None:
@@ -82,11 +94,13 @@ async def create_floatingips(neutron: Neutron, ctx: Context, wishes: list[Wish],
                 raise errors.BadRequest(resource="floatingip",
                                         reason=f"Network {network.id} is not a valid external network")
             await quotas.check(tx, values["project_id"], "floatingip")
+            await qos_policies.check_use(neutron, ctx, tx, "floatingip", id, values["qos_policy_id"])
             port_id, address = await _take_address(tx, network.id, id, values)
             await tx.execute(sa.insert(table).values(
                 id=id, project_id=values["project_id"], name="", description=values["description"],
                 tags=values["tags"], floating_ip_address=address, floating_network_id=network.id,
-                floating_port_id=port_id, status="DOWN", created_at=moment, updated_at=moment, revision_number=0))
+                floating_port_id=port_id, status="DOWN", created_at=moment, updated_at=moment, revision_number=0,
+                qos_policy_id=values["qos_policy_id"]))
             if values["port_id"]:
                 concerned.append(await _associate(neutron, ctx, tx, await load(neutron, ctx, tx, id), values))
             made.append(id)
@@ -188,12 +202,15 @@ async def update_floatingip(neutron: Neutron, ctx: Context, floatingip_id: str, 
         elif values.get("fixed_ip_address") and not row.fixed_port_id:
             raise errors.BadRequest(resource="floatingip", reason="fixed_ip_address cannot be specified without a "
                                                                   "port_id")
+        if "qos_policy_id" in values:
+            await qos_policies.check_use(neutron, ctx, tx, "floatingip", row.id, values["qos_policy_id"],
+                                         row.qos_policy_id)
         await touch(tx, table, floatingip_id,
-                    **{name: values[name] for name in ("description",) if name in values})
+                    **{name: values[name] for name in ("description", "qos_policy_id") if name in values})
         record = (await records(tx, [await load(neutron, ctx, tx, floatingip_id)]))[0]
         fault_point("floatingip_update:commit:before")
     fault_point("floatingip_update:commit:after")
-    if "port_id" in values:
+    if "port_id" in values or "qos_policy_id" in values:
         await neutron.look_again(ctx)
     fault_point("floatingip_update:commit:hinted")
     _tell_nova(neutron, ctx, concerned)

@@ -32,6 +32,26 @@ def _owned_by(column: str, target: str, *, ondelete: str = "CASCADE", nullable: 
     return sa.Column(column, sa.String(36), sa.ForeignKey(target, ondelete=ondelete), nullable=nullable, index=True)
 
 
+# Limits that networks, ports and floating addresses may name.
+qos_policies = sa.Table("qos_policies", metadata, _id(), *_standard())
+
+# One default policy a project, which its new networks get: the key says so.
+default_qos_policies = sa.Table(
+    "default_qos_policies", metadata,
+    sa.Column("project_id", sa.String(255), primary_key=True),
+    _owned_by("qos_policy_id", "qos_policies.id"))
+
+# One rule of a type and direction in a policy; a type without directions has "".  `rate` and `burst` are what the
+# type says (kbit/s and kbit, or thousands of packets), or the DSCP mark.
+qos_rules = sa.Table(
+    "qos_rules", metadata, _id(),
+    _owned_by("qos_policy_id", "qos_policies.id"),
+    sa.Column("type", sa.String(32), nullable=False),
+    sa.Column("direction", sa.String(16), nullable=False),
+    sa.Column("rate", sa.Integer, nullable=False),
+    sa.Column("burst", sa.Integer, nullable=False),
+    sa.UniqueConstraint("qos_policy_id", "type", "direction"))
+
 networks = sa.Table(
     "networks", metadata, _id(), *_standard(),
     sa.Column("admin_state_up", sa.Boolean, nullable=False),
@@ -43,7 +63,8 @@ networks = sa.Table(
     sa.Column("physical_network", sa.String(64)),
     sa.Column("segmentation_id", sa.Integer),
     sa.Column("dns_domain", sa.String(255), nullable=False, default=""),
-    sa.Column("availability_zone_hints", Json, nullable=False))
+    sa.Column("availability_zone_hints", Json, nullable=False),
+    _owned_by("qos_policy_id", "qos_policies.id", ondelete="RESTRICT", nullable=True))
 
 # Which network holds which segment; physical_network "" and segmentation_id 0 stand for "none", so that the
 # key is unique for flat networks too.
@@ -106,6 +127,7 @@ ports = sa.Table(
     sa.Column("extra_dhcp_opts", Json, nullable=False),
     sa.Column("dns_name", sa.String(255), nullable=False, default=""),
     sa.Column("plug_event", sa.String(32)),
+    _owned_by("qos_policy_id", "qos_policies.id", ondelete="RESTRICT", nullable=True),
     sa.UniqueConstraint("network_id", "mac_address"))
 sa.Index("ports_plug_event", ports.c.plug_event, sqlite_where=ports.c.plug_event.is_not(None),
          postgresql_where=ports.c.plug_event.is_not(None))
@@ -214,7 +236,8 @@ floatingips = sa.Table(
     sa.Column("fixed_port_id", sa.String(36), sa.ForeignKey("ports.id", ondelete="SET NULL"), index=True),
     sa.Column("fixed_ip_address", sa.String(64)),
     sa.Column("router_id", sa.String(36), sa.ForeignKey("routers.id"), index=True),
-    sa.Column("status", sa.String(16), nullable=False))
+    sa.Column("status", sa.String(16), nullable=False),
+    _owned_by("qos_policy_id", "qos_policies.id", ondelete="RESTRICT", nullable=True))
 
 port_forwardings = sa.Table(
     "port_forwardings", metadata, _id(),

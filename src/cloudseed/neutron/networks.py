@@ -13,10 +13,11 @@ import sqlalchemy as sa
 from cloudseed.kernel.context import Context
 from cloudseed.kernel.db import Tx
 from cloudseed.kernel.operations import declare_points, fault_point
-from cloudseed.neutron import access, listing, models, quotas, segments
+from cloudseed.neutron import access, listing, models, qos_policies, quotas, segments
 from cloudseed.neutron.attributes import Wish
 from cloudseed.neutron.converters import boolean
 from cloudseed.neutron.errors import InvalidInput, InvalidSharedSetting, NetworkInUse, NetworkNotFound
+from cloudseed.neutron.revisions import touch as touch  # others find it here
 from cloudseed.neutron.server import Neutron, now
 
 table = models.networks
@@ -72,7 +73,7 @@ def _record(row: Any, subnets: list[Any]) -> dict[str, Any]:
         "port_security_enabled": row.port_security_enabled, "dns_domain": row.dns_domain, "tags": row.tags,
         "created_at": row.created_at, "updated_at": row.updated_at, "revision_number": row.revision_number,
         "provider:network_type": row.network_type, "provider:physical_network": row.physical_network,
-        "provider:segmentation_id": row.segmentation_id}
+        "provider:segmentation_id": row.segmentation_id, "qos_policy_id": row.qos_policy_id}
 
 
 async def list_networks(neutron: Neutron, ctx: Context, query: listing.Query) -> list[dict[str, Any]]:
@@ -115,7 +116,9 @@ async def create_networks(neutron: Neutron, ctx: Context, wishes: list[Wish],
         for project_id in {wish.values["project_id"] for wish in wishes}:
             await quotas.check(tx, project_id, "network", sum(w.values["project_id"] == project_id for w in wishes))
         for network_id, wish in zip(made, wishes, strict=True):
-            await _insert(tx, network_id, wish.values)
+            policy_id = wish.values["qos_policy_id"] or await qos_policies.default_of(tx, wish.values["project_id"])
+            await qos_policies.check_use(neutron, ctx, tx, "network", network_id, policy_id)
+            await _insert(tx, network_id, {**wish.values, "qos_policy_id": policy_id})
         rows = await listing.by_ids(tx, _select(ctx), table.c.id, made)
         records = {record["id"]: record for record in await _records(tx, rows)}
         fault_point("network_create:commit:before")
@@ -132,7 +135,7 @@ async def _insert(tx: Tx, network_id: str, values: dict[str, Any]) -> None:
            "segmentation_id": None, "revision_number": 1, "is_default": bool(values["is_default"]),
            **{name: values[name] for name in (
                "project_id", "name", "description", "tags", "admin_state_up", "mtu", "port_security_enabled",
-               "dns_domain", "availability_zone_hints")}}
+               "dns_domain", "availability_zone_hints", "qos_policy_id")}}
     await tx.execute(sa.insert(table).values(**row))
     number = await segments.take(tx, network_id, values)
     if number is not None:
@@ -179,6 +182,10 @@ async def update_network(neutron: Neutron, ctx: Context, network_id: str, wish: 
             raise InvalidInput(reason="Plugin does not support updating the following provider network attributes: "
                                       f"{', '.join(sorted(provider))}")
         changes: dict[str, Any] = {name: values[name] for name in _PLAIN if name in values}
+        if "qos_policy_id" in values:
+            await qos_policies.check_use(neutron, ctx, tx, "network", network_id, values["qos_policy_id"],
+                                         row.qos_policy_id)
+            changes["qos_policy_id"] = values["qos_policy_id"]
         if "mtu" in values:
             changes["mtu"] = _check_mtu(values["mtu"], row.network_type)
         if values.get("shared") is True:
@@ -204,12 +211,6 @@ async def _set_external(tx: Tx, row: Any, external: bool) -> None:
         if used:
             raise NetworkInUse(id=row.id, ports=",".join(used))
         await tx.execute(sa.delete(rbac).where(rbac.c.object_id == row.id, rbac.c.action == access.EXTERNAL))
-
-
-async def touch(tx: Tx, of: sa.Table, id: str, **changes: Any) -> None:
-    """Write changes of a row and count them: every change grows the revision number."""
-    await tx.execute(sa.update(of).where(of.c.id == id).values(
-        updated_at=now(), revision_number=of.c.revision_number + 1, **changes))
 
 
 async def delete_network(neutron: Neutron, ctx: Context, network_id: str, expected: int | None = None) -> None:

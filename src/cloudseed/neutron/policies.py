@@ -16,6 +16,7 @@ ADMIN_SERVICE = f"{ADMIN} or {SERVICE}"
 _READER = "role:reader and project_id:%(project_id)s"
 _MEMBER = "role:member and project_id:%(project_id)s"
 _MANAGER = "role:manager and project_id:%(project_id)s"
+MANAGER = f"{ADMIN} or ({_MANAGER})"
 READER = f"{ADMIN} or ({_READER})"
 MEMBER = f"{ADMIN} or ({_MEMBER})"
 NETWORK_OWNER_MEMBER = f"{ADMIN} or (role:member and rule:network_owner)"
@@ -132,6 +133,13 @@ def _routers() -> Iterator[Rule]:
     yield from _crud("floatingip_port_forwarding", "floatingips/{floatingip_id}/port_forwardings")
 
 
+def _qos() -> Iterator[Rule]:
+    yield from _crud("policy", "qos/policies", MANAGER)
+    yield Rule("get_rule_type", "role:reader", "GET /qos/rule-types, GET /qos/rule-types/{type}")
+    for kind in ("bandwidth_limit", "dscp_marking", "minimum_bandwidth", "packet_rate_limit"):
+        yield from _crud(f"policy_{kind}_rule", f"qos/policies/{{policy_id}}/{kind}_rules", MANAGER)
+
+
 def _tags() -> Iterator[Rule]:
     yield Rule("update_tags", MEMBER)
 
@@ -140,4 +148,4 @@ def _tags() -> Iterator[Rule]:
 def rules() -> list[Rule]:
     """Every rule of the service."""
     return [*_base(), *_networks(), *_subnets(), *_ports(), *_security_groups(), *_sharing(), *_operator(),
-            *_routers(), *_tags()]
+            *_routers(), *_qos(), *_tags()]

@@ -78,6 +78,7 @@ def record(row: Any, fixed_ips: list[dict[str, str]], groups: list[str]) -> dict
         "port_security_enabled": row.port_security_enabled, "binding:vnic_type": row.vnic_type,
         "binding:profile": row.profile, "binding:host_id": row.host, "binding:vif_type": row.vif_type,
         "binding:vif_details": VIF_DETAILS if row.vif_type == "bridge" else {}, "dns_name": row.dns_name,
+        "qos_policy_id": row.qos_policy_id,
         "dns_assignment": [_dns(row.dns_name, ip["ip_address"]) for ip in fixed_ips], "tags": row.tags,
         "created_at": row.created_at, "updated_at": row.updated_at, "revision_number": row.revision_number}
 

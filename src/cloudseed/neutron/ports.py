@@ -27,6 +27,7 @@ from cloudseed.neutron import (
     models,
     networks,
     port_records,
+    qos_policies,
     quotas,
     security_groups,
 )
@@ -128,6 +129,8 @@ async def _insert(neutron: Neutron, ctx: Context, tx: Tx, values: dict[str, Any]
     fixed = None if values["fixed_ips"] is UNSET else values["fixed_ips"]
     addresses = await draw.addresses(tx, fixed, mac, values["device_owner"])
     host = values["binding:host_id"]
+    if values["qos_policy_id"]:
+        await qos_policies.check_use(neutron, ctx, tx, "port", port_id, values["qos_policy_id"])
     await tx.execute(_INSERT, {
         "id": port_id, "mac_address": mac, "status": "DOWN", "status_since": time.time(), "host": host,
         "vif_type": _vif_type(host, bindable), "vnic_type": values["binding:vnic_type"],
@@ -135,7 +138,7 @@ async def _insert(neutron: Neutron, ctx: Context, tx: Tx, values: dict[str, Any]
         "allowed_address_pairs": _pairs(values["allowed_address_pairs"], mac), "created_at": moment,
         "updated_at": moment, "revision_number": 1, "plug_event": None, **{name: values[name] for name in (
             "project_id", "name", "description", "tags", "network_id", "admin_state_up", "device_id", "device_owner",
-            "extra_dhcp_opts", "dns_name")}})
+            "extra_dhcp_opts", "dns_name", "qos_policy_id")}})
     await ipam.assign(tx, network.id, port_id, addresses)
     await _join(tx, port_id, groups)
     return port_id
@@ -192,6 +195,9 @@ async def update_port(neutron: Neutron, ctx: Context, port_id: str, wish: Wish) 
         moved = await _readdress(tx, row, values, changes)
         moved |= await _rebind(tx, row, values, changes)
         await _resecure(neutron, ctx, tx, row, values, changes)
+        if "qos_policy_id" in values:
+            await qos_policies.check_use(neutron, ctx, tx, "port", port_id, values["qos_policy_id"], row.qos_policy_id)
+            changes["qos_policy_id"] = values["qos_policy_id"]
         if "extra_dhcp_opts" in values:
             changes["extra_dhcp_opts"] = merge_dhcp_opts(row.extra_dhcp_opts, values["extra_dhcp_opts"])
         await networks.touch(tx, table, port_id, **changes)

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from cloudseed.kernel.context import Context
 from cloudseed.kernel.db import Tx
-from cloudseed.neutron import access, errors, listing, models, networks, quotas
+from cloudseed.neutron import access, errors, listing, models, networks, qos_policies, quotas
 from cloudseed.neutron.attributes import Wish
 from cloudseed.neutron.converters import is_uuid
 from cloudseed.neutron.server import Neutron
@@ -21,7 +21,8 @@ OBJECTS: dict[str, tuple[sa.Table, tuple[str, ...]]] = {
     "security_group": (models.security_groups, (access.SHARED,)),
     "address_group": (models.address_groups, (access.SHARED,)),
     "address_scope": (models.address_scopes, (access.SHARED,)),
-    "subnetpool": (models.subnetpools, (access.SHARED,))}
+    "subnetpool": (models.subnetpools, (access.SHARED,)),
+    "qos_policy": (models.qos_policies, (access.SHARED,))}
 SPEC = listing.spec(table, errors.RbacPolicyNotFound, names={"target_project": "target_tenant"})
 
 
@@ -142,6 +143,11 @@ async def delete_rbac_policy(neutron: Neutron, ctx: Context, policy_id: str, exp
 
 async def _check_unused(tx: Tx, row: Any) -> None:
     """Nobody depends on the policy: no port (or group member) of a project that has no other way to the object."""
+    if row.object_type == qos_policies.TYPE:
+        policy = await tx.first(sa.select(models.qos_policies).where(models.qos_policies.c.id == row.object_id))
+        if policy is not None:
+            await qos_policies.check_unshared(tx, policy.id, policy.project_id, row.target_project)
+        return
     if row.object_type not in ("network", "security_group"):
         return
     objects, ports = OBJECTS[row.object_type][0], models.ports

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from cloudseed.kernel.context import Context
 from cloudseed.kernel.db import Tx
-from cloudseed.neutron import listing, models
+from cloudseed.neutron import listing, models, qos_types
 from cloudseed.neutron.server import Neutron
 
 log = logging.getLogger(__name__)
@@ -86,8 +86,9 @@ class RouterWiring:
                                             fips.c.router_id, [row.id for row in rows])
             led = await listing.by_ids(tx, sa.select(forwardings).order_by(forwardings.c.id),
                                        forwardings.c.floatingip_id, [fip.id for fip in floating])
+            limits = await qos_types.wishes(tx, [fip.qos_policy_id for fip in floating])
         return [_wish(row, [leg for leg in its if leg.router_id == row.id], subnets, addresses,
-                      [fip for fip in floating if fip.router_id == row.id], led) for row in rows]
+                      [fip for fip in floating if fip.router_id == row.id], led, limits) for row in rows]
 
     async def router_states(self, ctx: Context, host: str, wired: list[str], failed: dict[str, str],
                             up: list[str], floating: list[str]) -> int:
@@ -139,7 +140,7 @@ async def _changes(tx: Tx, host: str, wired: list[str], failed: dict[str, str], 
 
 
 def _wish(row: Any, legs: list[Any], subnets: list[Any], addresses: list[Any], floating: list[Any],
-          led: list[Any]) -> Wish:
+          led: list[Any], limits: dict[str, Wish]) -> Wish:
     by_id = {subnet.id: subnet for subnet in subnets}
     held: dict[str, list[Any]] = {}
     for address in addresses:
@@ -165,7 +166,7 @@ def _wish(row: Any, legs: list[Any], subnets: list[Any], addresses: list[Any], f
         "next_hops": [subnet.gateway_ip for subnet in outside if subnet.id in own and subnet.gateway_ip],
         "onlink": [subnet.cidr for subnet in outside if subnet.id not in own], "routes": row.routes,
         "floating": [{"floatingip_id": fip.id, "floating_ip": fip.floating_ip_address,
-                      "fixed_ip": fip.fixed_ip_address} for fip in floating
+                      "fixed_ip": fip.fixed_ip_address, **limits.get(fip.qos_policy_id, {})} for fip in floating
                      if fip.fixed_ip_address and row.admin_state_up],
         "forwardings": [{"floatingip_id": fip.id, "floating_ip": fip.floating_ip_address, "protocol": each.protocol,
                          "floating_port": each.external_port, "fixed_ip": each.internal_ip_address,

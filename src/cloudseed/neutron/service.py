@@ -17,6 +17,7 @@ from cloudseed.neutron.api import (
     networks,
     port_forwardings,
     ports,
+    qos,
     quotas,
     root,
     routers,
@@ -40,7 +41,7 @@ KINDS: dict[str, Kind] = {
     "agents": agents.AGENTS, "rbac-policies": sharing.RBAC_POLICIES, "address-scopes": sharing.ADDRESS_SCOPES,
     "subnetpools": sharing.SUBNETPOOLS, "address-groups": sharing.ADDRESS_GROUPS,
     "routers": routers.ROUTERS, "floatingips": routers.FLOATINGIPS,
-    "network-ip-availabilities": availability.IP_AVAILABILITIES}
+    "qos/policies": qos.POLICIES, "network-ip-availabilities": availability.IP_AVAILABILITIES}
 
 
 def _routes(neutron: Neutron) -> dict[str, Any]:
@@ -61,7 +62,7 @@ def _routes(neutron: Neutron) -> dict[str, Any]:
         routes[f"/v2.0/subnetpools/{{id}}/{verb}_prefixes"] = sharing.ChangePrefixes(neutron, verb == "add")
         routes[f"/v2.0/routers/{{id}}/{verb}_router_interface"] = routers.ChangeInterface(neutron, verb == "add")
         routes[f"/v2.0/routers/{{id}}/{verb}_extraroutes"] = routers.ChangeRoutes(neutron, verb == "add")
-    return routes | {
+    return routes | qos.routes(neutron) | {
         "/v2.0/floatingips/{id}/port_forwardings": port_forwardings.PortForwardings(neutron),
         "/v2.0/floatingips/{id}/port_forwardings/{forwarding_id}": port_forwardings.PortForwarding(neutron),
         "/v2.0/agents/{id}/l3-routers": l3_agents.Routers(neutron),

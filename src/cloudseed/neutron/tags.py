@@ -10,7 +10,7 @@ from cloudseed.kernel.context import Context
 from cloudseed.kernel.db import Tx
 from cloudseed.kernel.errors import NotFound
 from cloudseed.neutron import access, errors, models
-from cloudseed.neutron.networks import touch
+from cloudseed.neutron.revisions import touch
 from cloudseed.neutron.server import Neutron
 
 MAX_TAGS = 50
@@ -24,7 +24,8 @@ TAGGED: dict[str, tuple[sa.Table, str, str | None, type[NotFound]]] = {
                              errors.SecurityGroupRuleNotFound),
     "subnetpools": (models.subnetpools, "subnetpool", "subnetpool", errors.SubnetPoolNotFound),
     "routers": (models.routers, "router", None, errors.RouterNotFound),
-    "floatingips": (models.floatingips, "floatingip", None, errors.FloatingIPNotFound)}
+    "floatingips": (models.floatingips, "floatingip", None, errors.FloatingIPNotFound),
+    "qos/policies": (models.qos_policies, "policy", "qos_policy", errors.QosPolicyNotFound)}
 
 
 async def _load(neutron: Neutron, ctx: Context, tx: Tx, path: str, id: str) -> Any:

@@ -25,6 +25,7 @@ from cloudseed.neutron import (
     listing,
     models,
     port_records,
+    qos_types,
     router_scheduling,
     router_wiring,
     rule_wishes,
@@ -113,6 +114,9 @@ class Wiring:
             local = [row.id for row in rows if _is_wired_on(row, host)]
             rules = await rule_wishes.resolve(tx, local)
             stateless = await rule_wishes.stateless(tx, local)
+            policies = {network.id: network.qos_policy_id for network in networks}
+            limits = await qos_types.wishes(tx, [row.qos_policy_id or policies[row.network_id] for row in rows
+                                                 if _is_wired_on(row, host)])
         fixed: dict[str, list[dict[str, str]]] = {}
         for address in addresses:
             fixed.setdefault(address.port_id, []).append(
@@ -122,7 +126,7 @@ class Wiring:
             its = [subnet for subnet in subnets if subnet.network_id == network.id]
             taken = {address.ip_address for address in addresses if address.network_id == network.id}
             found.append(_network_wish(network, its, [row for row in rows if row.network_id == network.id], fixed,
-                                       rules, host, stateless)
+                                       rules, host, stateless, limits)
                          | {"legs": legs.get(network.id, []),
                             "external": router_wiring.external_wish(network, its, taken)})
         return found
@@ -206,7 +210,8 @@ def _is_wired_on(row: Any, host: str) -> bool:
 
 
 def _network_wish(network: Any, subnets: list[Any], rows: list[Any], fixed: dict[str, list[dict[str, str]]],
-                  rules: dict[str, list[dict[str, Any]]], host: str, stateless: set[str]) -> dict[str, Any]:
+                  rules: dict[str, list[dict[str, Any]]], host: str, stateless: set[str],
+                  limits: dict[str, dict[str, Any]]) -> dict[str, Any]:
     device = dhcp_device_id(host, network.id)
     dhcp = next((row for row in rows if row.device_owner == DHCP_OWNER and row.device_id == device), None)
     domain = network.dns_domain or DNS_DOMAIN
@@ -219,6 +224,8 @@ def _network_wish(network: Any, subnets: list[Any], rows: list[Any], fixed: dict
                                "fixed_ips": fixed.get(dhcp.id, [])},
         "ports": [_port_wish(row, fixed.get(row.id, []), rules.get(row.id, []), host, network.admin_state_up)
                   | ({"stateful": False} if row.id in stateless else {})
+                  | ({"qos": limits[policy]} if row.device_owner.startswith("compute:") and (
+                      policy := row.qos_policy_id or network.qos_policy_id) in limits else {})
                   for row in rows if row.device_owner != DHCP_OWNER]}
 
 

@@ -64,6 +64,33 @@ class DhcpOption(Record, frozen=True, kw_only=True):
     ip_version: Literal[4, 6] = 4
 
 
+class BandwidthWish(Record, frozen=True, kw_only=True):
+    """So many kbit/s, and so many kbit at once beyond them (0: what serves TCP)."""
+
+    kbps: int
+    burst_kbit: int = 0
+
+
+class PacketRateWish(Record, frozen=True, kw_only=True):
+    """So many packets a second, and so many at once beyond them (0: what serves TCP)."""
+
+    pps: int
+    burst: int = 0
+
+
+class QosWish(Record, frozen=True, kw_only=True):
+    """What limits a port, seen from its machine: `egress` is what the machine sends.  Null: no limit.
+
+    `dscp_mark` (0 to 63) is written into what the machine sends.
+    """
+
+    egress: BandwidthWish | None = None
+    ingress: BandwidthWish | None = None
+    egress_packets: PacketRateWish | None = None
+    ingress_packets: PacketRateWish | None = None
+    dscp_mark: int | None = None
+
+
 class PortWish(Record, frozen=True, kw_only=True):
     """One port of a network.  Every port is known to DHCP; one that is `local` also gets a tap and its rules.
 
@@ -83,6 +110,7 @@ class PortWish(Record, frozen=True, kw_only=True):
     rules: list[RuleWish] = []
     dhcp_options: list[DhcpOption] = []
     stateful: bool = True  # false: rules look at each packet alone, and replies need rules of their own
+    qos: QosWish | None = None
 
 
 class DhcpPort(Record, frozen=True, kw_only=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from cloudseed.host.records.base import Record
-from cloudseed.host.records.networks import HostRoute
+from cloudseed.host.records.networks import BandwidthWish, HostRoute
 
 
 class Advertisement(Record, frozen=True, kw_only=True):
@@ -33,6 +33,8 @@ class FloatingWish(Record, frozen=True, kw_only=True):
     floatingip_id: str
     floating_ip: str
     fixed_ip: str
+    egress: BandwidthWish | None = None  # what passes under the address, seen from the machine
+    ingress: BandwidthWish | None = None
 
 
 class ForwardingWish(Record, frozen=True, kw_only=True):

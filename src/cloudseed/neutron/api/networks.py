@@ -18,6 +18,7 @@ NETWORKS = Kind("network", "networks", {
     "is_default": Attribute(lambda value: bool(to.optional_boolean(value)), False),
     "port_security_enabled": Attribute(to.boolean, True),
     "dns_domain": Attribute(to.dns_domain, ""),
+    "qos_policy_id": Attribute(to.identifier(none=True), None),
     "availability_zone_hints": Attribute(to.list_of(to.string(255)), list, put=False),
     "provider:network_type": Attribute(to.string(32, none=True), None),
     "provider:physical_network": Attribute(to.string(64, none=True), None),

@@ -73,6 +73,7 @@ PORTS = Kind("port", "ports", {
     "port_security_enabled": Attribute(to.boolean, ports.UNSET),
     "allowed_address_pairs": Attribute(to.list_of(_PAIR, unique="Duplicate address pair {}", limit=50), list),
     "extra_dhcp_opts": Attribute(to.list_of(_dhcp_option, limit=50), list),
+    "qos_policy_id": Attribute(to.identifier(none=True), None),
     "dns_name": Attribute(to.dns_name, ""),
     "binding:host_id": Attribute(lambda value: "" if value is None else to.string(255)(value), ""),
     "binding:vnic_type": Attribute(to.one_of(VNIC_TYPES), "normal"),

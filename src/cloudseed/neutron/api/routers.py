@@ -47,6 +47,7 @@ FLOATINGIPS = Kind("floatingip", "floatingips", {
     "subnet_id": Attribute(to.identifier(none=True), None, put=False),
     "port_id": Attribute(to.identifier(none=True), None),
     "fixed_ip_address": Attribute(to.optional_ip, None),
+    "qos_policy_id": Attribute(to.identifier(none=True), None),
     **dict.fromkeys(("router_id", "status", "port_details"), READ_ONLY),
 }, floatingips.SPEC, floatingips.list_floatingips, floatingips.get_floatingip, floatingips.create_floatingips,
     floatingips.update_floatingip, floatingips.delete_floatingip)
