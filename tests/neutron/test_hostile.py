@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from cloudseed.neutron.api import qos
+from cloudseed.neutron.qos_types import TYPES
 from cloudseed.neutron.service import KINDS
 from tests.neutron.conftest import N, NeutronCloud, make_network, make_port, ok
 from tests.support.cloud import Client
@@ -30,6 +32,8 @@ async def base(admin: Client) -> dict[str, dict[str, Any]]:
                           "target_tenant": "*"},
         "address-scopes": {"name": "s", "ip_version": 4}, "subnetpools": {"name": "p", "prefixes": ["10.0.0.0/8"]},
         "address-groups": {"name": "a"}, "routers": {}, "floatingips": {"floating_network_id": public["id"]},
+        "qos/policies": {"name": "q"}, "security-groups-default-statefulness": {},
+        "default-security-group-rules": {"direction": "ingress", "protocol": "tcp"},
         "agents": {}, "network-ip-availabilities": {}}
 
 
@@ -54,6 +58,23 @@ async def test_no_value_breaks_a_creation_or_a_change(cloud: NeutronCloud, admin
                     if answer.status == 201:  # accepted: take it away again
                         await admin.delete(f"{N}/{path}/{answer.json()[kind.name]['id']}")
     assert broken == []
+
+
+async def test_no_value_breaks_a_rule_of_a_policy(admin: Client) -> None:
+    policy = ok(await admin.post(f"{N}/qos/policies", {"policy": {"name": "q"}}))
+    for kind, attributes in qos.ATTRIBUTES.items():
+        path, name = f"{N}/qos/policies/{policy['id']}/{kind}_rules", f"{kind}_rule"
+        base = {TYPES[kind].rate: 8}
+        rule = ok(await admin.post(path, {name: base}))
+        for attribute in attributes:
+            for value in VALUES:
+                for method, url, body in (("POST", path, {**base, attribute: value}),
+                                          ("PUT", f"{path}/{rule['id']}", {attribute: value})):
+                    answer = await admin.request(method, url, json={name: body})
+                    assert answer.status < 500, (method, kind, attribute, value, answer.body)
+        for column in attributes:
+            assert (await admin.get(path, params={column: "\u0663"})).status < 500
+        assert (await admin.delete(f"{path}/{rule['id']}")).status == 204
 
 
 async def test_no_query_breaks_a_list(admin: Client) -> None:

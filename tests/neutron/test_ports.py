@@ -45,7 +45,7 @@ BAD_PORTS: list[Any] = [
      "AddressPairAndPortSecurityRequired"),
     ({"name": None}, 400, "HTTPBadRequest"), ({"dns_name": "foo_bar!"}, 400, "HTTPBadRequest"),
     ({"extra_dhcp_opts": [{"opt_name": "x"}]}, 400, "HTTPBadRequest"),
-    ({"status": "ACTIVE"}, 400, "HTTPBadRequest"), ({"qos_policy_id": None}, 400, "HTTPBadRequest")]
+    ({"status": "ACTIVE"}, 400, "HTTPBadRequest"), ({"dns_domain": "x"}, 400, "HTTPBadRequest")]
 
 
 async def test_bad_ports(admin: Client) -> None:

@@ -145,3 +145,68 @@ async def test_remote_groups_become_their_members_addresses(cloud: NeutronCloud,
     await until(lambda: len(cidrs(81)) == 2, 2.0)
     fails(await admin.put(f"{N}/address-groups/{block['id']}/remove_addresses", {"addresses": ["10.0.0.0/8"]}), 404,
           "AddressesNotFound")
+
+
+async def test_new_groups_begin_with_the_administrators_rules(cloud: NeutronCloud, admin: Client) -> None:
+    path = f"{N}/default-security-group-rules"
+    first = ok(await admin.get(path), 200)
+    assert sorted((r["direction"], r["ethertype"], r["remote_group_id"], r["used_in_default_sg"],
+                   r["used_in_non_default_sg"]) for r in first) == [
+        ("egress", "IPv4", None, True, True), ("egress", "IPv6", None, True, True),
+        ("ingress", "IPv4", "PARENT", True, False), ("ingress", "IPv6", "PARENT", True, False)]
+
+    def wish(**more: Any) -> dict[str, Any]:
+        return {"default_security_group_rule": {"direction": "ingress", "protocol": "tcp", "port_range_min": 22,
+                                                "port_range_max": 22, **more}}
+
+    shell = ok(await admin.post(path, wish(description="shell")))
+    assert (shell["used_in_default_sg"], shell["used_in_non_default_sg"]) == (False, True)
+    fails(await admin.post(path, wish()), 409, "DefaultSecurityGroupRuleExists")
+    ok(await admin.post(path, wish(used_in_default_sg=True, used_in_non_default_sg=False)))
+    assert (await admin.post(path, wish(port_range_min=23))).status == 400
+    assert (await admin.post(path, wish(remote_group_id="me"))).status == 400
+    missing = "11111111-1111-4111-8111-111111111111"
+    fails(await admin.post(path, wish(remote_group_id=missing)), 404, "SecurityGroupNotFound")
+    fails(await admin.post(path, wish(remote_address_group_id=missing)), 404, "AddressGroupNotFound")
+    assert (await admin.put(f"{path}/{shell['id']}", wish())).status == 405
+    for rule in first:
+        if rule["ethertype"] == "IPv6":
+            assert (await admin.delete(f"{path}/{rule['id']}")).status == 204
+    fails(await admin.get(f"{path}/{missing}"), 404, "DefaultSecurityGroupRuleNotFound")
+    assert len(ok(await admin.get(f"{path}?remote_group_id=PARENT"), 200)) == 1
+
+    member = await cloud.new_project("fresh")
+    fails(await member.post(path, wish(protocol="udp")), 403, "PolicyNotAuthorized")
+    fails(await member.delete(f"{path}/{shell['id']}"), 403, "PolicyNotAuthorized")
+    assert len(ok(await member.get(path), 200)) == 4
+    own, = ok(await member.get(f"{N}/security-groups"), 200)
+    assert {(r["direction"], r["protocol"], r["remote_group_id"]) for r in own["security_group_rules"]} == {
+        ("egress", None, None), ("ingress", None, own["id"]), ("ingress", "tcp", None)}
+    group = ok(await member.post(f"{N}/security-groups", {"security_group": {"name": "web"}}))
+    assert {(r["direction"], r["protocol"]) for r in group["security_group_rules"]} == {
+        ("egress", None), ("ingress", "tcp")}
+
+
+async def test_new_groups_are_stateful_as_the_project_has_it(cloud: NeutronCloud, admin: Client) -> None:
+    path = f"{N}/security-groups-default-statefulness"
+    name = "security_groups_default_statefulness"
+    manager, other = await cloud.new_project("m", roles=["manager"]), await cloud.new_project("o")
+
+    async def group(client: Client, **more: Any) -> bool:
+        made = ok(await client.post(f"{N}/security-groups", {"security_group": {"name": "g", **more}}))
+        return bool(made["stateful"])
+
+    assert await group(manager)
+    own = (await manager.post(path, {name: {"stateful": False}})).json()[name]
+    assert own["project_id"] == manager.project_id
+    fails(await manager.post(path, {name: {"stateful": True}}), 409, "SecurityGroupDefaultStatefulnessAlreadyExists")
+    fails(await other.post(path, {name: {"stateful": False}}), 403, "PolicyNotAuthorized")
+    assert (await other.get(f"{path}/{own['id']}")).status == 404
+    assert not await group(manager) and await group(manager, stateful=True) and await group(other)
+    everybody = (await admin.post(path, {name: {"stateful": False}})).json()[name]
+    assert everybody["project_id"] is None and not await group(other)
+    assert (await manager.put(f"{path}/{own['id']}", {name: {"stateful": True}})).status == 200
+    assert await group(manager)
+    assert (await manager.delete(f"{path}/{everybody['id']}")).status == 404
+    assert (await manager.delete(f"{path}/{own['id']}")).status == 204
+    assert not await group(manager)

@@ -292,6 +292,22 @@ class SecurityGroupMultipleRemoteEntites(Invalid):  # upstream's spelling
     template = "Only one of remote_ip_prefix or remote_group_id or remote_address_group_id may be provided."
 
 
+class DefaultSecurityGroupRuleNotFound(NotFound):
+    template = "Default Security Group rule %(id)s does not exist"
+
+
+class DefaultSecurityGroupRuleExists(Conflict):
+    template = "Default Security group rule already exists. Rule id is %(id)s."
+
+
+class SecurityGroupDefaultStatefulnessNotFound(NotFound):
+    template = "Security group default statefulness %(id)s could not be found."
+
+
+class SecurityGroupDefaultStatefulnessAlreadyExists(Conflict):
+    template = "A security group default statefulness setting already exists for project '%(project)s'."
+
+
 class AddressGroupInUse(Conflict):
     template = "Address group %(id)s is in use on one or more security group rules."
 

@@ -57,6 +57,8 @@ revision-if-match|If-Match constraints based on revision_number|Extension indica
 router|Neutron L3 Router|Router abstraction for basic L3 forwarding between L2 Neutron networks and access to external networks via a NAT gateway.|2012-07-20T10:00:00-00:00
 router_availability_zone|Router Availability Zone|Availability zone support for router.|2015-01-01T10:00:00-00:00
 security-group|security-group|The security groups extension.|2012-10-05T10:00:00-00:00
+security-groups-default-rules|Default rules for security groups|Configure set of security group rules used as default rules for every new security group|2022-12-19T10:00:00-00:00
+security-groups-default-statefulness|Security Groups Default Statefulness|Allows configuring the default value of the 'stateful' attribute for new security groups, on a per-project or system-wide basis|2026-04-13T00:00:00-00:00
 security-groups-normalized-cidr|Normalized CIDR field for security group rules|Add new field with normalized remote_ip_prefix cidr in SG rule|2020-07-28T10:00:00-00:00
 security-groups-remote-address-group|Remote address group id field for security group rules|Add new field of remote address group id in SG rules|2020-08-25T10:00:00-00:00
 security-groups-shared-filtering|Security group filtering on the shared field|Support filtering security groups on the shared field|2021-10-05T09:00:00-00:00

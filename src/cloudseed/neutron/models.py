@@ -28,7 +28,7 @@ def _standard() -> list[sa.Column]:  # type: ignore[type-arg]
             sa.Column("revision_number", sa.Integer, nullable=False, default=0)]
 
 
-def _owned_by(column: str, target: str, *, ondelete: str = "CASCADE", nullable: bool = False) -> sa.Column[str]:
+def _owned_by(column: str, target: str, *, ondelete: str | None = "CASCADE", nullable: bool = False) -> sa.Column[str]:
     return sa.Column(column, sa.String(36), sa.ForeignKey(target, ondelete=ondelete), nullable=nullable, index=True)
 
 
@@ -64,7 +64,7 @@ networks = sa.Table(
     sa.Column("segmentation_id", sa.Integer),
     sa.Column("dns_domain", sa.String(255), nullable=False, default=""),
     sa.Column("availability_zone_hints", Json, nullable=False),
-    _owned_by("qos_policy_id", "qos_policies.id", ondelete="RESTRICT", nullable=True))
+    _owned_by("qos_policy_id", "qos_policies.id", ondelete=None, nullable=True))
 
 # Which network holds which segment; physical_network "" and segmentation_id 0 stand for "none", so that the
 # key is unique for flat networks too.
@@ -127,7 +127,7 @@ ports = sa.Table(
     sa.Column("extra_dhcp_opts", Json, nullable=False),
     sa.Column("dns_name", sa.String(255), nullable=False, default=""),
     sa.Column("plug_event", sa.String(32)),
-    _owned_by("qos_policy_id", "qos_policies.id", ondelete="RESTRICT", nullable=True),
+    _owned_by("qos_policy_id", "qos_policies.id", ondelete=None, nullable=True),
     sa.UniqueConstraint("network_id", "mac_address"))
 sa.Index("ports_plug_event", ports.c.plug_event, sqlite_where=ports.c.plug_event.is_not(None),
          postgresql_where=ports.c.plug_event.is_not(None))
@@ -166,6 +166,28 @@ security_group_rules = sa.Table(
     sa.Column("remote_ip_prefix", sa.String(64)),
     _owned_by("remote_group_id", "security_groups.id", nullable=True),
     sa.Column("remote_address_group_id", sa.String(36), sa.ForeignKey("address_groups.id"), index=True))
+
+# What new groups begin with.  `remote_parent`: the group itself is the remote one.
+default_security_group_rules = sa.Table(
+    "default_security_group_rules", metadata, _id(),
+    sa.Column("description", sa.String(255), nullable=False, default=""),
+    sa.Column("direction", sa.String(16), nullable=False),
+    sa.Column("ethertype", sa.String(8), nullable=False),
+    sa.Column("protocol", sa.String(40)),
+    sa.Column("port_range_min", sa.Integer),
+    sa.Column("port_range_max", sa.Integer),
+    sa.Column("remote_ip_prefix", sa.String(64)),
+    sa.Column("remote_parent", sa.Boolean, nullable=False),
+    _owned_by("remote_group_id", "security_groups.id", nullable=True),
+    _owned_by("remote_address_group_id", "address_groups.id", nullable=True),
+    sa.Column("used_in_default_sg", sa.Boolean, nullable=False),
+    sa.Column("used_in_non_default_sg", sa.Boolean, nullable=False))
+
+# One setting a project; "" is the whole system's.
+default_statefulness = sa.Table(
+    "default_statefulness", metadata, _id(),
+    sa.Column("project_id", sa.String(255), nullable=False, unique=True),
+    sa.Column("stateful", sa.Boolean, nullable=False))
 
 port_security_groups = sa.Table(
     "port_security_groups", metadata,
@@ -237,7 +259,7 @@ floatingips = sa.Table(
     sa.Column("fixed_ip_address", sa.String(64)),
     sa.Column("router_id", sa.String(36), sa.ForeignKey("routers.id"), index=True),
     sa.Column("status", sa.String(16), nullable=False),
-    _owned_by("qos_policy_id", "qos_policies.id", ondelete="RESTRICT", nullable=True))
+    _owned_by("qos_policy_id", "qos_policies.id", ondelete=None, nullable=True))
 
 port_forwardings = sa.Table(
     "port_forwardings", metadata, _id(),

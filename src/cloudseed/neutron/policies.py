@@ -95,6 +95,10 @@ def _ports() -> Iterator[Rule]:
 def _security_groups() -> Iterator[Rule]:
     yield from _crud("security_group", "security-groups")
     yield from _crud("security_group_rule", "security-group-rules")
+    for action in ("create", "delete"):
+        yield Rule(f"{action}_default_security_group_rule", ADMIN)
+    yield Rule("get_default_security_group_rule", "role:reader", "GET /default-security-group-rules")
+    yield from _crud("security_groups_default_statefulness", "security-groups-default-statefulness", MANAGER)
     yield from _crud("address_group", "address-groups", f"{ADMIN} or ({_MEMBER})")
 
 

@@ -1,7 +1,8 @@
 """Security groups and their rules: what may reach a port, and what it may send.
 
-A project's default group is made when the project is first seen: both directions out, and in from its own
-members.  Every project has exactly one; the table's key says so.
+A project's default group is made when the project is first seen; unless an administrator has it otherwise
+(`default_security_group_rules.py`), everything may go out, and in what comes from its own members.  Every project
+has exactly one; the table's key says so.
 """
 
 from __future__ import annotations
@@ -13,7 +14,15 @@ import sqlalchemy as sa
 
 from cloudseed.kernel.context import Context
 from cloudseed.kernel.db import Tx
-from cloudseed.neutron import access, listing, models, quotas, rule_records
+from cloudseed.neutron import (
+    access,
+    default_security_group_rules,
+    default_statefulness,
+    listing,
+    models,
+    quotas,
+    rule_records,
+)
 from cloudseed.neutron.attributes import Wish
 from cloudseed.neutron.converters import boolean
 from cloudseed.neutron.errors import (
@@ -63,22 +72,24 @@ async def ensure_default(tx: Tx, project_id: str) -> str:
     known = (await tx.execute(_DEFAULT, {"project_id": project_id})).scalar()
     if known is not None:
         return str(known)
-    group_id = await _insert(tx, project_id, "default", "Default security group", True, [])
+    stateful = await default_statefulness.of_project(tx, project_id)
+    group_id = await _insert(tx, project_id, "default", "Default security group", stateful, [], default=True)
     await tx.execute(sa.insert(defaults).values(project_id=project_id, security_group_id=group_id))
-    await tx.execute(sa.insert(rules), [
-        rule_records.new_row(group_id, project_id, "ingress", ethertype, remote_group_id=group_id)
-        for ethertype in ("IPv4", "IPv6")])
     return group_id
 
 
-async def _insert(tx: Tx, project_id: str, name: str, description: str, stateful: bool, tags: list[str]) -> str:
-    """A group with the rules that let everything out."""
+async def _insert(tx: Tx, project_id: str, name: str, description: str, stateful: bool, tags: list[str], *,
+                  default: bool = False) -> str:
+    """A group with the rules that new ones begin with."""
     group_id, moment = str(uuid.uuid4()), now()
     await tx.execute(sa.insert(table).values(
         id=group_id, project_id=project_id, name=name, description=description, stateful=stateful, tags=tags,
         created_at=moment, updated_at=moment, revision_number=1))
-    await tx.execute(sa.insert(rules), [rule_records.new_row(group_id, project_id, "egress", ethertype)
-                                        for ethertype in ("IPv4", "IPv6")])
+    first = await default_security_group_rules.rules_for(tx, group_id, project_id, default)
+    if not default:
+        await quotas.check(tx, project_id, "security_group_rule", len(first))
+    if first:
+        await tx.execute(sa.insert(rules), first)
     return group_id
 
 
@@ -130,7 +141,8 @@ async def create_security_groups(neutron: Neutron, ctx: Context, wishes: list[Wi
             if values["name"] == "default":
                 raise SecurityGroupDefaultAlreadyExists()
             await quotas.check(tx, values["project_id"], "security_group")
-            await quotas.check(tx, values["project_id"], "security_group_rule", 2)
+            if values["stateful"] is None:
+                values["stateful"] = await default_statefulness.of_project(tx, values["project_id"])
             made.append(await _insert(tx, values["project_id"], values["name"], values["description"],
                                       values["stateful"], values["tags"]))
         records = {r["id"]: r for r in await _records(tx, await listing.by_ids(tx, _select(ctx), table.c.id, made))}

@@ -38,6 +38,8 @@ PART = "neutron-server"
 KINDS: dict[str, Kind] = {
     "networks": networks.NETWORKS, "subnets": subnets.SUBNETS, "ports": ports.PORTS,
     "security-groups": security_groups.SECURITY_GROUPS, "security-group-rules": security_groups.SECURITY_GROUP_RULES,
+    "default-security-group-rules": security_groups.DEFAULT_SECURITY_GROUP_RULES,
+    "security-groups-default-statefulness": security_groups.DEFAULT_STATEFULNESS,
     "agents": agents.AGENTS, "rbac-policies": sharing.RBAC_POLICIES, "address-scopes": sharing.ADDRESS_SCOPES,
     "subnetpools": sharing.SUBNETPOOLS, "address-groups": sharing.ADDRESS_GROUPS,
     "routers": routers.ROUTERS, "floatingips": routers.FLOATINGIPS,

@@ -5,7 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from cloudseed.neutron import converters as to
-from cloudseed.neutron import security_group_rules, security_groups
+from cloudseed.neutron import (
+    default_security_group_rules,
+    default_statefulness,
+    security_group_rules,
+    security_groups,
+)
 from cloudseed.neutron.api.collection import Kind
 from cloudseed.neutron.attributes import READ_ONLY, REQUIRED, Attribute, standard
 
@@ -34,7 +39,7 @@ def prefix(value: Any) -> str | None:
 
 SECURITY_GROUPS = Kind("security_group", "security_groups", {
     **standard(),
-    "stateful": Attribute(to.boolean, True),
+    "stateful": Attribute(to.boolean, None),  # as the project has it
     **dict.fromkeys(("shared", "security_group_rules"), READ_ONLY),
 }, security_groups.SPEC, security_groups.list_security_groups, security_groups.get_security_group,
     security_groups.create_security_groups, security_groups.update_security_group,
@@ -58,3 +63,32 @@ SECURITY_GROUP_RULES = Kind("security_group_rule", "security_group_rules", {
 }, security_group_rules.SPEC, security_group_rules.list_security_group_rules,
     security_group_rules.get_security_group_rule, security_group_rules.create_security_group_rules,
     None, security_group_rules.delete_security_group_rule)
+
+
+def _remote_group(value: Any) -> str | None:
+    return None if value is None else str(value if value == default_security_group_rules.PARENT
+                                          else to.identifier()(value))
+
+
+_PROJECT = {name: Attribute(to.string(255), "", put=False) for name in ("project_id", "tenant_id")}
+
+DEFAULT_SECURITY_GROUP_RULES = Kind("default_security_group_rule", "default_security_group_rules", {
+    **_PROJECT, **{name: attribute for name, attribute in _FIXED.items() if name != "security_group_id"},
+    "id": READ_ONLY,
+    "description": Attribute(to.string(255), "", put=False),
+    "remote_group_id": Attribute(_remote_group, None, put=False),
+    "used_in_default_sg": Attribute(to.boolean, False, put=False),
+    "used_in_non_default_sg": Attribute(to.boolean, True, put=False),
+}, default_security_group_rules.SPEC, default_security_group_rules.list_default_security_group_rules,
+    default_security_group_rules.get_default_security_group_rule,
+    default_security_group_rules.create_default_security_group_rules, None,
+    default_security_group_rules.delete_default_security_group_rule)
+
+DEFAULT_STATEFULNESS = Kind(default_statefulness.RULE, default_statefulness.RULE, {
+    "id": READ_ONLY,
+    "project_id": Attribute(to.string(255, none=True), "", put=False),
+    "tenant_id": Attribute(to.string(255, none=True), "", put=False),
+    "stateful": Attribute(to.boolean, True),
+}, default_statefulness.SPEC, default_statefulness.list_default_statefulness,
+    default_statefulness.get_default_statefulness, default_statefulness.create_default_statefulness,
+    default_statefulness.update_default_statefulness, default_statefulness.delete_default_statefulness)

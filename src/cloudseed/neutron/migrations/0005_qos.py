@@ -49,6 +49,5 @@ def upgrade() -> None:
 
     # not in batch mode: that makes the table anew, and what refers to its rows would go with the old one
     for table in ('floatingips', 'networks', 'ports'):
-        op.execute(f"ALTER TABLE {table} ADD COLUMN qos_policy_id VARCHAR(36) "
-                   "REFERENCES qos_policies (id) ON DELETE RESTRICT")
+        op.execute(f"ALTER TABLE {table} ADD COLUMN qos_policy_id VARCHAR(36) REFERENCES qos_policies (id)")
         op.create_index(f'ix_{table}_qos_policy_id', table, ['qos_policy_id'], unique=False)
