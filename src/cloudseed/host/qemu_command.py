@@ -125,8 +125,10 @@ def arguments(spec: MachineSpec, launch: Launch, layout: Layout | None = None) -
         argv += ["-vnc", f"unix:/proc/self/fd/{launch.vnc_directory}/vnc.sock"]
         memory = f",vgamem_mb={spec.video_memory_mib}" if spec.video_memory_mib and spec.vga == "std" else ""
         argv += ["-device", f"VGA{memory}" if spec.vga == "std" else "virtio-vga"]
+    if spec.tablet == "usb" or any(disk.bus == "usb" for disk in spec.disks):
+        argv += ["-device", "qemu-xhci,id=usb0"]
     if spec.tablet == "usb":
-        argv += ["-device", "qemu-xhci,id=usb0", "-device", "usb-tablet,bus=usb0.0"]
+        argv += ["-device", "usb-tablet,bus=usb0.0"]
     elif spec.tablet == "virtio":
         argv += ["-device", "virtio-tablet-pci"]
     if spec.watchdog is not None:
@@ -240,6 +242,9 @@ def disk_device(disk: DiskSpec, index: int, machine_type: str) -> dict[str, Any]
             device["bus"] = "scsi0.0"
         case "ide" | "sata":
             device["driver"] = f"ide-{kind}"
+        case "usb":
+            device["driver"] = "usb-storage"
+            device["bus"] = "usb0.0"
     if disk.serial:
         device["serial"] = disk.serial[:20]
     if disk.kind != "config_drive":

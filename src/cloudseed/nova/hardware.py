@@ -58,7 +58,7 @@ TABLE: dict[str, Setting] = {
     "vm_mode": _any("hvm"),
     "emulation_architecture": _any("x86_64"),
     "qemu_guest_agent": _BOOL,
-    "rescue_bus": _any("virtio", "scsi", "ide", "sata"),
+    "rescue_bus": _any("virtio", "scsi", "ide", "sata", "usb"),
     "rescue_device": _any("disk", "cdrom"),
     "auto_disk_config": _BOOL,  # whether the guest grows its partitions, which it decides itself
     "time_hpet": _OFF, "vif_multiqueue_enabled": _OFF, "mem_encryption": _OFF, "locked_memory": _OFF,

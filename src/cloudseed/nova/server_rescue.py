@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from cloudseed.nova.service import Nova
 
 RULE = "os_compute_api:os-rescue"
-BUSES = {"disk": ("virtio", "scsi", "ide", "sata"), "cdrom": ("scsi", "ide", "sata")}
+BUSES = {"disk": ("virtio", "scsi", "ide", "sata", "usb"), "cdrom": ("scsi", "ide", "sata")}
 
 
 class UnsupportedRescueImage(Invalid):

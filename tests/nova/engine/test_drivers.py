@@ -205,10 +205,10 @@ async def test_disks_are_made_anew(rig: Rig) -> None:
     assert await rig.runs(server.id)
 
 
-@pytest.mark.parametrize("stable", [False, True])
-async def test_a_machine_is_rescued_and_goes_back(rig: Rig, stable: bool) -> None:
+@pytest.mark.parametrize(("stable", "bus"), [(False, None), (True, None), (True, "usb")])
+async def test_a_machine_is_rescued_and_goes_back(rig: Rig, stable: bool, bus: str | None) -> None:
     server = await rig.prepare(image_id="one")
-    rescued = msgspec.structs.replace(server, rescue=Rescue(image_id="two", stable=stable))
+    rescued = msgspec.structs.replace(server, rescue=Rescue(image_id="two", stable=stable, bus=bus))
     await rig.driver.start(server, [])
     await rig.driver.stop(server.id, hard=True)
     for _ in range(2):

@@ -19,7 +19,7 @@ class DiskSpec(Record, frozen=True, kw_only=True):
     name: str
     kind: Literal["overlay", "config_drive", "volume"] = "overlay"
     format: Literal["qcow2", "raw"] = "qcow2"
-    bus: Literal["virtio", "scsi", "ide", "sata"] = "virtio"
+    bus: Literal["virtio", "scsi", "ide", "sata", "usb"] = "virtio"
     volume_id: str = ""
     attachment_id: str = ""
     serial: str = ""

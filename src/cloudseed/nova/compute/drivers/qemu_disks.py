@@ -18,7 +18,7 @@ from cloudseed.nova.compute.spec import Rescue, ServerSpec
 
 DISK_BUSES = ("virtio", "scsi", "ide", "sata")
 RESCUE_DISK = "rescue"
-Bus = Literal["virtio", "scsi", "ide", "sata"]
+Bus = Literal["virtio", "scsi", "ide", "sata", "usb"]
 
 
 def volume_disk_name(device: BlockDevice) -> str:
@@ -91,7 +91,9 @@ def _with_rescue(rescue: Rescue, own: list[DiskSpec], bus: Bus, cdrom: Bus) -> l
     A stable rescue puts it behind all of them; else it is the first, and the root disk the only other one.
     """
     is_cdrom = rescue.device == "cdrom"
-    disk = DiskSpec(name=RESCUE_DISK, bus=bus_of(rescue.bus, cdrom if is_cdrom else bus), boot_index=0,
+    # by USB only to rescue: all other disks must be able to come and go
+    own_bus: Bus = "usb" if rescue.bus == "usb" and not is_cdrom else bus_of(rescue.bus, cdrom if is_cdrom else bus)
+    disk = DiskSpec(name=RESCUE_DISK, bus=own_bus, boot_index=0,
                     cdrom=is_cdrom, read_only=is_cdrom)
     behind = [msgspec.structs.replace(one, boot_index=(one.boot_index or 0) + 1) for one in own]
     return [*behind, disk] if rescue.stable else [disk, behind[0]]
