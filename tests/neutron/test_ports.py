@@ -219,3 +219,27 @@ async def test_the_number_of_statements_does_not_grow(cloud: NeutronCloud, admin
     ok(await admin.post(f"{N}/ports", {"ports": [{"network_id": network["id"]} for _ in range(40)]}))
     await asyncio.sleep(0.05)  # the agents' own look after the creation
     assert await statements() == few == 3
+
+
+async def test_address_pairs_are_added_and_removed_one_by_one(admin: Client) -> None:
+    network = await make_network(admin)
+    port = await make_port(admin, network["id"], allowed_address_pairs=[{"ip_address": "10.7.0.1"}])
+    path = f"{N}/ports/{port['id']}"
+
+    def pairs(*addresses: str) -> dict[str, Any]:
+        return {"port": {"allowed_address_pairs": [{"ip_address": address} for address in addresses]}}
+
+    added = ok(await admin.put(f"{path}/add_allowed_address_pairs", pairs("10.7.0.2", "10.7.0.1")), 200)
+    assert sorted(pair["ip_address"] for pair in added["allowed_address_pairs"]) == ["10.7.0.1", "10.7.0.2"]
+    assert {pair["mac_address"] for pair in added["allowed_address_pairs"]} == {port["mac_address"]}
+    left = ok(await admin.put(f"{path}/remove_allowed_address_pairs", pairs("10.7.0.1", "10.7.0.9")), 200)
+    assert [pair["ip_address"] for pair in left["allowed_address_pairs"]] == ["10.7.0.2"]
+    for body in ({}, [], {"port": {}}, {"port": {"allowed_address_pairs": "x"}}, pairs("x"),
+                 pairs("10.7.0.4", "10.7.0.4")):
+        assert (await admin.put(f"{path}/add_allowed_address_pairs", body)).status == 400, body
+    many = pairs(*[f"10.8.0.{number}" for number in range(1, 51)])
+    fails(await admin.put(f"{path}/add_allowed_address_pairs", many), 400, "AllowedAddressPairExhausted")
+    open_port = await make_port(admin, network["id"], port_security_enabled=False)
+    fails(await admin.put(f"{N}/ports/{open_port['id']}/add_allowed_address_pairs", pairs("10.7.0.1")), 409,
+          "AddressPairAndPortSecurityRequired")
+    assert (await admin.put(f"{N}/ports/nothing/add_allowed_address_pairs", pairs("10.7.0.1"))).status == 404

@@ -126,3 +126,30 @@ async def test_subnet_pools_and_scopes(admin: Client) -> None:
     assert (await admin.delete(f"{N}/networks/{network['id']}")).status == 204
     assert (await admin.delete(f"{N}/subnetpools/{pool['id']}")).status == 204
     assert (await admin.delete(f"{N}/address-scopes/{scope['id']}")).status == 204
+
+
+async def test_a_router_has_one_gateway_by_whatever_call(cloud: NeutronCloud, admin: Client) -> None:
+    public = await external(admin)
+    member = await cloud.new_project("p")
+    router = await new_router(member)
+    path = f"{N}/routers/{router['id']}"
+
+    def wish(*gateways: dict[str, Any]) -> dict[str, Any]:
+        return {"router": {"external_gateways": list(gateways)}}
+
+    one = {"network_id": public["id"]}
+    made = ok(await member.put(f"{path}/add_external_gateways", wish(one)), 200)
+    assert made["external_gateway_info"]["network_id"] == public["id"]
+    assert "one external network" in fails(await member.put(f"{path}/add_external_gateways", wish(one)), 400,
+                                           "BadRequest")
+    fails(await member.put(f"{path}/update_external_gateways", wish({**one, "enable_snat": False})), 403,
+          "PolicyNotAuthorized")
+    changed = ok(await admin.put(f"{path}/update_external_gateways", wish({**one, "enable_snat": False})), 200)
+    assert changed["external_gateway_info"]["enable_snat"] is False
+    other = {"network_id": (await make_network(member))["id"]}
+    fails(await member.put(f"{path}/remove_external_gateways", wish(other)), 400, "BadRequest")
+    for body in ({}, [], {"router": {}}, wish({}), wish({"network_id": 5}), {"router": {"external_gateways": {}}}):
+        assert (await member.put(f"{path}/add_external_gateways", body)).status == 400, body
+    gone = ok(await member.put(f"{path}/remove_external_gateways", wish(one)), 200)
+    assert gone["external_gateway_info"] is None
+    assert (await member.put(f"{N}/routers/none/remove_external_gateways", wish(one))).status == 404

@@ -169,6 +169,14 @@ class NetworkSubnetPoolAffinityError(Invalid):
     template = "Subnets hosted on the same network must be allocated from the same subnet pool."
 
 
+class AutoAllocationFailure(Conflict):
+    template = "Deployment error: %(reason)s."
+
+
+class DefaultExternalNetworkExists(Conflict):
+    template = "A default external network already exists: %(id)s."
+
+
 # ---- ports
 
 class PortInUse(Conflict):
@@ -217,6 +225,10 @@ class InvalidIpForSubnet(Invalid):
 
 class AddressPairAndPortSecurityRequired(Conflict):
     template = "Port Security must be enabled in order to have allowed address pairs on a port."
+
+
+class AllowedAddressPairExhausted(Invalid):
+    template = "The number of allowed address pair exceeds the maximum %(quota)s."
 
 
 class PortSecurityPortHasSecurityGroup(Conflict):

@@ -12,6 +12,7 @@ address-group|Address group|Support address group|2020-07-15T10:00:00-00:00
 address-scope|Address scope|Address scopes extension.|2015-07-26T10:00:00-00:00
 agent|agent|The agent management extension.|2013-02-03T10:00:00-00:00
 allowed-address-pairs|Allowed Address Pairs|Provides allowed address pairs|2013-07-23T10:00:00-00:00
+auto-allocated-topology|Auto Allocated Topology Services|Auto Allocated Topology Services.|2016-01-01T00:00:00-00:00
 availability_zone|Availability Zone|The availability zone extension.|2015-01-01T10:00:00-00:00
 binding|Port Binding|Expose port bindings of a virtual port to external application|2014-02-03T10:00:00-00:00
 default-subnetpools|Default Subnetpools|Provides ability to mark and use a subnetpool as the default.|2016-02-18T18:00:00-00:00

@@ -271,3 +271,10 @@ port_forwardings = sa.Table(
     _owned_by("internal_port_id", "ports.id"),
     sa.Column("description", sa.String(255), nullable=False, default=""),
     sa.UniqueConstraint("floatingip_id", "protocol", "external_port"))
+
+# The network and router that were made for a project without any, once they are whole.
+auto_allocated_topologies = sa.Table(
+    "auto_allocated_topologies", metadata,
+    sa.Column("project_id", sa.String(255), primary_key=True),
+    _owned_by("network_id", "networks.id"),
+    sa.Column("router_id", sa.String(36), sa.ForeignKey("routers.id", ondelete="SET NULL"), index=True))

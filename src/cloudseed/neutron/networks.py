@@ -16,7 +16,13 @@ from cloudseed.kernel.operations import declare_points, fault_point
 from cloudseed.neutron import access, listing, models, qos_policies, quotas, segments
 from cloudseed.neutron.attributes import Wish
 from cloudseed.neutron.converters import boolean
-from cloudseed.neutron.errors import InvalidInput, InvalidSharedSetting, NetworkInUse, NetworkNotFound
+from cloudseed.neutron.errors import (
+    DefaultExternalNetworkExists,
+    InvalidInput,
+    InvalidSharedSetting,
+    NetworkInUse,
+    NetworkNotFound,
+)
 from cloudseed.neutron.revisions import touch as touch  # others find it here
 from cloudseed.neutron.server import Neutron, now
 
@@ -118,6 +124,8 @@ async def create_networks(neutron: Neutron, ctx: Context, wishes: list[Wish],
         for network_id, wish in zip(made, wishes, strict=True):
             policy_id = wish.values["qos_policy_id"] or await qos_policies.default_of(tx, wish.values["project_id"])
             await qos_policies.check_use(neutron, ctx, tx, "network", network_id, policy_id)
+            if wish.values["is_default"] and wish.values["router:external"]:
+                await _check_default(tx, network_id)
             await _insert(tx, network_id, {**wish.values, "qos_policy_id": policy_id})
         rows = await listing.by_ids(tx, _select(ctx), table.c.id, made)
         records = {record["id"]: record for record in await _records(tx, rows)}
@@ -192,6 +200,8 @@ async def update_network(neutron: Neutron, ctx: Context, network_id: str, wish: 
             await share(tx, network_id, row.project_id, access.SHARED)
         elif values.get("shared") is False and row.shared:
             await unshare(tx, row)
+        if values.get("is_default", row.is_default) and values.get("router:external", row.external):
+            await _check_default(tx, network_id)
         if "router:external" in values:
             await _set_external(tx, row, values["router:external"])
             changes["external"] = values["router:external"]
@@ -199,6 +209,14 @@ async def update_network(neutron: Neutron, ctx: Context, network_id: str, wish: 
         record = (await _records(tx, [await load(neutron, ctx, tx, network_id)]))[0]
     await neutron.look_again(ctx)
     return record
+
+
+async def _check_default(tx: Tx, network_id: str) -> None:
+    """One external network is the default one."""
+    other = await tx.scalar(sa.select(table.c.id).where(table.c.external, table.c.is_default,
+                                                        table.c.id != network_id).limit(1))
+    if other is not None:
+        raise DefaultExternalNetworkExists(id=other)
 
 
 async def _set_external(tx: Tx, row: Any, external: bool) -> None:

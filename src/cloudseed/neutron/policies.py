@@ -130,7 +130,8 @@ def _routers() -> Iterator[Rule]:
     for attribute in ("external_gateway_info:enable_snat", "external_gateway_info:external_fixed_ips"):
         yield Rule(f"create_router:{attribute}", ADMIN)
         yield Rule(f"update_router:{attribute}", ADMIN)
-    for action in ("add_router_interface", "remove_router_interface", "add_extraroutes", "remove_extraroutes"):
+    for action in ("add_router_interface", "remove_router_interface", "add_extraroutes", "remove_extraroutes",
+                   "add_external_gateways", "update_external_gateways", "remove_external_gateways"):
         yield Rule(action, MEMBER)
     yield from _crud("floatingip", "floatingips")
     yield Rule("create_floatingip:floating_ip_address", ADMIN)
@@ -144,6 +145,11 @@ def _qos() -> Iterator[Rule]:
         yield from _crud(f"policy_{kind}_rule", f"qos/policies/{{policy_id}}/{kind}_rules", MANAGER)
 
 
+def _topology() -> Iterator[Rule]:
+    yield Rule("get_auto_allocated_topology", READER, "GET /auto-allocated-topology/{project_id}")
+    yield Rule("delete_auto_allocated_topology", MEMBER, "DELETE /auto-allocated-topology/{project_id}")
+
+
 def _tags() -> Iterator[Rule]:
     yield Rule("update_tags", MEMBER)
 
@@ -152,4 +158,4 @@ def _tags() -> Iterator[Rule]:
 def rules() -> list[Rule]:
     """Every rule of the service."""
     return [*_base(), *_networks(), *_subnets(), *_ports(), *_security_groups(), *_sharing(), *_operator(),
-            *_routers(), *_qos(), *_tags()]
+            *_routers(), *_qos(), *_topology(), *_tags()]

@@ -41,6 +41,7 @@ _GROUPS_OF = sa.select(models.port_security_groups.c.security_group_id).where(
     models.port_security_groups.c.port_id == sa.bindparam("port"))
 UNSET: Any = object()  # fixed_ips, security_groups, port_security_enabled, mac_address: not named
 SPEC = port_records.SPEC
+MAX_PAIRS = 50  # of a port
 _PLAIN = ("name", "description", "admin_state_up", "device_id", "device_owner", "dns_name")
 for _operation in ("port_create", "port_update", "port_delete"):
     declare_points(_operation, ("commit",), ("before", "after", "hinted"))
@@ -209,6 +210,24 @@ async def update_port(neutron: Neutron, ctx: Context, port_id: str, wish: Wish) 
         _tell_nova(neutron, ctx, [new], events.CHANGED)
     await neutron.look_again(ctx)
     fault_point("port_update:commit:hinted")
+    return record
+
+
+async def change_pairs(neutron: Neutron, ctx: Context, port_id: str, pairs: list[dict[str, str]],
+                       add: bool) -> dict[str, Any]:
+    """Add address pairs that are not there yet, or remove those that are; the others stay, whoever changes them."""
+    async with neutron.db.write() as tx:
+        row = await port_records.load(neutron, ctx, tx, port_id)
+        access.authorize(neutron, ctx, "update_port", port_records.target(row), ["allowed_address_pairs"])
+        named = _pairs(pairs, row.mac_address)
+        then = [pair for pair in row.allowed_address_pairs if pair not in named] + (named if add else [])
+        if then and not row.port_security_enabled:
+            raise errors.AddressPairAndPortSecurityRequired()
+        if len(then) > MAX_PAIRS:
+            raise errors.AllowedAddressPairExhausted(quota=MAX_PAIRS)
+        await networks.touch(tx, table, port_id, allowed_address_pairs=then)
+        record = (await port_records.records(tx, [await port_records.load(neutron, ctx, tx, port_id)]))[0]
+    await neutron.look_again(ctx)
     return record
 
 

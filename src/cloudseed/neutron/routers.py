@@ -168,6 +168,35 @@ async def _remove_gateway(tx: Tx, row: Any, *, moving: bool = False) -> None:
     await ports.remove(tx, row.gateway_port_id)
 
 
+async def change_gateways(neutron: Neutron, ctx: Context, router_id: str, named: list[dict[str, Any]],
+                          verb: str) -> dict[str, Any]:
+    """Add, update or remove gateways by network.  A router has one: BadRequest for what would be a second."""
+    async with neutron.db.write() as tx:
+        row = await load(neutron, ctx, tx, router_id)
+        access.authorize(neutron, ctx, f"{verb}_external_gateways", dict(row._mapping))
+        if verb != "remove":  # as for the gateway in an update
+            for info in named:
+                access.authorize(neutron, ctx, "update_router", dict(row._mapping),
+                                 _named({"external_gateway_info": info}))
+        networks_ = {info["network_id"] for info in named}
+        if verb == "add" and (len(named) > 1 or (named and row.gateway_network_id)):
+            raise errors.BadRequest(resource="router", reason=(
+                f"Router {router_id} can have one external gateway, and more would be added: a router here leads to "
+                "one external network"))
+        if verb != "add" and networks_ - {row.gateway_network_id}:
+            raise errors.BadRequest(resource="router", reason=(
+                f"Router {router_id} has no external gateway in network "
+                f"{', '.join(sorted(networks_ - {row.gateway_network_id}))}"))
+        if len(named) > 1:
+            raise errors.BadRequest(resource="router", reason="A gateway is named more than once")
+        for info in named:
+            await _set_gateway(neutron, ctx, tx, row, None if verb == "remove" else info)
+        await touch(tx, table, router_id)
+        record = (await records(tx, [await load(neutron, ctx, tx, router_id)]))[0]
+    await neutron.look_again(ctx)
+    return record
+
+
 # ---- interfaces
 
 async def interfaces(tx: Tx, router_id: str) -> list[Any]:

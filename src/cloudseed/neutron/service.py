@@ -12,6 +12,7 @@ from cloudseed.neutron import errors, models, policies
 from cloudseed.neutron.agent.reconciler import DHCP_PART, L2_PART, L3_PART, Reconciler
 from cloudseed.neutron.api import (
     agents,
+    auto_allocation,
     availability,
     l3_agents,
     networks,
@@ -27,6 +28,7 @@ from cloudseed.neutron.api import (
     tags,
 )
 from cloudseed.neutron.api.collection import Collection, Item, Kind
+from cloudseed.neutron.auto_allocation import AutoAllocation
 from cloudseed.neutron.explain import explain
 from cloudseed.neutron.ledger import ledger
 from cloudseed.neutron.router_wiring import RouterWiring
@@ -64,7 +66,12 @@ def _routes(neutron: Neutron) -> dict[str, Any]:
         routes[f"/v2.0/subnetpools/{{id}}/{verb}_prefixes"] = sharing.ChangePrefixes(neutron, verb == "add")
         routes[f"/v2.0/routers/{{id}}/{verb}_router_interface"] = routers.ChangeInterface(neutron, verb == "add")
         routes[f"/v2.0/routers/{{id}}/{verb}_extraroutes"] = routers.ChangeRoutes(neutron, verb == "add")
+        routes[f"/v2.0/routers/{{id}}/{verb}_external_gateways"] = routers.ChangeGateways(neutron, verb)
+        routes[f"/v2.0/ports/{{id}}/{verb}_allowed_address_pairs"] = ports.ChangePairs(neutron, verb == "add")
+    routes["/v2.0/routers/{id}/update_external_gateways"] = routers.ChangeGateways(neutron, "update")
+    allocation = AutoAllocation(neutron, {path: KINDS[path].attributes for path in ("networks", "subnets", "routers")})
     return routes | qos.routes(neutron) | {
+        "/v2.0/auto-allocated-topology/{project_id}": auto_allocation.Topology(allocation),
         "/v2.0/floatingips/{id}/port_forwardings": port_forwardings.PortForwardings(neutron),
         "/v2.0/floatingips/{id}/port_forwardings/{forwarding_id}": port_forwardings.PortForwarding(neutron),
         "/v2.0/agents/{id}/l3-routers": l3_agents.Routers(neutron),

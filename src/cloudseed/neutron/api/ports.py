@@ -6,10 +6,14 @@ from typing import Any
 
 import msgspec
 
+from cloudseed.kernel.http.app import Response
+from cloudseed.kernel.http.request import Request
+from cloudseed.neutron import attributes, ports
 from cloudseed.neutron import converters as to
-from cloudseed.neutron import ports
 from cloudseed.neutron.api.collection import Kind
 from cloudseed.neutron.attributes import READ_ONLY, REQUIRED, Attribute, standard
+from cloudseed.neutron.errors import HTTPBadRequest
+from cloudseed.neutron.server import Neutron
 
 VNIC_TYPES = ("normal", "direct", "macvtap", "baremetal", "direct-physical", "virtio-forwarder", "smart-nic",
               "vdpa", "accelerator-direct", "accelerator-direct-physical", "remote-managed")
@@ -60,6 +64,7 @@ def _dhcp_option(value: Any) -> dict[str, Any]:
 
 _PAIR = to.record({"ip_address": (to.ip_or_cidr, True), "mac_address": (to.mac_address, False)},
                   "allowed address pair")
+_PAIRS = to.list_of(_PAIR, unique="Duplicate address pair {}", limit=ports.MAX_PAIRS)
 
 PORTS = Kind("port", "ports", {
     **standard(),
@@ -71,7 +76,7 @@ PORTS = Kind("port", "ports", {
     "device_owner": Attribute(to.string(255), ""),
     "security_groups": Attribute(to.list_of(to.identifier(), limit=100), ports.UNSET),
     "port_security_enabled": Attribute(to.boolean, ports.UNSET),
-    "allowed_address_pairs": Attribute(to.list_of(_PAIR, unique="Duplicate address pair {}", limit=50), list),
+    "allowed_address_pairs": Attribute(_PAIRS, list),
     "extra_dhcp_opts": Attribute(to.list_of(_dhcp_option, limit=50), list),
     "qos_policy_id": Attribute(to.identifier(none=True), None),
     "dns_name": Attribute(to.dns_name, ""),
@@ -81,3 +86,20 @@ PORTS = Kind("port", "ports", {
     **dict.fromkeys(("status", "binding:vif_type", "binding:vif_details", "dns_assignment"), READ_ONLY),
 }, ports.SPEC, ports.list_ports, ports.get_port, ports.create_ports, ports.update_port, ports.delete_port,
     hideable=BINDING)
+
+
+class ChangePairs:
+    """PUT /v2.0/ports/{id}/add_allowed_address_pairs and .../remove_allowed_address_pairs"""
+
+    def __init__(self, neutron: Neutron, add: bool) -> None:
+        self._neutron = neutron
+        self._add = add
+
+    async def on_put(self, req: Request, resp: Response, id: str) -> None:
+        body: Any = await req.json()
+        inner = body.get("port") if isinstance(body, dict) else None
+        if not isinstance(inner, dict) or not isinstance(inner.get("allowed_address_pairs"), list):
+            raise HTTPBadRequest("Unable to find 'allowed_address_pairs' in request body")
+        pairs = attributes.convert("allowed_address_pairs", Attribute(_PAIRS), inner["allowed_address_pairs"])
+        record = await ports.change_pairs(self._neutron, req.ctx, id, pairs, self._add)
+        resp.media = {"port": PORTS.shown(self._neutron, req, [record])[0]}

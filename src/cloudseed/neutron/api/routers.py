@@ -83,3 +83,23 @@ class ChangeRoutes:
             raise HTTPBadRequest("Unable to find 'routes' in request body")
         named = attributes.convert("routes", Attribute(_ROUTES), inner["routes"])
         resp.media = {"router": await routers.change_routes(self._neutron, req.ctx, id, named, self._add)}
+
+
+class ChangeGateways:
+    """PUT /v2.0/routers/{id}/{add,update,remove}_external_gateways: of a router's gateways, of which it has one"""
+
+    def __init__(self, neutron: Neutron, verb: str) -> None:
+        self._neutron = neutron
+        self._verb = verb
+
+    async def on_put(self, req: Request, resp: Response, id: str) -> None:
+        body: Any = await req.json()
+        inner = body.get("router") if isinstance(body, dict) else None
+        if not isinstance(inner, dict) or not isinstance(inner.get("external_gateways"), list):
+            raise HTTPBadRequest("Unable to find 'external_gateways' in request body")
+        named = [attributes.convert("external_gateways", Attribute(_GATEWAY), item)
+                 for item in inner["external_gateways"]]
+        for gateway_ in named:
+            if not isinstance(gateway_.get("external_fixed_ips"), list):
+                gateway_.pop("external_fixed_ips", None)
+        resp.media = {"router": await routers.change_gateways(self._neutron, req.ctx, id, named, self._verb)}
