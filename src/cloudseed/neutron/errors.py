@@ -193,6 +193,27 @@ class PortBound(Conflict):
                 "old_mac %(old_mac)s, new_mac %(new_mac)s.")
 
 
+class UnsupportedPortDeviceOwner(Conflict):
+    template = "Operation multiple bindings is not supported for device_owner %(owner)s on port %(port)s."
+
+
+class PortBindingNotFound(NotFound):
+    template = "Binding for port %(id)s for host %(host)s could not be found."
+
+
+class PortBindingAlreadyActive(Conflict):
+    template = "Binding for port %(id)s on host %(host)s is already active."
+
+
+class PortBindingAlreadyExists(Conflict):
+    template = "Binding for port %(id)s on host %(host)s already exists."
+
+
+class PortBindingError(Conflict):  # upstream answers 500
+    template = ("Binding for port %(id)s on host %(host)s could not be created or updated: no living agent there wires "
+                "ports.")
+
+
 class MacAddressInUse(Conflict):
     template = "Unable to complete operation for network %(network)s. The mac address %(mac)s is in use."
 

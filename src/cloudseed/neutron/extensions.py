@@ -15,6 +15,7 @@ allowed-address-pairs|Allowed Address Pairs|Provides allowed address pairs|2013-
 auto-allocated-topology|Auto Allocated Topology Services|Auto Allocated Topology Services.|2016-01-01T00:00:00-00:00
 availability_zone|Availability Zone|The availability zone extension.|2015-01-01T10:00:00-00:00
 binding|Port Binding|Expose port bindings of a virtual port to external application|2014-02-03T10:00:00-00:00
+binding-extended|Port Bindings Extended|Expose port bindings of a virtual port to external application|2017-07-17T10:00:00-00:00
 default-subnetpools|Default Subnetpools|Provides ability to mark and use a subnetpool as the default.|2016-02-18T18:00:00-00:00
 dns-integration|DNS Integration|Provides integration with DNS.|2015-08-15T18:00:00-00:00
 empty-string-filtering|Empty String Filtering Extension|Allow filtering by attributes with empty string value|2018-05-01T10:00:00-00:00

@@ -87,6 +87,10 @@ def _ports() -> Iterator[Rule]:
         yield Rule(f"{action}_port:binding:host_id", ADMIN_SERVICE)
         yield Rule(f"{action}_port:binding:profile", SERVICE)
         yield Rule(f"{action}_port:binding:vnic_type", f"{ADMIN_SERVICE} or ({_MEMBER})")
+    yield Rule("get_port_binding", ADMIN_SERVICE, "GET /ports/{port_id}/bindings")
+    yield Rule("create_port_binding", SERVICE, "POST /ports/{port_id}/bindings")
+    yield Rule("delete_port_binding", SERVICE, "DELETE /ports/{port_id}/bindings/{host}")
+    yield Rule("activate", SERVICE, "PUT /ports/{port_id}/bindings/{host}/activate")
     yield Rule("shared", "'True':%(network:shared)s")
     for attribute in ("vif_type", "vif_details", "host_id", "profile"):
         yield Rule(f"get_port:binding:{attribute}", ADMIN_SERVICE)
