@@ -18,19 +18,19 @@ Order = dict[str, str]
 async def check_networks(nova: Nova, ctx: Context, asked: list[Order] | str | None, count: int) -> list[Order] | str:
     """What is asked, resolved: a list of {uuid, port?, fixed_ip?, tag?} or "none".
 
-    "auto" and null mean the one network that the project has.  Raises Invalid, Conflict (ambiguous, in use),
+    "auto" and null mean the one network that the project has; with "auto" neutron makes one if it has none.  Raises
+    Invalid, Conflict (ambiguous, in use),
     Forbidden (external network), OverQuota (ports), with upstream's texts.
     """
     if asked == "none":
         return "none"
     if asked is None or isinstance(asked, str) or not asked:
         networks = await available_networks(nova, ctx)
+        if asked == "auto" and not networks:
+            networks = await _allocate(nova, ctx)
         if len(networks) > 1:
             raise Conflict("Multiple possible networks found, use a Network ID to be more specific.")
         if not networks:
-            if asked == "auto":
-                raise Invalid(f"Unable to automatically allocate a network for project {ctx.project_id}: it has no "
-                              "network, and none is shared.")
             return "none"
         orders: list[Order] = [{"uuid": networks[0]["id"]}]
     else:
@@ -45,6 +45,16 @@ async def check_networks(nova: Nova, ctx: Context, asked: list[Order] | str | No
     else:
         await asyncio.gather(*(_look_again(nova, ctx, network["id"]) for network in networks[:10]))
     return orders
+
+
+async def _allocate(nova: Nova, ctx: Context) -> list[Network]:
+    """The network that neutron makes for a project without any."""
+    try:
+        made = await nova.api_session.get_json(ctx, "network", "/v2.0/auto-allocated-topology/None", as_user=True)
+    except (Conflict, Forbidden) as exc:
+        raise Invalid(f"Unable to automatically allocate a network for project {ctx.project_id}: it has no network, "
+                      f"none is shared, and neutron cannot make one: {exc.message}") from exc
+    return await list_as_user(nova, ctx, "networks", id=[made["auto_allocated_topology"]["id"]])
 
 
 async def list_as_user(nova: Nova, ctx: Context, resource: str, **params: Any) -> list[dict[str, Any]]:
