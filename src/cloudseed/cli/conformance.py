@@ -158,6 +158,8 @@ class _Run:
         public_network.ensure(config)
         found = api.get("/networking/v2.0/networks?router:external=true")["networks"][0]
         made |= {"network": found["id"], "network_name": found["name"]}
+        api.send("POST", "/volume/v3/types", {"volume_type": {
+            "name": tempest_config.MULTIATTACH_TYPE, "extra_specs": {"multiattach": "<is> True"}}})
         if not api.get("/identity/v3/roles?name=ResellerAdmin")["roles"]:
             api.send("POST", "/identity/v3/roles", {"role": {"name": "ResellerAdmin"}})
         file = self.output / "etc" / "tempest.conf"

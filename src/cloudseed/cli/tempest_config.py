@@ -16,6 +16,8 @@ from cloudseed.cli.api import Api
 CLOUD: dict[str, Any] = {"image_format_enforcement": False, "lockout_failure_attempts": 2, "lockout_duration_s": 5,
                          "unique_last_password_count": 2}
 
+MULTIATTACH_TYPE = "multiattach"  # the volume type whose volumes several servers may have
+
 FEATURES = {
     "compute-feature-enabled": {
         "resize": True,
@@ -121,6 +123,7 @@ def write(path: Path, api: Api, url: str, password: str, made: dict[str, str], e
         "placement": {"min_microversion": placement["min_version"], "max_microversion": placement["max_version"]},
         "volume": {
             "catalog_type": "block-storage",
+            "volume_type_multiattach": MULTIATTACH_TYPE,
             "min_microversion": volumes["min_version"],
             "max_microversion": volumes["version"],
         },

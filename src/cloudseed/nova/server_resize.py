@@ -13,6 +13,7 @@ from cloudseed.kernel.errors import Invalid, NoCapacity
 from cloudseed.nova import flavors, hardware, quotas, servers
 from cloudseed.nova.errors import FlavorNotFound
 from cloudseed.nova.models import migrations, services
+from cloudseed.nova.models import servers as server_table
 from cloudseed.nova.server_states import TaskState
 from cloudseed.nova.servers import COMPUTES, Server
 from cloudseed.nova.services import is_up
@@ -27,8 +28,12 @@ class MigrationNotFound(Invalid):
     template = "Instance has not been resized."
 
 
-async def resize_server(nova: Nova, ctx: Context, server_id: str, flavor_id: str) -> None:
-    """Order another flavor for the server.  Raises Invalid with what of the flavor cannot be, OverQuota."""
+async def resize_server(nova: Nova, ctx: Context, server_id: str, flavor_id: str,
+                        disk_config: str | None = None) -> None:
+    """Order another flavor for the server, and maybe another OS-DCF:diskConfig.
+
+    Raises Invalid with what of the flavor cannot be, OverQuota.
+    """
     server = await servers.get_server(nova, ctx, server_id, "os_compute_api:servers:resize")
     servers.check_order(nova, ctx, server, "resize")
     try:
@@ -40,6 +45,9 @@ async def resize_server(nova: Nova, ctx: Context, server_id: str, flavor_id: str
     async def prepare(tx: Tx, row: Server) -> dict[str, Any]:
         await quotas.check_growth(tx, row.project_id, row.user_id, flavor["vcpus"] - row.vcpus,
                                   flavor["ram"] - row.memory_mb)
+        if disk_config is not None:
+            await tx.execute(sa.update(server_table).where(server_table.c.id == server_id).values(
+                system_metadata={**row.system_metadata, "disk_config": disk_config}))
         return {"migration": await _new_migration(tx, ctx, row, "resize", flavor)}
 
     await servers.order(nova, ctx, server_id, "nova.resize", TaskState.RESIZE_PREP, rule="servers:resize",

@@ -46,6 +46,7 @@ async def test_resize_and_confirm_and_revert(cloud: NovaCloud, user: Client, ser
     assert answer.status == 202 and answer.body == b""
     shown = await cloud.wait_for(user, server["id"], "VERIFY_RESIZE")
     assert shown["flavor"]["original_name"] == "larger" and shown["OS-EXT-STS:vm_state"] == "resized"
+    assert shown["OS-DCF:diskConfig"] == "MANUAL"
     again = await act(user, server, {"resize": {"flavorRef": "c1"}})
     assert again.status == 409 and message(again) == (
         f"Cannot 'resize' instance {server['id']} while it is in vm_state resized")
@@ -55,8 +56,10 @@ async def test_resize_and_confirm_and_revert(cloud: NovaCloud, user: Client, ser
     shown = await cloud.wait_for(user, server["id"], "ACTIVE")
     assert shown["flavor"]["original_name"] == server["flavor"]["original_name"]
     assert (await act(user, server, {"confirmResize": None})).status == 409
-    assert (await act(user, server, {"resize": {"flavorRef": larger}})).status == 202
-    await cloud.wait_for(user, server["id"], "VERIFY_RESIZE")
+    order = {"resize": {"flavorRef": larger, "OS-DCF:diskConfig": "AUTO"}}
+    assert (await act(user, server, order)).status == 202
+    shown = await cloud.wait_for(user, server["id"], "VERIFY_RESIZE")
+    assert shown["OS-DCF:diskConfig"] == "AUTO"
     confirmed = await act(user, server, {"confirmResize": {}})
     assert confirmed.status == 204 and confirmed.body == b""
     await cloud.wait_for(user, server["id"], "ACTIVE")

@@ -97,6 +97,7 @@ async def rebuild(nova: Nova, req: Request, resp: Response, server_id: str, valu
         view["key_name"] = row.key_name
     if req.microversion >= (2, 57):
         view["user_data"] = row.user_data
+    view.pop("OS-EXT-SRV-ATTR:user_data", None)  # only under its old name here, as upstream
     resp.set_header("Location", links_of(req, "servers", server_id)[0]["href"])
     resp.media = {"server": {**view, "adminPass": password}}
 

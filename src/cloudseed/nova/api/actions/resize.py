@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class ResizeOrder(msgspec.Struct, forbid_unknown_fields=True, rename={"flavor_ref": "flavorRef", "disk_config":
                                                                       "OS-DCF:diskConfig"}):
     flavor_ref: str | int
-    disk_config: Literal["AUTO", "MANUAL"] = "MANUAL"
+    disk_config: Literal["AUTO", "MANUAL"] | None = None
 
     def __post_init__(self) -> None:
         text = str(self.flavor_ref)
@@ -65,7 +65,7 @@ class Evacuate(msgspec.Struct, forbid_unknown_fields=True, rename={"on_shared": 
 
 async def resize(nova: Nova, req: Request, resp: Response, server_id: str, value: Any) -> None:
     order = as_type(value, ResizeOrder, "resize")
-    await server_resize.resize_server(nova, req.ctx, server_id, str(order.flavor_ref))
+    await server_resize.resize_server(nova, req.ctx, server_id, str(order.flavor_ref), order.disk_config)
 
 
 async def confirm(nova: Nova, req: Request, resp: Response, server_id: str, value: Any) -> None:
