@@ -83,6 +83,22 @@ def test_boot() -> None:
     assert figures["bare_ssh_s"] >= figures["bare_s"] > 0
 
 
+@pytest.mark.real
+@needs_root
+def test_disk() -> None:
+    figures = measure("disk", "--rounds=1", "--mib=4", "--operations=50").figures
+    for disk in ("root", "volume"):
+        assert figures[f"{disk}_write_mib_per_s"] > 0 and figures[f"{disk}_bare_read_iops"] > 0
+        assert figures[f"{disk}_least_ratio"] > 0
+
+
+@pytest.mark.real
+@needs_root
+def test_network() -> None:
+    figures = measure("network", "--rounds=1", "--mib=4").figures
+    assert figures["guest_to_host_bare_mib_per_s"] > 0 and figures["least_ratio"] > 0
+
+
 def test_percentiles_are_by_nearest_rank() -> None:
     values = [float(n) for n in range(1, 101)]
     assert [percentile(values, q) for q in (50, 99, 100)] == [50, 99, 100]

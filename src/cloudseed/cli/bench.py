@@ -12,15 +12,16 @@ import msgspec
 
 from cloudseed.cli import openstack
 
-PROGRAMS = ("boot", "idle", "flows", "operations")
+PROGRAMS = ("boot", "disk", "network", "idle", "flows", "operations")
 DESCRIPTION = """Measure, each with a cloud of its own that is purged at the end.
 
-  cloudseed bench                       all of it: about six minutes
+  cloudseed bench                       all of it: about nine minutes
   cloudseed bench operations --help     one program, with its own options
   cloudseed bench --table               all of it, then a table in markdown
   cloudseed bench --table --from FILE   the table of what was measured before (JSON lines, as --json prints them)
 
-exit codes: 0 measured, 1 an operation failed, 2 wrong command line, 3 this machine cannot do it (boot needs root)"""
+exit codes: 0 measured, 1 an operation failed, 2 wrong command line, 3 this machine cannot do it (boot, disk and network
+need root)"""
 
 
 def run(argv: list[str]) -> int:

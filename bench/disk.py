@@ -1,0 +1,106 @@
+"""Disks in the guest: a server's root disk and a volume, beside a bare QEMU with the same files."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from bench import guest, plain
+from bench.cloud import BenchCloud
+from bench.measure import Program, median
+from bench.shell import USER_DATA, Guest
+from bench.tenant import Tenant
+from cloudseed.cli import openstack
+from cloudseed.guest_images.tiny import build_tiny
+from cloudseed.host.paths import StatePaths
+
+DESCRIPTION = """MiB/s (writing with a flush at the end, reading) and operations a second (4 KiB past the guest's cache)
+inside the tiny guest, in turns with a bare QEMU that was started with plain options.  The root disk is an overlay of
+the same image in both; the volume is one file, which a server of ours reaches through its storage daemon and bare
+QEMU opens itself.  A ratio is ours over bare, the median over the rounds.  Needs root."""
+
+_VOLUME = "/dev/vdb"
+_FILE = "/var/tmp/bench"
+_DROP = "sync; echo 3 >/proc/sys/vm/drop_caches"
+_MEASURES = ("write_mib_per_s", "read_mib_per_s", "write_iops", "read_iops")
+
+
+def main(argv: list[str]) -> int:
+    program = Program("disk", DESCRIPTION)
+    add = program.parser.add_argument
+    add("--rounds", type=int, default=5, metavar="N", help="measurements of each (default %(default)s)")
+    add("--mib", type=int, default=128, metavar="N", help="that a round writes and reads (default %(default)s)")
+    add("--operations", type=int, default=3000, metavar="N", help="of 4 KiB in a round (default %(default)s)")
+    chosen = program.parse(argv)
+    if os.geteuid() != 0:
+        return program.impossible("real machines and network namespaces need root")
+    image = build_tiny(openstack.cache(), program.tell)
+    with BenchCloud("auto") as cloud, tempfile.TemporaryDirectory(prefix="csb-bare-") as scratch:
+        cloud.up()
+        program.tell("a server with a volume, and bare QEMU")
+        tenant = Tenant(cloud, image)
+        server_id = tenant.order(USER_DATA.format(address=f"{plain.GUEST_ADDRESS}/{plain.PREFIX}"))
+        ours = Guest(tenant.namespace, tenant.address(server_id))
+        tenant.wait_for_active(server_id)
+        volume_id = tenant.attach_new_volume(server_id)
+        template = guest.template_of(cloud.state, server_id)
+        volume = StatePaths(cloud.state).volume(volume_id).data
+        ours.wait()
+        with (
+            plain.network(template.spec.nics[0].mtu) as namespace,
+            plain.qemu(template, Path(scratch), namespace, volume),
+        ):
+            bare = Guest(namespace, plain.GUEST_ADDRESS)
+            bare.wait()
+            figures = _measure(program.tell, ours, bare, chosen.rounds, chosen.mib, chosen.operations)
+        tenant.delete(server_id)
+    return program.finish(figures)
+
+
+def _measure(
+    tell: Callable[[str], None], ours: Guest, bare: Guest, rounds: int, mib: int, operations: int
+) -> dict[str, float]:
+    sides = {"ours": ours, "bare": bare}
+    for end in sides.values():  # the file's blocks are there before anything is measured
+        end.copy(f"if=/dev/zero of={_FILE} bs=1M count={mib} conv=fsync")
+    ours.copy(f"if=/dev/zero of={_VOLUME} bs=1M count={mib} conv=fsync")
+    figures = dict[str, float]()
+    for disk, path in (("root", _FILE), ("volume", _VOLUME)):
+        took: dict[str, dict[str, list[float]]] = {name: {"ours": [], "bare": []} for name in _MEASURES}
+        for number in range(rounds):
+            for name in _MEASURES:
+                for side in ("ours", "bare") if number % 2 else ("bare", "ours"):
+                    took[name][side].append(_once(sides[side], path, name, mib, operations))
+        for name, of in took.items():
+            one, other = median(of["ours"]), median(of["bare"])
+            ratio = median([a / b for a, b in zip(of["ours"], of["bare"], strict=True)])
+            tell(f"{disk:<6} {name:<15} ours {one:>8.1f}  bare {other:>8.1f}  ratio {ratio:.2f}")
+            figures |= {f"{disk}_{name}": one, f"{disk}_bare_{name}": other, f"{disk}_{name}_ratio": ratio}
+        figures[f"{disk}_least_ratio"] = min(figures[f"{disk}_{name}_ratio"] for name in _MEASURES)
+    return {name: round(value, 3) for name, value in figures.items()}
+
+
+def _once(side: Guest, path: str, name: str, mib: int, operations: int) -> float:
+    """One figure of one side."""
+    if name == "write_mib_per_s":
+        moved, seconds = side.copy(f"if=/dev/zero of={path} bs=1M count={mib} conv=notrunc,fsync", _DROP)
+    elif name == "read_mib_per_s":
+        moved, seconds = side.copy(f"if={path} of=/dev/null bs=1M count={mib}", _DROP)
+    elif name == "write_iops":
+        moved, seconds = side.copy(
+            f"if=/dev/zero of={path} bs=4k count={operations} oflag=direct conv=notrunc,fsync", _DROP
+        )
+    else:
+        moved, seconds = side.copy(f"if={path} of=/dev/null bs=4k count={operations} iflag=direct", _DROP)
+    return moved / seconds / ((1 << 20) if name.endswith("mib_per_s") else 4096)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except subprocess.CalledProcessError as exc:
+        sys.exit(f"cloudseed bench disk: {exc}: {exc.stderr}")

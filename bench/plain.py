@@ -1,0 +1,85 @@
+"""A bare QEMU as one would start it by hand: plain options, a plain bridge, no rule of ours anywhere.
+
+What stands beside a server of ours when its disks and its network are measured.  The guest, its memory and its
+processor are the same; the command line is not ours.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bench.guest import Template
+from cloudseed.host import binaries
+
+HOST_ADDRESS, GUEST_ADDRESS, PREFIX = "10.94.0.1", "10.94.0.2", 24
+_BRIDGE, _TAP, _MAC = "br0", "tap0", "52:54:00:94:00:02"
+
+
+@contextmanager
+def network(mtu: int) -> Iterator[str]:
+    """A namespace with a bridge and a tap on it; bridged packets meet no firewall.  Gives its name."""
+    name = f"csb-{os.getpid()}-{os.urandom(2).hex()}"
+    _ip("netns", "add", name)
+    try:
+        for words in (
+            "link set lo up",
+            f"link add {_BRIDGE} mtu {mtu} type bridge forward_delay 0 mcast_snooping 0",
+            f"addr add {HOST_ADDRESS}/{PREFIX} dev {_BRIDGE}",
+            f"link set {_BRIDGE} up",
+            f"tuntap add {_TAP} mode tap vnet_hdr",
+            f"link set {_TAP} mtu {mtu} master {_BRIDGE} up",
+        ):
+            _ip("-n", name, *words.split())
+        quiet = "for f in /proc/sys/net/bridge/bridge-nf-call-*; do [ -e $f ] && echo 0 >$f; done; true"
+        subprocess.run(["ip", "netns", "exec", name, "sh", "-c", quiet], check=True, timeout=20)
+        yield name
+    finally:
+        _ip("netns", "delete", name)
+
+
+@contextmanager
+def qemu(template: Template, directory: Path, namespace: str, volume: Path | None = None) -> Iterator[None]:
+    """Run the template's guest in a namespace of `network`, on a fresh overlay of its image.
+
+    `volume`: a file that the guest has as its second disk, raw, although another process may have it open too (the
+    caller sees to it that only one of them writes at a time).
+    """
+    disk, drive = directory / "root.qcow2", directory / "config.iso"
+    disk.unlink(missing_ok=True)
+    create = [binaries.find("qemu-img"), "create", "-q", "-f", "qcow2", "-F", template.backing_format]
+    subprocess.run([*create, "-b", str(template.backing), str(disk), str(template.disk_bytes)], check=True, timeout=30)
+    drive.write_bytes(template.config_drive)
+    spec = template.spec
+    argv = [
+        "ip", "netns", "exec", namespace, binaries.find("qemu-system-x86_64"),
+        "-nodefaults", "-machine", spec.machine_type, "-accel", template.accel,
+        "-cpu", spec.cpu_model or ("host" if template.accel == "kvm" else "max"),
+        "-smp", str(spec.vcpus), "-m", str(spec.memory_mib), "-display", "none", "-vga", "std",
+        "-drive", f"if=virtio,format=qcow2,file={disk}",
+        "-cdrom", str(drive),
+        "-netdev", f"tap,id=net0,ifname={_TAP},script=no,downscript=no",
+        "-serial", f"file:{directory / 'console.log'}",
+        "-device", f"virtio-net-pci,netdev=net0,mac={_MAC},romfile=,host_mtu={spec.nics[0].mtu}",
+    ]  # fmt: skip
+    if volume is not None:
+        file = f"driver=file,filename={volume},locking=off,node-name=volume-file"
+        argv += ["-blockdev", file, "-blockdev", "driver=raw,file=volume-file,node-name=volume"]
+        argv += ["-device", "virtio-blk-pci,drive=volume"]
+    with (directory / "qemu.log").open("wb") as log:
+        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/")
+        try:
+            yield
+        except RuntimeError as exc:
+            words = (directory / "qemu.log").read_text(errors="replace")[-500:]
+            raise RuntimeError(f"{exc} (bare QEMU said: {words or 'nothing'})") from exc
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _ip(*words: str) -> None:
+    subprocess.run(["ip", *words], check=True, capture_output=True, timeout=20)
