@@ -13,10 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench.guest import Template
-from cloudseed.host import binaries
+from cloudseed.host import binaries, links
 
 HOST_ADDRESS, GUEST_ADDRESS, PREFIX = "10.94.0.1", "10.94.0.2", 24
-_BRIDGE, _TAP, _MAC = "br0", "tap0", "52:54:00:94:00:02"
+_TAP, _MAC = "tap0", "52:54:00:94:00:02"
 
 
 @contextmanager
@@ -27,11 +27,11 @@ def network(mtu: int) -> Iterator[str]:
     try:
         for words in (
             "link set lo up",
-            f"link add {_BRIDGE} mtu {mtu} type bridge forward_delay 0 mcast_snooping 0",
-            f"addr add {HOST_ADDRESS}/{PREFIX} dev {_BRIDGE}",
-            f"link set {_BRIDGE} up",
+            f"link add name {links.BRIDGE} mtu {mtu} type bridge forward_delay 0 mcast_snooping 0",
+            f"addr add {HOST_ADDRESS}/{PREFIX} dev {links.BRIDGE}",
+            f"link set dev {links.BRIDGE} up",
             f"tuntap add {_TAP} mode tap vnet_hdr",
-            f"link set {_TAP} mtu {mtu} master {_BRIDGE} up",
+            f"link set dev {_TAP} mtu {mtu} master {links.BRIDGE} up",
         ):
             _ip("-n", name, *words.split())
         quiet = "for f in /proc/sys/net/bridge/bridge-nf-call-*; do [ -e $f ] && echo 0 >$f; done; true"

@@ -14,7 +14,7 @@ from cloudseed.host import netns
 
 SHELL_PORT, SINK_PORT = 7000, 7001
 _PATIENCE_S = 120.0
-_DD = re.compile(r"^(\d+) bytes .* copied, ([0-9.]+) seconds", re.MULTILINE)
+_TOOK = re.compile(r"^took ([0-9.]+) ([0-9.]+) (\d+)$", re.MULTILINE)
 # a static address besides: a plain bridge has no DHCP server
 USER_DATA = f"""#!/bin/sh
 ip addr add {{address}} dev eth0
@@ -49,13 +49,14 @@ class Guest:
         """What the script printed, errors included.  Commands in it must not read their standard input."""
         return netns.run(self._namespace, lambda: self._talk(SHELL_PORT, [f"exec 2>&1\n{script}\n".encode()])).decode()
 
-    def copy(self, arguments: str, prepare: str = "") -> tuple[int, float]:
-        """Run dd in the guest; the bytes that it copied, and the seconds by the guest's clock."""
-        printed = self.run(f"{prepare}\ndd {arguments} </dev/null")
-        found = _DD.findall(printed)
-        if not found:
-            raise RuntimeError(f"dd {arguments} in the guest: {printed[-300:]}")
-        return int(found[-1][0]), float(found[-1][1])
+    def seconds(self, command: str, prepare: str = "") -> float:
+        """How long the command took by the guest's clock, the start of its process included."""
+        script = f"{prepare}\na=$EPOCHREALTIME\n{command} </dev/null\nstatus=$?\necho took $a $EPOCHREALTIME $status"
+        printed = self.run(script)
+        found = _TOOK.findall(printed)
+        if not found or found[-1][2] != "0":
+            raise RuntimeError(f"{command} in the guest: {printed[-300:]}")
+        return float(found[-1][1]) - float(found[-1][0])
 
     def receive(self, mib: int) -> float:
         """Have the guest send so much over one connection; seconds by our clock, from our order to its end."""
@@ -76,7 +77,7 @@ class Guest:
         def work() -> float:
             began = time.monotonic()
             printed = self._talk(SINK_PORT, [bytes(1 << 20)] * mib).decode()
-            if not (found := _DD.findall(printed)) or int(found[-1][0]) != mib << 20:
+            if "records in" not in printed:
                 raise RuntimeError(f"the guest did not get {mib} MiB: {printed[-300:]}")
             return time.monotonic() - began
 
