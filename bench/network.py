@@ -26,7 +26,7 @@ def main(argv: list[str]) -> int:
     program = Program("network", DESCRIPTION)
     add = program.parser.add_argument
     add("--rounds", type=int, default=7, metavar="N", help="measurements of each (default %(default)s)")
-    add("--mib", type=int, default=128, metavar="N", help="that a round sends (default %(default)s)")
+    add("--mib", type=int, default=32, metavar="N", help="that a round sends (default %(default)s)")
     chosen = program.parse(argv)
     if os.geteuid() != 0:
         return program.impossible("real machines and network namespaces need root")
