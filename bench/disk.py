@@ -32,9 +32,9 @@ _MEASURES = ("write_mib_per_s", "read_mib_per_s", "write_iops", "read_iops")
 def main(argv: list[str]) -> int:
     program = Program("disk", DESCRIPTION)
     add = program.parser.add_argument
-    add("--rounds", type=int, default=5, metavar="N", help="measurements of each (default %(default)s)")
-    add("--mib", type=int, default=128, metavar="N", help="that a round writes and reads (default %(default)s)")
-    add("--operations", type=int, default=3000, metavar="N", help="of 4 KiB in a round (default %(default)s)")
+    add("--rounds", type=int, default=3, metavar="N", help="measurements of each (default %(default)s)")
+    add("--mib", type=int, default=64, metavar="N", help="that a round writes and reads (default %(default)s)")
+    add("--operations", type=int, default=2000, metavar="N", help="of 4 KiB in a round (default %(default)s)")
     chosen = program.parse(argv)
     if os.geteuid() != 0:
         return program.impossible("real machines and network namespaces need root")
