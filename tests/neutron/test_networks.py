@@ -295,3 +295,22 @@ async def test_availability_and_tags_and_extensions(cloud: NeutronCloud, admin: 
     assert zones == [{"name": "nova", "resource": resource, "state": "available"} for resource in ("network", "router")]
     stranger = await cloud.anonymous().get(f"{N}/networks")
     assert stranger.status == 401 and stranger.json()["error"]["code"] == 401
+
+
+async def test_subnets_come_into_a_pool(cloud: NeutronCloud, admin: Client) -> None:
+    member = await cloud.new_project("p")
+    pool = ok(await member.post(f"{N}/subnetpools", {"subnetpool": {"name": "p", "prefixes": ["10.60.0.0/16"]}}))
+    network = await make_network(member, "10.61.0.0/24")
+    path = f"{N}/subnetpools/{pool['id']}/onboard_network_subnets"
+    answer = await member.put(path, {"network_id": network["id"]})
+    assert answer.status == 200 and answer.json() == [{"id": network["subnet"], "cidr": "10.61.0.0/24"}]
+    assert ok(await member.get(f"{N}/subnetpools/{pool['id']}"), 200)["prefixes"] == ["10.60.0.0/16", "10.61.0.0/24"]
+    assert ok(await member.get(f"{N}/subnets/{network['subnet']}"), 200)["subnetpool_id"] == pool["id"]
+    twin = await make_network(member, "10.61.0.128/25")
+    fails(await member.put(path, {"network_id": twin["id"]}), 400, "IllegalSubnetPoolPrefixUpdate")
+    shared = await make_network(admin, "10.62.0.0/24", shared=True)
+    fails(await member.put(path, {"network_id": shared["id"]}), 403, "PolicyNotAuthorized")
+    for body in ({}, [], {"network_id": None}, {"network_id": "x"}):
+        assert (await member.put(path, body)).status == 400, body
+    stranger = await cloud.new_project("q")
+    assert (await stranger.put(path, {"network_id": network["id"]})).status == 404

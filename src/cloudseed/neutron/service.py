@@ -69,6 +69,7 @@ def _routes(neutron: Neutron) -> dict[str, Any]:
         routes[f"/v2.0/routers/{{id}}/{verb}_extraroutes"] = routers.ChangeRoutes(neutron, verb == "add")
         routes[f"/v2.0/routers/{{id}}/{verb}_external_gateways"] = routers.ChangeGateways(neutron, verb)
         routes[f"/v2.0/ports/{{id}}/{verb}_allowed_address_pairs"] = ports.ChangePairs(neutron, verb == "add")
+    routes["/v2.0/subnetpools/{id}/onboard_network_subnets"] = sharing.OnboardSubnets(neutron)
     routes["/v2.0/routers/{id}/update_external_gateways"] = routers.ChangeGateways(neutron, "update")
     allocation = AutoAllocation(neutron, {path: KINDS[path].attributes for path in ("networks", "subnets", "routers")})
     return routes | qos.routes(neutron) | {

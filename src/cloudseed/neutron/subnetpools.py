@@ -39,7 +39,8 @@ async def list_subnetpools(neutron: Neutron, ctx: Context, query: listing.Query)
         return [_record(row) for row in await listing.page(tx, statement, SPEC, query, ctx)]
 
 
-async def _load(neutron: Neutron, ctx: Context, tx: Tx, pool_id: str) -> Any:
+async def load(neutron: Neutron, ctx: Context, tx: Tx, pool_id: str) -> Any:
+    """A visible pool's row; SubnetPoolNotFound."""
     row = await tx.first(_select(ctx).where(table.c.id == pool_id,
                                             *access.visible(neutron, ctx, table, "subnetpool")))
     if row is None:
@@ -49,7 +50,7 @@ async def _load(neutron: Neutron, ctx: Context, tx: Tx, pool_id: str) -> Any:
 
 async def get_subnetpool(neutron: Neutron, ctx: Context, pool_id: str) -> dict[str, Any]:
     async with neutron.db.read() as tx:
-        return _record(await _load(neutron, ctx, tx, pool_id))
+        return _record(await load(neutron, ctx, tx, pool_id))
 
 
 def _check_prefixes(wanted: list[str]) -> tuple[int, list[str]]:
@@ -76,8 +77,8 @@ def _check_lengths(version: int, lengths: dict[str, int | None]) -> dict[str, in
     return {"default_prefixlen": usual, "min_prefixlen": low, "max_prefixlen": high}
 
 
-async def _check_scope(neutron: Neutron, ctx: Context, tx: Tx, scope_id: str | None, version: int,
-                       wanted: list[str], pool_id: str) -> None:
+async def check_scope(neutron: Neutron, ctx: Context, tx: Tx, scope_id: str | None, version: int,
+                      wanted: list[str], pool_id: str) -> None:
     """The scope exists, is of the version, and no other pool of it has these addresses."""
     if scope_id is None:
         return
@@ -107,7 +108,7 @@ async def create_subnetpools(neutron: Neutron, ctx: Context, wishes: list[Wish],
             access.authorize(neutron, ctx, "create_subnetpool", values, wish.differs(attributes))
             version, its = _check_prefixes(values["prefixes"])
             lengths = _check_lengths(version, values)
-            await _check_scope(neutron, ctx, tx, values["address_scope_id"], version, its, pool_id)
+            await check_scope(neutron, ctx, tx, values["address_scope_id"], version, its, pool_id)
             if values["is_default"]:
                 await _check_default(tx, version, pool_id)
             await quotas.check(tx, values["project_id"], "subnetpool")
@@ -127,7 +128,7 @@ async def update_subnetpool(neutron: Neutron, ctx: Context, pool_id: str, wish: 
     """Change a pool; prefixes can only grow here."""
     values = dict(wish.values)
     async with neutron.db.write() as tx:
-        row = await _load(neutron, ctx, tx, pool_id)
+        row = await load(neutron, ctx, tx, pool_id)
         access.check_revision(row, wish.expected_revision)
         access.authorize(neutron, ctx, "update_subnetpool", dict(row._mapping), values)
         its = row.prefixes
@@ -139,26 +140,26 @@ async def update_subnetpool(neutron: Neutron, ctx: Context, pool_id: str, wish: 
         if any(name in values for name in _LENGTHS):
             values |= _check_lengths(row.ip_version, {name: values.get(name, row._mapping[name])
                                                       for name in _LENGTHS})
-        await _check_scope(neutron, ctx, tx, values.get("address_scope_id", row.address_scope_id), row.ip_version,
+        await check_scope(neutron, ctx, tx, values.get("address_scope_id", row.address_scope_id), row.ip_version,
                            its, pool_id)
         if values.get("is_default"):
             await _check_default(tx, row.ip_version, pool_id)
         await touch(tx, table, pool_id, **values)
-        return _record(await _load(neutron, ctx, tx, pool_id))
+        return _record(await load(neutron, ctx, tx, pool_id))
 
 
 async def change_prefixes(neutron: Neutron, ctx: Context, pool_id: str, named: list[str], add: bool) -> list[str]:
     """Add prefixes to a pool, or remove some in which no subnet lies; the prefixes then."""
     async with neutron.db.write() as tx:
-        row = await _load(neutron, ctx, tx, pool_id)
+        row = await load(neutron, ctx, tx, pool_id)
         access.authorize(neutron, ctx, "add_prefixes" if add else "remove_prefixes", dict(row._mapping))
         version, its = _check_prefixes(named)
         if version != row.ip_version:
             raise errors.InvalidInput(reason=f"The pool's prefixes are of IP version {row.ip_version}")
-        if not add and prefixes.overlap(its, await _used(tx, pool_id)):
+        if not add and prefixes.overlap(its, await used(tx, pool_id)):
             raise errors.IllegalSubnetPoolPrefixUpdate(reason="One or more removed prefixes are in use by subnets")
         then = prefixes.compact([*row.prefixes, *its]) if add else prefixes.subtract(row.prefixes, its)
-        await _check_scope(neutron, ctx, tx, row.address_scope_id, version, then, pool_id)
+        await check_scope(neutron, ctx, tx, row.address_scope_id, version, then, pool_id)
         await touch(tx, table, pool_id, prefixes=then)
         return then
 
@@ -167,10 +168,10 @@ async def delete_subnetpool(neutron: Neutron, ctx: Context, pool_id: str, expect
     """Remove a pool of which no subnet is left."""
     rbac = models.rbac_policies
     async with neutron.db.write() as tx:
-        row = await _load(neutron, ctx, tx, pool_id)
+        row = await load(neutron, ctx, tx, pool_id)
         access.check_revision(row, expected)
         access.authorize(neutron, ctx, "delete_subnetpool", dict(row._mapping))
-        if await _used(tx, pool_id):
+        if await used(tx, pool_id):
             raise errors.SubnetPoolDeleteError(reason="Subnet pool has existing allocations")
         await tx.execute(sa.delete(rbac).where(rbac.c.object_type == "subnetpool", rbac.c.object_id == pool_id))
         await tx.execute(sa.delete(table).where(table.c.id == pool_id))
@@ -178,7 +179,8 @@ async def delete_subnetpool(neutron: Neutron, ctx: Context, pool_id: str, expect
 
 # ---- subnets that are cut from pools
 
-async def _used(tx: Tx, pool_id: str) -> list[str]:
+async def used(tx: Tx, pool_id: str) -> list[str]:
+    """The networks that the pool gave to subnets."""
     return list(await tx.scalars(sa.select(models.subnets.c.cidr).where(models.subnets.c.subnetpool_id == pool_id)))
 
 
@@ -192,7 +194,7 @@ async def choose(neutron: Neutron, ctx: Context, tx: Tx, values: dict[str, Any])
             raise errors.BadRequest(resource="subnets", reason="No default subnetpool found for IPv"
                                                                f"{values['ip_version']}")
     if pool_id is not None:
-        await _load(neutron, ctx, tx, pool_id)
+        await load(neutron, ctx, tx, pool_id)
     await _check_affinity(tx, values, pool_id)
     return pool_id
 
@@ -222,14 +224,14 @@ async def take(tx: Tx, values: dict[str, Any]) -> None:
         raise errors.MaxPrefixSubnetAllocationError(prefixlen=length, max_prefixlen=pool.max_prefixlen)
     if length < pool.min_prefixlen:
         raise errors.MinPrefixSubnetAllocationError(prefixlen=length, min_prefixlen=pool.min_prefixlen)
-    used = await _used(tx, pool.id)
+    taken = await used(tx, pool.id)
     await _check_quota(tx, pool, values["project_id"], length)
     if asked is not None:
-        if not prefixes.covers(pool.prefixes, asked) or prefixes.overlap([str(asked)], used):
+        if not prefixes.covers(pool.prefixes, asked) or prefixes.overlap([str(asked)], taken):
             raise errors.SubnetAllocationError(reason="Cannot allocate requested subnet from the available set of "
                                                       "prefixes")
         return
-    free = prefixes.first_free(pool.prefixes, length, used)
+    free = prefixes.first_free(pool.prefixes, length, taken)
     if free is None:
         raise errors.SubnetAllocationError(reason=f"Insufficient prefix space to allocate subnet size /{length}")
     values["cidr"] = free

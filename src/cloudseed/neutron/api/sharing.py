@@ -6,11 +6,11 @@ from typing import Any
 
 from cloudseed.kernel.http.app import Response
 from cloudseed.kernel.http.request import Request
-from cloudseed.neutron import address_groups, address_scopes, attributes, rbac_policies, subnetpools
+from cloudseed.neutron import address_groups, address_scopes, attributes, rbac_policies, subnet_onboarding, subnetpools
 from cloudseed.neutron import converters as to
 from cloudseed.neutron.api.collection import Kind
 from cloudseed.neutron.attributes import READ_ONLY, REQUIRED, Attribute, standard
-from cloudseed.neutron.errors import HTTPBadRequest
+from cloudseed.neutron.errors import HTTPBadRequest, InvalidInput
 from cloudseed.neutron.server import Neutron
 
 
@@ -98,3 +98,18 @@ class ChangePrefixes:
     async def on_put(self, req: Request, resp: Response, id: str) -> None:
         named = await _listed(req, "prefixes", _PREFIXES)
         resp.media = {"prefixes": await subnetpools.change_prefixes(self._neutron, req.ctx, id, named, self._add)}
+
+
+class OnboardSubnets:
+    """PUT /v2.0/subnetpools/{id}/onboard_network_subnets"""
+
+    def __init__(self, neutron: Neutron) -> None:
+        self._neutron = neutron
+
+    async def on_put(self, req: Request, resp: Response, id: str) -> None:
+        body: Any = await req.json()
+        inner = body.get("subnetpool", body) if isinstance(body, dict) else None
+        if not isinstance(inner, dict) or "network_id" not in inner:
+            raise InvalidInput(reason="network_id must be specified.")
+        network_id = attributes.convert("network_id", Attribute(to.identifier()), inner["network_id"])
+        resp.media = await subnet_onboarding.onboard_network_subnets(self._neutron, req.ctx, id, network_id)
