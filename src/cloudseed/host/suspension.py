@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from typing import Any
 
 import msgspec
@@ -24,6 +25,7 @@ from cloudseed.host.qmp import QmpMonitor
 _LIMIT_S = 540.0  # for writing or reading it: less than a caller waits
 _POLL_S = 0.05
 _FD_NAME = "memory"
+_MACHINE_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 class Layout(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,7 +137,10 @@ async def finish_restore(monitor: QmpMonitor, machine: MachinePaths) -> None:
 async def _machine_type(monitor: QmpMonitor) -> str:
     """By its versioned name, e.g. pc-i440fx-7.2: another QEMU's `pc` is another machine."""
     name = await monitor.execute("qom-get", {"path": "/machine", "property": "type"})
-    return str(name).removesuffix("-machine")
+    short = str(name).removesuffix("-machine")
+    if not _MACHINE_TYPE.fullmatch(short):  # it becomes a part of the next QEMU's command line
+        raise HostError("failed", f"QEMU names its machine {short[:80]!r}, which is no type of one")
+    return short
 
 
 async def _places(monitor: QmpMonitor) -> dict[str, dict[str, Any]]:

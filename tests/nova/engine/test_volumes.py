@@ -186,6 +186,19 @@ async def test_a_server_whose_host_is_gone_gives_its_volumes_back(tmp_path: Path
         assert bench.cinder.attachments == {} and bench.cinder.volumes == {}
 
 
+async def test_a_volume_that_was_given_away_does_not_end_with_its_former_server(tmp_path: Path) -> None:
+    """A user takes the reservation of his shelved server's volume away, and the volume is another project's."""
+    async with Bench(tmp_path) as bench:
+        kept = bench.cinder.add(bootable="true")
+        own = bench.cinder.add()
+        server_id = await active(bench, [given(kept, 0, delete_on_termination=True),
+                                         given(own, delete_on_termination=True)])
+        bench.cinder.volumes[kept]["os-vol-tenant-attr:tenant_id"] = "another project"
+        await bench.order("delete", server_id)
+        await bench.wait_for(server_id, vm_state="deleted")
+        assert bench.cinder.attachments == {} and list(bench.cinder.volumes) == [kept]
+
+
 async def test_a_volume_that_has_grown_is_shown_to_the_guest(tmp_path: Path) -> None:
     async with Bench(tmp_path) as bench:
         server_id, volume_id = await active(bench), bench.cinder.add()

@@ -204,12 +204,25 @@ class Volumes:
             if device.is_volume and device.source_type != "volume" and (device.made or device.volume_id is None):
                 await self.delete_made(ctx, device)
 
-    async def release(self, ctx: Context, server_id: str, devices: list[BlockDevice]) -> None:
-        """A server ends: every attachment of it, and every volume that should end with it.  Safe twice."""
+    async def release(self, ctx: Context, server_id: str, devices: list[BlockDevice], project_id: str) -> None:
+        """A server of that project ends: every attachment of it, and every volume that should end with it.  Safe
+        twice.
+
+        What a server on the shelf keeps of a volume is a reservation, which a user may take away himself, and give
+        the volume to another project: that one's is not ours to delete.
+        """
         await self.disconnect_all(ctx, server_id)
         for device in devices:
             if device.is_volume and device.delete_on_termination and device.volume_id is not None:
-                await self.delete(ctx, device.volume_id)
+                try:
+                    volume = await self.get_volume(ctx, device.volume_id)
+                except NotFound:
+                    continue
+                if volume.get("os-vol-tenant-attr:tenant_id", project_id) == project_id:
+                    await self.delete(ctx, device.volume_id)
+                else:
+                    log.warning("volume %s is another project's by now: it does not end with server %s",
+                                device.volume_id, server_id)
 
     # ---- what happens to a volume that is attached
 

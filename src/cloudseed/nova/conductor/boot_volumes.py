@@ -82,7 +82,7 @@ class BootVolumes:
         """The server ends, its machine is gone (or its host is): nothing of it stays in cinder."""
         spec = await load_spec(self._nova, run.resource_id)
         if spec.volumes:
-            await self._volumes.release(run.ctx, run.resource_id, spec.volumes)
+            await self._volumes.release(run.ctx, run.resource_id, spec.volumes, spec.project_id)
         if spec.block_devices:
             async with self._nova.db.write() as tx:
                 await block_devices.remove_devices(tx, run.resource_id)
