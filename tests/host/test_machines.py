@@ -222,7 +222,6 @@ async def test_hot_plug(host: Host) -> None:
     [
         ({"vcpus": 0}, "invalid", "vcpus"),
         ({"memory_mib": 1}, "invalid", "memory_mib"),
-        ({"firmware": "uefi"}, "invalid", "BIOS"),
         ({"cpu_model": "no-such-cpu"}, "failed", "unable to find CPU model"),
         ({"cpu_model": "max,x=y"}, "invalid", "CPU model"),
         ({"disks": [DiskSpec(name="absent")]}, "not_found", "absent"),
