@@ -33,6 +33,7 @@ from cloudseed.host.wire import listen
 
 _POLL_S = 0.1
 _POLL_MAX_S = 1.0
+_START_TIMEOUT_S = 30.0  # as for machines: a busy host may be slow to start a process
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -195,7 +196,7 @@ class Copies:
                     stderr=asyncio.subprocess.DEVNULL, pass_fds=passed, start_new_session=True, cwd="/",
                     env={"PATH": os.defpath, "LC_ALL": "C.UTF-8"}, user=uid, group=uid, extra_groups=[],
                     preexec_fn=_die_with_parent)
-            async with QmpMonitor(socket) as monitor:
+            async with QmpMonitor(socket, timeout_s=_START_TIMEOUT_S) as monitor:
                 yield monitor
         finally:
             if process is not None and process.returncode is None:

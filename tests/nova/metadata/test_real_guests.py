@@ -166,8 +166,8 @@ async def test_tiny_guests_by_service_and_by_config_drive(host: Host, image_cach
             told = await admin.get(f"/compute/v2.1/servers/{plain['id']}/os-server-password", headers=VERSION)
             assert told.json() == {"password": "encrypted=="}
 
-            by_ipv6 = await ssh(f"cirros@{plain['address']}", "printf 'GET /openstack/latest/meta_data.json HTTP/1.0"
-                                "\\r\\n\\r\\n' | nc fe80::a9fe:a9fe%eth0 80 | tail -n 1")
+            by_ipv6 = await ssh(f"cirros@{plain['address']}", "{ printf 'GET /openstack/latest/meta_data.json HTTP/1.0"
+                                "\\r\\n\\r\\n'; sleep 2; } | nc fe80::a9fe:a9fe%eth0 80 | tail -n 1")
             assert json.loads(by_ipv6)["uuid"] == plain["id"]
 
             # under another's address nothing comes back
