@@ -43,6 +43,14 @@ async def read_object(req: Request, key: str, beside: Collection[str] = ()) -> d
     return body
 
 
+async def read_action(req: Request, example: str) -> tuple[str, Any]:
+    """The one action of a body and its value.  Raises Invalid, which shows the `example`."""
+    body: Any = await req.json()
+    if not isinstance(body, dict) or len(body) != 1:
+        raise Invalid(f"The body must be an object with one action, such as {example}.")
+    return next(iter(body.items()))
+
+
 def convert(req: Request, value: Any, type: type[T], where: str, *, added: dict[str, Version] | None = None,
             strict_from: Version = (0, 0)) -> T:
     """Decoded JSON as `type`, for this request's version."""

@@ -15,6 +15,7 @@ from cloudseed.cinder.api.body import (
     check_uuid,
     pick,
     read,
+    read_action,
     read_object,
     read_pairs,
     shown,
@@ -186,10 +187,7 @@ class GroupAction(_Base):
 
     async def on_post(self, req: Request, resp: Response, group_id: str) -> None:
         require(req.microversion, GROUPS_SINCE)
-        body: Any = await req.json()
-        if not isinstance(body, dict) or len(body) != 1:
-            raise Invalid("The body must be an object with one action, such as {\"delete\": {}}.")
-        name, value = next(iter(body.items()))
+        name, value = await read_action(req, '{"delete": {}}')
         resp.status = 202
         match name:
             case "delete":

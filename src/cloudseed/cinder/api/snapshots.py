@@ -16,6 +16,7 @@ from cloudseed.cinder.api.body import (
     etag,
     pick,
     read,
+    read_action,
     read_object,
     read_pairs,
     shown,
@@ -173,10 +174,7 @@ class SnapshotAction:
         self.cinder = cinder
 
     async def on_post(self, req: Request, resp: Response, snapshot_id: str) -> None:
-        body: Any = await req.json()
-        if not isinstance(body, dict) or len(body) != 1:
-            raise Invalid("The body must be an object with one action, such as {\"os-force_delete\": {}}.")
-        name, value = next(iter(body.items()))
+        name, value = await read_action(req, '{"os-force_delete": {}}')
         resp.status = 202
         match name:
             case "os-reset_status":

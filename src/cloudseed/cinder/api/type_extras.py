@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from cloudseed.cinder import volume_types
 from cloudseed.cinder.api import lists
-from cloudseed.cinder.api.body import as_type, check_range, check_text, links, read, read_object, shown
+from cloudseed.cinder.api.body import as_type, check_range, check_text, links, read, read_action, read_object, shown
 from cloudseed.cinder.api.volume_types import act_on_type
 from cloudseed.cinder.errors import QosSpecsNotFound, VolumeTypeNotFound
 from cloudseed.cinder.listing import Listing, equals
@@ -65,10 +65,7 @@ class TypeAction(_Base):
     """/v3/types/{type_id}/action"""
 
     async def on_post(self, req: Request, resp: Response, type_id: str) -> None:
-        body: Any = await req.json()
-        if not isinstance(body, dict) or len(body) != 1:
-            raise Invalid("The body must be an object with one action, such as {\"addProjectAccess\": {...}}.")
-        name, value = next(iter(body.items()))
+        name, value = await read_action(req, '{"addProjectAccess": {...}}')
         if name in ("create", "update", "delete"):
             await act_on_type(self.cinder, req, resp, type_id, name, value)
             return

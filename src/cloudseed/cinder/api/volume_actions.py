@@ -8,7 +8,7 @@ from typing import Any, Literal
 import msgspec
 
 from cloudseed.cinder import attachments, volume_orders, volumes
-from cloudseed.cinder.api.body import as_type, check_range, check_text, check_uuid, pick, read_pairs, shown
+from cloudseed.cinder.api.body import as_type, check_range, check_text, check_uuid, pick, read_action, read_pairs, shown
 from cloudseed.cinder.errors import InvalidVolume, NotSupported
 from cloudseed.cinder.export_work import ExportWork
 from cloudseed.cinder.state import Cinder
@@ -109,10 +109,7 @@ class VolumeAction:
         self.work = work
 
     async def on_post(self, req: Request, resp: Response, volume_id: str) -> None:
-        body: Any = await req.json()
-        if not isinstance(body, dict) or len(body) != 1:
-            raise Invalid("The body must be an object with one action, such as {\"os-extend\": {\"new_size\": 2}}.")
-        name, value = next(iter(body.items()))
+        name, value = await read_action(req, '{"os-extend": {"new_size": 2}}')
         found = _ACTIONS.get(name)
         if found is None:
             raise Invalid(f"There is no such action: {shown(name)}")
