@@ -13,22 +13,25 @@ from cloudseed.kernel.context import Context
 from cloudseed.kernel.db import Database
 from cloudseed.kernel.errors import NoSpace
 from cloudseed.kernel.operations import Engine, OperationTables, OperationType, Run, Step, engine
+from cloudseed.kernel.operations.records import Records
 
 metadata = sa.MetaData()
 tables = OperationTables(metadata)
 
 
-class FullDisk(Engine):
-    """An engine whose write of that number (0: begun, 1: the step done, 2: all done) finds no space."""
+class FullDisk:
+    """Records whose write of that number (0: begun, 1: the step done, 2: all done) finds no space."""
 
-    failing = -1
-    writes = 0
+    def __init__(self, failing: int) -> None:
+        self.failing = failing
+        self.writes = 0
+        self._save = Records.save
 
-    async def _save(self, run: Run, *arguments: Any, **values: Any) -> None:
+    async def save(self, records: Records, run: Run, **values: Any) -> None:
         self.writes += 1
         if self.writes - 1 == self.failing:
             raise NoSpace("the disk is full")
-        await super()._save(run, *arguments, **values)
+        await self._save(records, run, **values)
 
 
 @pytest.mark.parametrize(("failing", "times"), [(0, 1), (1, 2), (2, 1)], ids=["begun", "step", "done"])
@@ -45,8 +48,9 @@ async def test_it_goes_on_without_waiting_for_its_lease(
     kind = OperationType("test.once", (Step("only", do),))
     db = Database(tmp_path / "ops.sqlite", name="ops")
     metadata.create_all(db.engine)
-    driver = FullDisk(db, tables, lease_s=60.0)
-    driver.failing = failing
+    disk = FullDisk(failing)
+    monkeypatch.setattr(Records, "save", lambda records, run, **values: disk.save(records, run, **values))
+    driver = Engine(db, tables, lease_s=60.0)
     driver.register(kind)
     task = asyncio.create_task(driver.run())
     try:
@@ -56,6 +60,7 @@ async def test_it_goes_on_without_waiting_for_its_lease(
         assert await driver.idle(5.0)
         (story,) = await driver.story("thing")
         assert (story["status"], done) == ("done", ["thing"] * times)
+        assert disk.writes > failing
     finally:
         task.cancel()
         await asyncio.wait({task})

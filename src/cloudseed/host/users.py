@@ -24,7 +24,9 @@ class Users:
     def reserve(self) -> Iterator[int]:
         """A user id that no process of this system has, kept until the new process has it."""
         with self._reserving:
-            used = _used_uids() | self._reserved
+            # in this order: who gives a reservation back while we look at /proc has a process there by then
+            reserved = set(self._reserved)
+            used = reserved | _used_uids()
             uid = next((n for n in range(UID_BASE, UID_BASE + _UID_COUNT) if n not in used), None)
             if uid is None:
                 raise HostError("failed", f"all {_UID_COUNT} user ids for machines and volumes are in use")
