@@ -26,7 +26,7 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     address: str = "127.0.0.1"  # where the API listens
     port: int = 8080
     region: str = "RegionOne"
-    services: str = ""  # which services run here, by comma; empty for all
+    services: str = ""  # which services or roles run here, by comma; empty for all
     host: str = "localhost"  # this machine's name as a compute and network host
     name: str = ""  # short name of this cloud, prefix of namespaces and links; by default made from `state`
     driver: str = "auto"  # nova's hypervisor driver: qemu, fake, or auto (qemu where root and QEMU are there)
@@ -54,6 +54,15 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     vendor_data_file: str = ""  # a JSON object that every guest is told; see nova/metadata/vendor_data.py
     force_config_drive: bool = False  # give every server a config drive, also those that are not asked to have one
     policy_dir: str = ""  # holds <service>.yaml overrides
+    # many hosts
+    database: str = ""  # postgresql://USER:PASSWORD@HOST:PORT/PREFIX: a database PREFIX_<service> each; empty: SQLite
+    broker: str = ""  # amqp://USER:PASSWORD@HOST:PORT/VHOST; empty: messages stay within this process
+    controller: str = ""  # where the API is, for a process that does not serve it all: http://10.0.0.1:8080
+    endpoints: dict[str, str] = {}  # service type -> URL, for services that are not at `controller`
+    underlay_address: str = ""  # this host's address among the hosts: tunnels, volumes, migrations; empty: alone
+    provider_interface: str = ""  # the link to the network `public`; empty: this machine is its gateway
+    report_interval_s: float = 10.0  # how often parts say that they are alive
+    service_down_s: float = 60.0  # after how long without a word a part counts as down
 
     @property
     def state_path(self) -> Path:
