@@ -125,6 +125,8 @@ def test_the_search_finds_exactly_what_trying_everything_finds(seed: int) -> Non
         assert set(found) == reference.candidates(request), (cloud, request)
         assert len(found) == len(set(found))
         assert outcomes(picture, request._replace(limit=2)) == found[:2]
+        some = outcomes(picture, request._replace(limit=2), randomly=True)
+        assert len(some) == min(2, len(found)) and len(set(some)) == len(some) and set(some) <= set(found)
 
 
 def test_the_random_requests_are_often_met() -> None:

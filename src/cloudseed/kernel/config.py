@@ -41,6 +41,9 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     cpu_allocation_ratio: float = 4.0
     ram_allocation_ratio: float = 1.0
     disk_allocation_ratio: float = 1.0
+    # placement's limited candidates are any of all, not always the first: else the scheduler, which looks at some of
+    # thousands of hosts, would fill one after the other
+    randomize_allocation_candidates: bool = True
     computes: int = 1  # how many nova-computes share this machine's processors, memory and disk
     fake_hosts: int = 1  # how many fake hypervisors, with driver = "fake"
     fake_vcpus: int = 1000

@@ -40,6 +40,7 @@ class Placement:
 
     db: Database
     policy: Policy
+    randomly: bool = False  # which candidates, when a limit cuts them
     vocabulary: Vocabulary = field(default_factory=Vocabulary)
     picture_sync: PictureSync = field(init=False)
 
@@ -66,7 +67,7 @@ def build(env: Environment) -> Service:
     """Placement as a service of this process."""
     db = env.database("placement", models.metadata)
     policy = env.policy("placement", RULES, message="Policy does not allow {rule} to be performed.")
-    placement = Placement(db, policy)
+    placement = Placement(db, policy, env.config.randomize_allocation_candidates)
     session = env.session("placement-api", "placement")
     provider = "/resource_providers/{uuid}"
     routes = {

@@ -78,6 +78,17 @@ def test_only_known_nodes_are_candidates() -> None:
     picture = HostPicture([host(1)])
     assert list(picture.candidates({"n1": free(), "stranger": free()}).hosts) == ["h1"]
     assert picture.knows("n1") == "h1" and picture.knows("stranger") is None
+    assert picture.node_of("h1", None) == "n1" and picture.node_of(None, "h1") == "n1"
+    assert picture.node_of("stranger", None) is None and picture.node_of(None, None) is None
+
+
+def test_few_candidates_are_asked_for_unless_certain_hosts_are_wanted() -> None:
+    assert request().limits() == (128, 1024, None)
+    assert request(group={"policy": "anti-affinity", "limit": 1, "hosts": {"h1": 1}}).limits() == (128, 1024, None)
+    assert request(group={"policy": "soft-affinity", "limit": 1, "hosts": {"h1": 1}}).limits() == (None,)
+    assert request(group={"policy": "affinity", "limit": 1, "hosts": {}}).limits() == (128, 1024, None)
+    assert request(same_hosts=frozenset({"h1"})).limits() == (None,)
+    assert request().query(None, "n1") == {"resources": "VCPU:1", "in_tree": "n1"}
 
 
 def test_ten_thousand_hosts_cost_milliseconds() -> None:
@@ -101,7 +112,7 @@ def spec(extra_specs: dict[str, str] | None = None, image: dict[str, Any] | None
 def test_sizes_and_overrides() -> None:
     wanted = make_request(spec(ephemeral_gib=2, swap_mib=1025), None, None, [])
     assert wanted.resources == {"VCPU": 2, "MEMORY_MB": 512, "DISK_GB": 5}
-    assert wanted.query() == {"resources": "DISK_GB:5,MEMORY_MB:512,VCPU:2", "limit": "1000"}
+    assert wanted.query(100) == {"resources": "DISK_GB:5,MEMORY_MB:512,VCPU:2", "limit": "100"}
     wanted = make_request(spec({"resources:VCPU": "0", "resources:CUSTOM_GOLD": "3"}, root_gib=0), None, None, [])
     assert wanted.resources == {"MEMORY_MB": 512, "CUSTOM_GOLD": 3}
 
@@ -110,8 +121,8 @@ def test_traits_of_flavor_and_image() -> None:
     wanted = make_request(spec({"trait:CUSTOM_A": "required", "trait:CUSTOM_B": "forbidden", "hw:vif_model": "e1000"},
                                {"trait:CUSTOM_C": "required", "hw_disk_bus": "scsi", "hw_architecture": "x86_64",
                                 "hw_vif_model": "virtio"}), None, None, [])
-    assert wanted.query()["required"] == ("COMPUTE_ARCH_X86_64,COMPUTE_NET_VIF_MODEL_E1000,COMPUTE_STORAGE_BUS_SCSI,"
-                                          "CUSTOM_A,CUSTOM_C,!CUSTOM_B")
+    assert wanted.query(None)["required"] == (
+        "COMPUTE_ARCH_X86_64,COMPUTE_NET_VIF_MODEL_E1000,COMPUTE_STORAGE_BUS_SCSI,CUSTOM_A,CUSTOM_C,!CUSTOM_B")
 
 
 @pytest.mark.parametrize(("extra", "image"), [

@@ -21,10 +21,12 @@ class Claims:
     def __init__(self, session: ServiceSession) -> None:
         self._session = session
 
-    async def candidates(self, ctx: Context, request: Request) -> dict[str, Any]:
-        """Placement's allocation candidates: {"allocation_requests", "provider_summaries"}."""
+    async def candidates(self, ctx: Context, request: Request, limit: int | None,
+                         node_id: str | None = None) -> dict[str, Any]:
+        """Placement's allocation candidates: {"allocation_requests", "provider_summaries"}; see Request.query."""
         answer: dict[str, Any] = await self._session.get_json(
-            ctx, "placement", "/allocation_candidates", params=request.query(), microversion=MICROVERSION)
+            ctx, "placement", "/allocation_candidates", params=request.query(limit, node_id),
+            microversion=MICROVERSION)
         return answer
 
     async def present(self, ctx: Context, server_id: str) -> dict[str, Any]:

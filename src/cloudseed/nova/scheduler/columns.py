@@ -43,6 +43,7 @@ class HostPicture:
 
     def __init__(self, hosts: Sequence[Mapping[str, Any]]) -> None:
         self._row = {host["node_id"]: number for number, host in enumerate(hosts)}
+        self._named = {name: host["node_id"] for host in hosts for name in (host["node"], host["host"])}
         zeros = np.zeros(len(hosts))
         self._all = HostColumns(
             node_ids=_texts(host["node_id"] for host in hosts), hosts=_texts(host["host"] for host in hosts),
@@ -60,6 +61,11 @@ class HostPicture:
         """The host of a node; None for an unknown one."""
         row = self._row.get(node_id)
         return None if row is None else self._all.hosts[row]
+
+    def node_of(self, host: str | None, node: str | None) -> str | None:
+        """The id of the node that a host, or a node, is asked for by name; None for an unknown one, or for neither."""
+        name = host or node
+        return self._named.get(name) if name else None
 
     def candidates(self, summaries: Mapping[str, Mapping[str, Any]]) -> HostColumns:
         """The hosts among placement's provider summaries, with what they have free."""

@@ -25,7 +25,9 @@ _ARCHITECTURES = {"x86_64": "COMPUTE_ARCH_X86_64", "amd64": "COMPUTE_ARCH_X86_64
 _UNSUPPORTED = {"hw:cpu_policy": {"dedicated", "mixed"}, "hw:mem_page_size": None, "hw:numa_nodes": None,
                 "hw:pci_numa_affinity_policy": None, "hw:cpu_realtime": {"yes", "true", "1"},
                 "hw:mem_encryption": {"true", "1", "yes"}, "pci_passthrough:alias": None, "accel:device_profile": None}
-MAX_CANDIDATES = 1000
+# candidates to ask for: a random few of thousands are as good as all of them, and cost a tenth; more only when
+# filters leave none of the few
+LIMITS: tuple[int | None, ...] = (128, 1024, None)
 
 
 @dataclass(frozen=True)
@@ -50,11 +52,22 @@ class Request:
     machine_type: str | None = None
     hypervisor_type: str | None = None
 
-    def query(self) -> dict[str, str]:
-        """Placement's parameters for allocation candidates."""
+    def limits(self) -> tuple[int | None, ...]:
+        """How many candidates to ask for, and for how many more when none of those will do.  Who looks for certain
+        hosts among all needs all."""
+        wants_certain = self.same_hosts is not None or (
+            self.group is not None and "anti" not in self.group["policy"] and self.group["hosts"])
+        return (None,) if wants_certain else LIMITS
+
+    def query(self, limit: int | None, node_id: str | None = None) -> dict[str, str]:
+        """Placement's parameters for `limit` allocation candidates, or for what `node_id` alone can give."""
         wanted = ",".join(f"{name}:{amount}" for name, amount in sorted(self.resources.items()))
         traits = sorted(self.required) + sorted(f"!{name}" for name in self.forbidden)
-        query = {"resources": wanted, "limit": str(MAX_CANDIDATES)}
+        query = {"resources": wanted}
+        if node_id is not None:
+            query["in_tree"] = node_id
+        elif limit is not None:
+            query["limit"] = str(limit)
         if traits:
             query["required"] = ",".join(traits)
         return query

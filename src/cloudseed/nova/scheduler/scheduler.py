@@ -69,25 +69,34 @@ class Scheduler:
         outcome = "Every host was taken by others at the same time."
         for _ in range(ROUNDS):
             picture = await self._look(ctx)
-            found = await self._claims.candidates(ctx, request)
             held = await self._claims.present(ctx, request.server_id)
             for node_id in held["allocations"]:
                 host = picture.knows(node_id)
                 if host is not None and host not in request.excluded:
                     return {"host": host, "node": host, "node_id": node_id}
-            if not found["allocation_requests"]:
-                raise NoValidHost(reason=_nothing_offered(request, picture))
-            by_node = {next(iter(option["allocations"])): option["allocations"]
-                       for option in reversed(found["allocation_requests"])}
-            passed = filters.apply(picture.candidates(found["provider_summaries"]), request)
-            if not len(passed.hosts):
-                raise NoValidHost(reason=passed.explain())
+            by_node, passed = await self._passing(ctx, request, picture)
             for row in weighers.ranked(passed.hosts, self._random, request.group)[:CLAIMS_PER_ROUND]:
                 node_id = passed.hosts.node_ids[row]
                 if node_id in by_node and await self._claims.claim(ctx, request, by_node[node_id],
                                                                    held.get("consumer_generation")):
                     return {"host": passed.hosts.hosts[row], "node": passed.hosts.nodes[row], "node_id": node_id}
         raise NoValidHost(reason=outcome)
+
+    async def _passing(self, ctx: Context, request: Request,
+                       picture: HostPicture) -> tuple[dict[str, Any], filters.Filtered]:
+        """Candidates, by node, and those of their hosts that pass every filter.  NoValidHost when none does."""
+        node_id = picture.node_of(request.host, request.node)
+        for limit in request.limits():
+            found = await self._claims.candidates(ctx, request, limit, node_id)
+            offered = found["allocation_requests"]
+            if not offered:
+                raise NoValidHost(reason=_nothing_offered(request, picture))
+            passed = filters.apply(picture.candidates(found["provider_summaries"]), request)
+            if len(passed.hosts) or limit is None or len(offered) < limit or node_id is not None:
+                break
+        if not len(passed.hosts):
+            raise NoValidHost(reason=passed.explain())
+        return {next(iter(option["allocations"])): option["allocations"] for option in reversed(offered)}, passed
 
     async def _look(self, ctx: Context) -> HostPicture:
         """The picture of all hosts, as of now."""
@@ -146,5 +155,7 @@ class _Held:
 def _nothing_offered(request: Request, picture: HostPicture) -> str:
     traits = f" with traits {', '.join(sorted(request.required))}" if request.required else ""
     without = f" without {', '.join(sorted(request.forbidden))}" if request.forbidden else ""
+    asked = request.host or request.node
+    who = f"host {asked}, which was asked for, is" if asked else f"all of the {len(picture)} known hosts are"
     return (f"Placement offers no host with {request.amounts()} free{traits}{without}: "
-            f"all of the {len(picture)} known hosts are too full or too small for it, or lack a trait.")
+            f"{who} too full or too small for it, or lack{'s' if asked else ''} a trait.")

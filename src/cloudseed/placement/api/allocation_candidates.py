@@ -195,7 +195,7 @@ class AllocationCandidatesResource:
         authorize(self._placement, req.ctx, "placement:allocation_candidates:list")
         request = request_of(query_of(req), req.microversion)
         picture, names = await self._placement.picture(), self._placement.vocabulary
-        found = search(picture, names, request)
+        found = search(picture, names, request, randomly=self._placement.randomly)
         body = render(picture, names, found, whole_trees=request.nested or not picture.below)
         if req.microversion < (1, 34):
             asked = frozenset(name for group in request.groups for name in group.resources)

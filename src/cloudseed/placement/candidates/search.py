@@ -12,7 +12,8 @@ found until then is answered, as upstream's max_allocation_candidates does.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+import random
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -43,7 +44,7 @@ class Candidate(NamedTuple):
 
 
 class Found(NamedTuple):
-    """Candidates in the order of their anchors.  A bare position: a provider that serves the only group,
+    """Candidates, one anchor's after the other's.  A bare position: a provider that serves the only group,
     which has no suffix, by itself."""
 
     entries: list[int | Candidate]
@@ -102,8 +103,10 @@ class _Budget:
         return not self.exhausted
 
 
-def search(picture: Picture, names: Vocabulary, request: CandidateRequest, *, max_steps: int = MAX_STEPS) -> Found:
-    """All candidates, or the first `request.limit`.  Raises Invalid for an unknown class or trait."""
+def search(picture: Picture, names: Vocabulary, request: CandidateRequest, *, max_steps: int = MAX_STEPS,
+           randomly: bool = False) -> Found:
+    """All candidates, or the first `request.limit`; `randomly`: any, where there are more anchors than the limit,
+    so that not always the same hosts are offered.  Raises Invalid for an unknown class or trait."""
     terms = [_Terms(picture, names, group) for group in request.groups]
     anchors = _allowed_anchors(picture, names, request)
     sharing = names.trait_ids[SHARES]
@@ -115,7 +118,10 @@ def search(picture: Picture, names: Vocabulary, request: CandidateRequest, *, ma
         rest = rest & ~alone
     budget = _Budget(max_steps)
     finder = _Finder(picture, request, terms, picture.anchors(sharing), budget)
-    entries = list(itertools.islice(_in_order(picture, finder, flat, rest), request.limit))
+    anchors_found = ordered(picture, flat | rest)
+    if randomly and request.limit is not None and len(anchors_found) > request.limit:
+        anchors_found = random.sample(list(anchors_found), len(anchors_found) if rest.any() else request.limit)
+    entries = list(itertools.islice(_in_order(anchors_found, finder, flat), request.limit))
     return Found(entries, terms[0].resources if single else {}, not budget.exhausted)
 
 
@@ -145,10 +151,10 @@ def _possible(picture: Picture, terms: list[_Terms], sharing: int) -> Mask:
     return mask
 
 
-def _in_order(picture: Picture, finder: _Finder, flat: Mask, rest: Mask) -> Iterator[int | Candidate]:
-    """The flat providers and the others' candidates, by the anchor's id; equal candidates once."""
+def _in_order(anchors: Iterable[int], finder: _Finder, flat: Mask) -> Iterator[int | Candidate]:
+    """The flat providers and the others' candidates, anchor by anchor; equal candidates once."""
     seen: set[object] = set()
-    for anchor in ordered(picture, flat | rest):
+    for anchor in anchors:
         if flat[anchor]:
             yield anchor
             continue
