@@ -11,6 +11,7 @@ COMMANDS = {
     "up": ("up", "start the cloud; returns when every endpoint answers"),
     "status": ("status", "what runs, and where its endpoints are"),
     "down": ("down", "stop the cloud; --purge removes every trace of it"),
+    "host": ("hosts.command", "the hosts of `up --hosts`: list, kill one, start it again"),
     "doctor": ("doctor", "check this machine, and say how to mend what is missing"),
     "flow": ("flow", "list flows, draw one, or hold one against a recording"),
     "explain": ("explain", "the story of one resource: each step, who, how long, why it failed"),

@@ -12,9 +12,10 @@ import msgspec
 from rich.console import Console
 
 from cloudseed.cli import clouds_yaml, control, options, processes
+from cloudseed.cli.hosts import shape, stop
 from cloudseed.cli.processes import host_socket
 from cloudseed.host.client import HostClient
-from cloudseed.kernel.config import Config
+from cloudseed.kernel import config
 
 DESCRIPTION = """Stop the cloud's services.  Guests and their networks run on, and `up` manages them again.
 With --purge, everything goes: guests, networks, data, and this cloud's entry in clouds.yaml; the machine is as
@@ -54,13 +55,16 @@ def purge(state: Path, yaml_path: Path | None = None) -> bool:
     if not state.exists():
         return False
     known = processes.load(state)
-    if os.geteuid() == 0 and (state / "run" / "config.json").exists():
+    ran = any(process.alive() for _, process in processes.every(known))
+    if (made := shape.load(state)) is not None and os.geteuid() == 0:
+        stop.purge(config.load(state=str(state), name=made.name, hosts=made.count), made)
+    elif os.geteuid() == 0 and (state / "run" / "config.json").exists():
         processes.end(known.control)
         if known.host is None or not known.host.alive():
-            config = msgspec.json.decode((state / "run" / "config.json").read_bytes(), type=Config)
-            known = control.start_host(config)  # guests may have outlived it
+            settings = msgspec.json.decode((state / "run" / "config.json").read_bytes(), type=config.Config)
+            known = control.start_host(settings)  # guests may have outlived it
         asyncio.run(_purge_host(host_socket(state)))
-    ran = control.stop(state)
+    control.stop(state)
     where, uid, gid = clouds_yaml.default_path()
     try:
         clouds_yaml.write(yaml_path or where, None, (uid, gid))

@@ -38,6 +38,9 @@ def add_settings(made: argparse.ArgumentParser) -> None:
     made.add_argument(
         "--computes", type=int, metavar="N", help="nova-computes that share this machine, for learning and tests"
     )
+    made.add_argument(
+        "--hosts", type=int, metavar="N", help="make N hosts of this machine, each in a network namespace"
+    )
     made.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="any other setting")
 
 
@@ -50,6 +53,7 @@ def settings(options: argparse.Namespace) -> Config:
         "name": options.name,
         "driver": options.driver,
         "computes": options.computes,
+        "hosts": options.hosts,
     }
     try:
         for item in options.set:

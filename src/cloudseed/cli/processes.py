@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -26,14 +27,36 @@ class Process(msgspec.Struct, frozen=True):
         return self.started != 0 and start_time(self.pid) == self.started
 
 
+class HostProcesses(msgspec.Struct):
+    """The processes of one of many hosts: the privileged one and the agents' one."""
+
+    host: Process | None = None
+    agent: Process | None = None
+
+
 class Processes(msgspec.Struct):
-    """What `up` started: the privileged host process (absent without root) and the control process."""
+    """What `up` started: the control process, and the privileged host process (absent without root).
+
+    In a cloud of many hosts, instead of the latter: `servers`, the database and the broker by name, and `hosts` by
+    name.
+    """
 
     control: Process | None = None
     host: Process | None = None
     url: str = ""
     name: str = ""
     uid: int = 0
+    servers: dict[str, Process] = {}
+    hosts: dict[str, HostProcesses] = {}
+
+
+def every(known: Processes) -> list[tuple[str, Process]]:
+    """All processes with a name for people, each after those that it asks."""
+    named = [*known.servers.items(), ("host", known.host)]
+    named += [(f"{name} host", pair.host) for name, pair in known.hosts.items()]
+    named += [("control", known.control)]
+    named += [(f"{name} agent", pair.agent) for name, pair in known.hosts.items()]
+    return [(name, process) for name, process in named if process is not None]
 
 
 def start_time(pid: int) -> int:
@@ -74,20 +97,28 @@ def save(state: Path, processes: Processes) -> None:
 
 def end(process: Process | None, grace_s: float = 15.0) -> bool:
     """Ask the process to end, insist after `grace_s`.  True when it was alive."""
-    if process is None or not process.alive():
-        return False
-    os.kill(process.pid, signal.SIGTERM)
+    return end_together([process], grace_s)
+
+
+def end_together(every: Sequence[Process | None], grace_s: float = 15.0) -> bool:
+    """As `end`, of several at once.  True when one was alive."""
+    alive = [process for process in every if process is not None and process.alive()]
+    for process in alive:
+        os.kill(process.pid, signal.SIGTERM)
     until = time.monotonic() + grace_s
-    while process.alive():
+    waiting = list(alive)
+    while waiting := [process for process in waiting if process.alive()]:
         if time.monotonic() > until:
-            os.kill(process.pid, signal.SIGKILL)
+            for process in waiting:
+                os.kill(process.pid, signal.SIGKILL)
             until = time.monotonic() + 60
-        _reap(process.pid)
+        for process in waiting:
+            reap(process.pid)
         time.sleep(0.02)
-    return True
+    return bool(alive)
 
 
-def _reap(pid: int) -> None:
+def reap(pid: int) -> None:
     """If it was our own child, take its exit status; a zombie would look alive to others."""
     try:
         os.waitpid(pid, os.WNOHANG)

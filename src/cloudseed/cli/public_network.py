@@ -24,15 +24,17 @@ class NoRange(RuntimeError):
     """Every range that could be taken is in use on this machine; the text says what to do."""
 
 
-def ensure(config: Config) -> str | None:
-    """Make the network unless this was done before or there is an external one; its range when it was made now."""
+def ensure(config: Config, taken: str | None = None) -> str | None:
+    """Make the network unless this was done before or there is an external one; its range when it was made now.
+
+    `taken`: the range that this machine's own link to it has already."""
     done = _mark(config)
     if done.exists():
         return None
     api = Api(config.public_url, "admin", load_secrets(config.state_path).passwords["admin"], "admin")
     made = None
     if not api.get("/networking/v2.0/networks?router:external=true&fields=id")["networks"]:
-        made = str(choose(config.external_cidr))
+        made = taken or str(choose(config.external_cidr))
         network = {"name": NAME, "router:external": True, "provider:network_type": "flat",
                    "provider:physical_network": NAME}  # fmt: skip
         network_id = api.send("POST", "/networking/v2.0/networks", {"network": network})["network"]["id"]

@@ -20,8 +20,7 @@ def run(argv: list[str]) -> int:
     answer = control.running(chosen.state)
     rows = [
         (name, process.pid, process.alive(), memory_mib(process.pid) if process.alive() else 0.0)
-        for name, process in (("control", known.control), ("host", known.host))
-        if process is not None
+        for name, process in reversed(processes.every(known))
     ]
     if chosen.json:
         sys.stdout.write(
@@ -39,8 +38,10 @@ def run(argv: list[str]) -> int:
     else:
         out = Console(highlight=False)
         out.print(f"[green]running[/] at {known.url}" if answer else "[yellow]not running[/]")
+        width = max((len(name) for name, *_ in rows), default=0) + 1
         for name, pid, alive, mib in rows:
-            out.print(f"  {name:<8} {'pid ' + str(pid) if alive else 'ended':<12} {f'{mib:.0f} MiB' if alive else ''}")
+            state = f"{f'pid {pid}':<12} {mib:.0f} MiB" if alive else "ended"
+            out.print(f"  {name:<{width}} {state}")
         if answer is None:
             out.print("Start it with: sudo ./cloudseed up")
     if answer is not None:

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from cloudseed.cli import clouds_yaml, console_scripts, control, options, public_network
 from cloudseed.cli.api import ApiError
+from cloudseed.cli.hosts import shape
 from cloudseed.cli.openstack import cache
 from cloudseed.kernel.config import Config, load_secrets
 from cloudseed.kernel.service_types import SERVICE_TYPES
@@ -19,6 +20,9 @@ from cloudseed.kernel.service_types import SERVICE_TYPES
 DESCRIPTION = """Start the cloud on this machine and return when every endpoint answers.  Run it again at any time:
 what runs already is left alone.  As root, servers are real virtual machines; without root everything but real
 machines and networks works.
+
+With --hosts N, as root, this machine becomes N hypervisor hosts, each with a network namespace, a host process and
+an agent process of its own, on PostgreSQL and RabbitMQ; `cloudseed host` kills and starts one.
 
 exit codes: 0 running, 1 it did not start, 2 wrong settings"""
 
@@ -34,6 +38,7 @@ def run(argv: list[str]) -> int:
 def bring_up(config: Config, yaml_path: Path | None = None, *, as_json: bool = False, quiet: bool = False) -> int:
     """Start what does not run, write clouds.yaml, tell; the exit code."""
     console = Console(stderr=True)
+    shape.remember(config)
     before, began = control.running(config.state_path), time.monotonic()
     try:
         with console.status("starting ...") as status:
@@ -54,7 +59,8 @@ def bring_up(config: Config, yaml_path: Path | None = None, *, as_json: bool = F
     public = None
     if os.geteuid() == 0 and config.driver != "fake":
         try:
-            public = public_network.ensure(config)
+            made = shape.load(config.state_path)
+            public = public_network.ensure(config, made.provider if made is not None else None)
         except (ApiError, public_network.NoRange) as exc:
             console.print(f"[yellow]the network {public_network.NAME} was not made:[/] {exc}", highlight=False)
     endpoints = {kind: config.public_url + prefix for kind, (prefix, _) in SERVICE_TYPES.items()}
@@ -87,6 +93,8 @@ def bring_up(config: Config, yaml_path: Path | None = None, *, as_json: bool = F
         out.print(f"clouds.yaml: {where} (cloud {clouds_yaml.CLOUD})", soft_wrap=True)
         if (missing := console_scripts.ensure(config.state_path, cache())) is not None:
             out.print(f"[yellow]Consoles have no pages in the browser yet:[/] {missing}", soft_wrap=True)
+        if config.hosts:
+            out.print(f"hosts: host-1 to host-{config.hosts}, each a network namespace {config.name}-h...")
         if public:
             out.print(f"floating IPs: network {public_network.NAME}, {public}")
         if os.geteuid() != 0:

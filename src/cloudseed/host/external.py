@@ -94,9 +94,14 @@ def forward(cloud: str, wishes: Sequence[NetworkWish], nat: bool) -> None:
             _clean.add(here)
         return
     _clean.discard(here)
+    forward_for(cloud, nat)
+
+
+def forward_for(cloud: str, nat: bool, closed: Sequence[str] = ()) -> None:
+    """Let the host forward from and to links named `<cloud>-x...`; from and to the `closed` ones, nothing."""
     # the rules come first: there is no moment in which the host forwards without them
     ours = nat and _will_be_ours(cloud)
-    _load(cloud, ruleset(cloud, nat, ours))
+    _load(cloud, ruleset(cloud, nat, ours, closed))
     if nat:
         _switch_on(cloud)
     else:
@@ -136,16 +141,17 @@ def remove_others(cloud: str, keep: set[str]) -> list[str]:
     return netns.run_here(remove)
 
 
-def ruleset(cloud: str, nat: bool, only_ours: bool) -> str:
+def ruleset(cloud: str, nat: bool, only_ours: bool, closed: Sequence[str] = ()) -> str:
     """The host's own table: what it takes from external networks, and what is forwarded from and to them.
 
-    `only_ours`: nothing else is forwarded."""
+    `only_ours`: nothing else is forwarded; `closed`: links that nothing is forwarded from or to."""
     mine = f'"{cloud}-x*"'
     out = [f"table inet {cloud} {{", "  @COMMENT@", "  chain input {"]
     out += ["    type filter hook input priority 0; policy accept;", f"    iifname {mine} jump from-guests", "  }",
             "  chain from-guests {", "    ct state established,related accept", "    icmp type echo-request accept",
             f"    icmpv6 type {_ICMPV6} accept", "    drop", "  }", "  chain forward {",
             "    type filter hook forward priority 0; policy accept;",
+            *(f'    {way} "{link}" drop' for link in closed for way in ("iifname", "oifname")),
             f"    iifname {mine} ip daddr 169.254.0.0/16 drop",
             # what belongs to no connection would not be translated, and leave under a guest's address
             f"    iifname {mine} ct state invalid drop"]

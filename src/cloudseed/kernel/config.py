@@ -58,6 +58,8 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     force_config_drive: bool = False  # give every server a config drive, also those that are not asked to have one
     policy_dir: str = ""  # holds <service>.yaml overrides
     # many hosts
+    hosts: int = 0  # how many hosts `up` makes of this machine, each in a network namespace; 0: it is one itself
+    machine_shares: int = 1  # how many hosts share this machine's processors, memory and disk
     database: str = ""  # postgresql://USER:PASSWORD@HOST:PORT/PREFIX: a database PREFIX_<service> each; empty: SQLite
     broker: str = ""  # amqp://USER:PASSWORD@HOST:PORT/VHOST; empty: messages stay within this process
     controller: str = ""  # where the API is, for a process that does not serve it all: http://10.0.0.1:8080

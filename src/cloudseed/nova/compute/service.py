@@ -232,7 +232,8 @@ def build_computes(env: Environment) -> list[ComputeService]:
         names, paths = config.compute_names, StatePaths(config.state_path)
         session = env.session("nova-compute", "nova")
         images = ImageCache(session, env.host, config.state_path, config.host)
-        return [ComputeService(env, name, QemuDriver(env.host, paths, name, len(names), name == config.host), session,
+        sharing = len(names) * config.machine_shares
+        return [ComputeService(env, name, QemuDriver(env.host, paths, name, sharing, name == config.host), session,
                                images) for name in names]
     # they share a token: a thousand logins for a thousand pretended hosts would measure nothing
     session, names = env.session("nova-compute", "nova"), config.compute_names
