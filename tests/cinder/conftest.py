@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import shutil
 import tempfile
 import time
@@ -13,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from cloudseed.cli.roles import builders, whole
 from cloudseed.kernel.runtime import Environment, Runtime
 from tests.cinder.manager_double import Manager
 from tests.support.cloud import Answer, Client, Cloud
@@ -47,8 +47,7 @@ class CinderCloud(Cloud):
     async def __aenter__(self) -> CinderCloud:
         await _copy_template(self)
         self.env = Environment(self.config)  # without a host there are no managers but the double
-        builders = [importlib.import_module(f"cloudseed.{name}.service").build for name in self.names]
-        self.runtime = Runtime(self.env, [*builders, self.manager.build, *self.extra])
+        self.runtime = Runtime(self.env, [*builders(whole(self.names)), self.manager.build, *self.extra])
         await self.runtime.start(listen=False)
         return self
 

@@ -156,7 +156,7 @@ async def test_attach_grow_and_detach(scene: Scene) -> None:
     await scene.send("POST", f"{VOLUME}/volumes/{data}/action", {"os-extend": {"new_size": 3}})
     volume = await scene.until(data, "in-use")
     assert volume["size"] == 3
-    driver = scene.cloud.service("nova").handle.computes[0].driver
+    driver = scene.cloud.service("nova-compute").handle[0].driver
     limit = time.monotonic() + 10
     while driver.volumes(server["id"])[data] != 3 * 1024**3:
         assert time.monotonic() < limit

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from cloudseed.cli.roles import builders, whole
 from cloudseed.host.errors import HostError
 from cloudseed.host.fake import FakeHost
 from cloudseed.host.records import ApplyResult, NetworkWish
@@ -79,11 +80,8 @@ class NeutronCloud(Cloud):
         self.host: Host | None = Host()
 
     async def __aenter__(self) -> NeutronCloud:
-        from cloudseed.keystone import service as keystone
-        from cloudseed.neutron import service as neutron
-
         self.env = Environment(self.config, host=self.host)
-        self.runtime = Runtime(self.env, [keystone.build, neutron.build, self.nova.build])
+        self.runtime = Runtime(self.env, [*builders(whole(("keystone", "neutron"))), self.nova.build])
         await self.runtime.start(listen=False)
         return self
 

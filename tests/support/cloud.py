@@ -11,7 +11,6 @@ Requests enter through the edge as a client's from outside do: headers are scrub
 from __future__ import annotations
 
 import asyncio
-import importlib
 from collections.abc import AsyncIterator, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +19,7 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
+from cloudseed.cli.roles import builders, whole
 from cloudseed.host.fake import FakeHost
 from cloudseed.kernel.config import Config
 from cloudseed.kernel.runtime import Environment, Runtime, Service
@@ -152,8 +152,7 @@ class Cloud:
 
     async def __aenter__(self) -> Cloud:
         self.env = Environment(self.config, host=FakeHost(state=self.config.data_path))
-        builders = [importlib.import_module(f"cloudseed.{name}.service").build for name in self.names]
-        self.runtime = Runtime(self.env, builders)
+        self.runtime = Runtime(self.env, builders(whole(self.names)))
         await self.runtime.start(listen=False)
         return self
 

@@ -1,18 +1,16 @@
-"""Assembles cinder: cinder-api with its operations, cinder-scheduler, and the managers of this host.
+"""Assembles cinder's control part: cinder-api with its operations, and cinder-scheduler.
 
-All speak over the bus, so each can move to a process of its own.
+They speak with each other, and with the managers of all hosts (`volume/`, `backup/`), over the bus only.
 """
 
 from __future__ import annotations
 
-import contextlib
 from typing import Any
 
 from cloudseed.cinder import attachments, ledger, models, services, volume_types
 from cloudseed.cinder.api import MICROVERSIONS
 from cloudseed.cinder.api.prefix import ProjectUrls
 from cloudseed.cinder.api.routes import routes
-from cloudseed.cinder.backup.service import BackupManager
 from cloudseed.cinder.backup_work import BackupWork
 from cloudseed.cinder.export_work import ExportWork
 from cloudseed.cinder.groups import GroupWork
@@ -20,11 +18,8 @@ from cloudseed.cinder.managers import Managers
 from cloudseed.cinder.policies import RULES
 from cloudseed.cinder.snapshots import SnapshotWork
 from cloudseed.cinder.state import Cinder
-from cloudseed.cinder.volume.backend import VolumeHost
-from cloudseed.cinder.volume.service import VolumeManager
 from cloudseed.cinder.volume_work import VolumeWork
 from cloudseed.kernel.context import Context
-from cloudseed.kernel.errors import CloudseedError
 from cloudseed.kernel.http import faults
 from cloudseed.kernel.http.app import make_app
 from cloudseed.kernel.http.edge import Mount
@@ -36,16 +31,12 @@ HEARTBEAT_S = 10.0
 
 
 def build(env: Environment) -> Service:
-    """Cinder for this process."""
+    """Cinder but for the managers."""
     db = env.database("cinder", models.metadata)
     bus = env.bus(PART)
     cinder = Cinder(config=env.config, db=db, policy=env.policy("cinder", RULES),
                     engine=env.operations(db, models.operation_tables), session=env.session(PART, "cinder"), bus=bus,
                     scheduler_bus=env.bus(SCHEDULER), managers=Managers(bus))
-    # who has a host has its volumes
-    managers: list[VolumeManager | BackupManager] = []
-    if isinstance(env.host, VolumeHost):
-        managers = [VolumeManager(env, env.host), BackupManager(env, env.host)]
     exports = ExportWork(cinder)
     cinder.engine.register(*VolumeWork(cinder).types(), *SnapshotWork(cinder).types(),
                            *BackupWork(cinder).types(), *GroupWork(cinder).types(), *exports.types())
@@ -70,18 +61,6 @@ def build(env: Environment) -> Service:
         await volume_types.make_default(cinder)
         bus.serve(PART, {"report_state": report_state, "export_wish": export_wish})
         cinder.scheduler_bus.serve(SCHEDULER, {"choose_host": choose_host})
-        for manager in managers:
-            await manager.start()
-
-    async def ready() -> None:
-        """The managers are known from the first request on; a failure is made good by their loops."""
-        for manager in managers:
-            with contextlib.suppress(CloudseedError):
-                await manager.report()
-
-    async def stop() -> None:
-        for manager in managers:
-            await manager.stop()
 
     async def picture() -> dict[str, Any]:
         return await ledger.picture(cinder)
@@ -90,7 +69,5 @@ def build(env: Environment) -> Service:
         return await ledger.explain(cinder, kind, name)
 
     return Service("cinder", mounts=[Mount("/volume", PART, app)],
-                   loops=[Loop("cinder service reports", report, HEARTBEAT_S),
-                          *(loop for manager in managers for loop in manager.loops)],
-                   engines=[cinder.engine], start=start, ready=ready, stop=stop, ledger=picture,
-                   explain=explain, handle=cinder)
+                   loops=[Loop("cinder service reports", report, HEARTBEAT_S)],
+                   engines=[cinder.engine], start=start, ledger=picture, explain=explain, handle=cinder)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
-import importlib
 import logging
 import signal
 import sys
@@ -19,13 +18,13 @@ import msgspec
 import uvloop
 
 from cloudseed.cli.processes import host_socket
+from cloudseed.cli.roles import builders, parts_of, whole
 from cloudseed.host.client import HostClient
 from cloudseed.host.fake import FakeHost
 from cloudseed.kernel.config import Config
 from cloudseed.kernel.operations.faults import arm_from_environment
 from cloudseed.kernel.runtime import Environment, Runtime
 
-SERVICES = ("keystone", "placement", "swift", "glance", "cinder", "neutron", "nova", "dashboard")
 log = logging.getLogger("cloudseed")
 
 
@@ -36,8 +35,7 @@ async def serve(config: Config) -> None:
     if config.driver == "auto":
         config.driver = "qemu" if socket.exists() else "fake"
     env = Environment(config, host=host)
-    names = config.services.split(",") if config.services else SERVICES
-    runtime = Runtime(env, [importlib.import_module(f"cloudseed.{name}.service").build for name in names])
+    runtime = Runtime(env, builders(parts_of(config.services.split(",")) if config.services else whole()))
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -242,8 +242,9 @@ class Runtime:
         for service in self.services:
             if service.ledger is not None:
                 picture[service.name] = await service.ledger()
-            open_operations = [op for engine in service.engines for op in await engine.open_operations()]
-            picture.setdefault(service.name, {})["operations"] = open_operations
+            if service.engines:
+                open_operations = [op for engine in service.engines for op in await engine.open_operations()]
+                picture.setdefault(service.name, {})["operations"] = open_operations
         if self.env.host is not None:
             picture["host"] = await self._host_picture()
         return {**picture, "taken_at": time.time()}

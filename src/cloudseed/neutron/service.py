@@ -1,15 +1,13 @@
-"""Assembles neutron: its database, its URLs, the server's bus handlers, the agents of this host."""
+"""Assembles neutron-server: its database, its URLs, its bus handlers.  The agents: `agent/service.py`."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from cloudseed.kernel.context import Context
 from cloudseed.kernel.http.app import make_app
 from cloudseed.kernel.http.edge import Mount
 from cloudseed.kernel.runtime import Environment, Service
 from cloudseed.neutron import errors, models, policies
-from cloudseed.neutron.agent.reconciler import DHCP_PART, L2_PART, L3_PART, Reconciler
 from cloudseed.neutron.api import (
     agents,
     auto_allocation,
@@ -90,37 +88,17 @@ def _routes(neutron: Neutron) -> dict[str, Any]:
 
 
 def build(env: Environment) -> Service:
-    """neutron-server, and the agents of this host."""
+    """neutron-server."""
     session = env.session(PART, "neutron", discover=True)
     neutron = Neutron(env.database("neutron", models.metadata), env.policy("neutron", policies.rules()), session,
                       env.bus(PART), env.config.region)
     app = make_app(_routes(neutron), fault=errors.fault, validator=env.validator(session),
                    identity_url=env.identity_url)
     wiring = Wiring(neutron)
-    agent = _agent(env)
-    loops = [wiring.owed]
 
     async def start() -> None:
         neutron.bus.serve(SERVER_TOPIC, wiring.handlers() | RouterWiring(neutron).handlers())
-        if agent is not None:
-            agent.serve()
-            await agent.report_state(Context())  # known before the first port is bound
 
-    if agent is not None:
-        loops.append(agent.loop)
-    return Service("neutron", mounts=[Mount("/networking", PART, app)], loops=loops, start=start, stop=neutron.stop,
-                   ledger=lambda: ledger(neutron),
+    return Service("neutron", mounts=[Mount("/networking", PART, app)], loops=[wiring.owed], start=start,
+                   stop=neutron.stop, ledger=lambda: ledger(neutron),
                    explain=lambda kind, name: explain(neutron, kind, name), handle=neutron)
-
-
-def _agent(env: Environment) -> Reconciler | None:
-    """This host's agents: real ones where a host process is, simulating ones for the fake driver, else none."""
-    driver = env.config.driver
-    real = env.host is not None and getattr(env.host, "real", True)
-    simulate = driver == "fake" or (driver == "auto" and not real)
-    if env.host is None and not simulate:
-        return None
-    # thousands of simulated ports: who is not up yet costs less than what everybody wishes
-    wires = None if simulate else env.host
-    return Reconciler(env.config.host, env.bus(L2_PART), env.bus(DHCP_PART), env.bus(L3_PART), wires,
-                      simulate)

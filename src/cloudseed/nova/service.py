@@ -1,7 +1,6 @@
-"""Assembles nova: its parts, their sessions and buses, the URL table, the loops.
+"""Assembles nova's control part: nova-api, nova-conductor, nova-scheduler, the consoles' pages.
 
-One process holds nova-api, nova-conductor, nova-scheduler and the nova-compute of its own host; they speak with
-one another over the bus only, so each can move to a process of its own.
+They speak with one another, and with the computes of all hosts (`compute/service.py`), over the bus only.
 """
 
 from __future__ import annotations
@@ -24,13 +23,12 @@ from cloudseed.nova import ledger, models, services
 from cloudseed.nova.api import MICROVERSIONS
 from cloudseed.nova.api.prefix import OldUrls
 from cloudseed.nova.api.routes import routes
-from cloudseed.nova.compute.service import ComputeService, build_computes
 from cloudseed.nova.conductor import Conductor
 from cloudseed.nova.console import pages
 from cloudseed.nova.console.proxy import ConsoleProxy
 from cloudseed.nova.consoles import PREFIX as CONSOLES
+from cloudseed.nova.metadata.answer import TOPIC as METADATA
 from cloudseed.nova.metadata.answers import Answers
-from cloudseed.nova.metadata.door import Door
 from cloudseed.nova.policies import RULES
 from cloudseed.nova.scheduler import Scheduler
 
@@ -58,11 +56,10 @@ class Nova:
     conductor: Conductor = field(init=False)
     scheduler: Scheduler = field(init=False)
     metadata: Answers = field(init=False)
-    computes: list[ComputeService] = field(default_factory=list)
 
 
 def build(env: Environment) -> Service:
-    """Nova for this process."""
+    """Nova but for the computes."""
     db = env.database("nova", models.metadata)
     nova = Nova(
         env=env, config=env.config, db=db, policy=env.policy("nova", RULES),
@@ -74,8 +71,6 @@ def build(env: Environment) -> Service:
     nova.conductor = Conductor(nova)
     nova.scheduler = Scheduler(nova)
     nova.metadata = Answers(nova)
-    door = Door(env.state / "metadata.sock", nova.metadata.answer)
-    nova.computes = build_computes(env)
     nova.engine.register(*nova.conductor.types)
     app: Any = make_app(routes(nova), fault=faults.nova, validator=env.validator(nova.api_session),
                         identity_url=env.identity_url, microversions=MICROVERSIONS)
@@ -89,17 +84,7 @@ def build(env: Environment) -> Service:
     async def start() -> None:
         await nova.conductor.start()
         await nova.scheduler.start()
-        await door.start()
-
-    async def ready() -> None:
-        # only now: a compute fetches its token and speaks with placement
-        for compute in nova.computes:
-            await compute.start()
-
-    async def stop() -> None:
-        await door.stop()
-        for compute in nova.computes:
-            await compute.stop()
+        nova.conductor_bus.serve(METADATA, nova.metadata.handlers())
 
     async def picture() -> dict[str, Any]:
         return await ledger.picture(nova)
@@ -111,4 +96,4 @@ def build(env: Environment) -> Service:
         "nova", mounts=[Mount("/compute", "nova-api", app),
                         Mount(CONSOLES, "nova-novncproxy", console_app, ConsoleProxy(nova), "browser")],
         loops=[Loop("nova service reports", report, HEARTBEAT_S)],
-        engines=[nova.engine], start=start, ready=ready, stop=stop, ledger=picture, explain=explain, handle=nova)
+        engines=[nova.engine], start=start, ledger=picture, explain=explain, handle=nova)

@@ -7,7 +7,6 @@ every size and state.
 from __future__ import annotations
 
 import asyncio
-import importlib
 import time
 import uuid
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from cloudseed.cli.roles import builders, whole
 from cloudseed.kernel import errors
 from cloudseed.kernel.http import faults
 from cloudseed.kernel.http.app import Response, make_app
@@ -97,9 +97,8 @@ class NovaCloud(Cloud):
 
     async def __aenter__(self) -> NovaCloud:
         self.env = Environment(self.config)
-        names = ("keystone", "placement", "neutron", "nova")
-        builders = [importlib.import_module(f"cloudseed.{name}.service").build for name in names]
-        self.runtime = Runtime(self.env, [*builders[:3], self.images.build, self.cinder.build, builders[3]])
+        services = builders(whole(("keystone", "placement", "neutron", "nova")))
+        self.runtime = Runtime(self.env, [*services[:3], self.images.build, self.cinder.build, *services[3:]])
         await self.runtime.start(listen=False)
         self.admin = await self.login("admin")
         self.network_id = await self.new_network(self.admin, "public-net", shared=True)
@@ -116,8 +115,7 @@ class NovaCloud(Cloud):
 
     def driver(self) -> FakeDriver:
         """The hypervisor of the only host."""
-        (nova,) = (service.handle for service in self.runtime.services if service.name == "nova")
-        driver = nova.computes[0].driver  # type: ignore[attr-defined]
+        driver = self.service("nova-compute").handle[0].driver
         assert isinstance(driver, FakeDriver)
         return driver
 

@@ -147,7 +147,7 @@ async def test_a_token_and_its_viewer_end_with_the_machine(cloud: NovaCloud, ser
 
 async def test_a_token_ends_with_a_machine_that_went_off_by_itself(cloud: NovaCloud, server: Json) -> None:
     url = await console_url(cloud.admin, server["id"], SERIAL)
-    cloud.service("nova").handle.computes[0].driver.end(server["id"], "guest-shutdown")
+    cloud.service("nova-compute").handle[0].driver.end(server["id"], "guest-shutdown")
     await cloud.wait_for(cloud.admin, server["id"], "SHUTOFF")
     async with Viewer(cloud.env.edge, url) as viewer:
         assert not viewer.accepted

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from cloudseed.cli.roles import builders, whole
 from cloudseed.guest_images import build_tiny
 from cloudseed.host.paths import StatePaths
 from cloudseed.kernel.runtime import Environment, Runtime
@@ -28,10 +29,8 @@ class RealCloud(Cloud):
         self.host = host
 
     async def __aenter__(self) -> Cloud:
-        import importlib
         self.env = Environment(self.config, host=self.host.client)
-        self.runtime = Runtime(self.env, [importlib.import_module(f"cloudseed.{name}.service").build
-                                          for name in self.names])
+        self.runtime = Runtime(self.env, builders(whole(self.names)))
         await self.runtime.start(listen=False)
         return self
 

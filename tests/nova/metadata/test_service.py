@@ -204,7 +204,7 @@ def test_a_guest_that_asks_without_end_waits_and_others_do_not() -> None:
 
 async def test_no_neutron_no_answer_yet(cloud: NovaCloud, guest: Guest) -> None:
     cloud.env.edge._mounts = [m for m in cloud.env.edge._mounts if m.name != "neutron-server"]
-    found = cloud.runtime.services[-1].handle.metadata.sources
+    found = cloud.service("nova").handle.metadata.sources
     found.forget({guest.id})
     assert (await guest.ask("/latest/meta-data/"))[0] == 503
 

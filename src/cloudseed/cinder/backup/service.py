@@ -5,6 +5,7 @@ Everything may be asked twice, as of the volume manager.  It reads and writes th
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -13,8 +14,9 @@ from cloudseed.cinder.backup.work import BackupWork
 from cloudseed.cinder.volume.backend import Backend, VolumeHost
 from cloudseed.cinder.volume.jobs import Jobs
 from cloudseed.kernel.context import Context
+from cloudseed.kernel.errors import CloudseedError
 from cloudseed.kernel.periodic import Loop
-from cloudseed.kernel.runtime import Environment
+from cloudseed.kernel.runtime import Environment, Service
 
 PART = "cinder-backup"
 API_TOPIC = "cinder-api"
@@ -75,3 +77,17 @@ class BackupManager:
     async def report(self) -> None:
         """That it is there."""
         await self._bus.call(Context(), API_TOPIC, "report_state", host=self.name, binary=PART, capabilities={})
+
+
+def build(env: Environment) -> Service:
+    """The manager of this process's host; none where there is no host to ask."""
+    if not isinstance(env.host, VolumeHost):
+        return Service(PART)
+    manager = BackupManager(env, env.host)
+
+    async def ready() -> None:
+        """Known from the first request on; a failure is made good by the loop."""
+        with contextlib.suppress(CloudseedError):
+            await manager.report()
+
+    return Service(PART, loops=manager.loops, start=manager.start, ready=ready, stop=manager.stop, handle=manager)

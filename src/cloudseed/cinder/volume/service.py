@@ -6,6 +6,7 @@ manager's end ends no export.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -18,7 +19,7 @@ from cloudseed.host.records import ByteSource
 from cloudseed.kernel.context import Context
 from cloudseed.kernel.errors import CloudseedError, Invalid
 from cloudseed.kernel.periodic import Loop
-from cloudseed.kernel.runtime import Environment
+from cloudseed.kernel.runtime import Environment, Service
 
 log = logging.getLogger(__name__)
 PART = "cinder-volume"
@@ -180,3 +181,17 @@ def _same_machine(connector: dict[str, Any], name: str) -> bool:
     """Several computes of one machine have names of their own: `name`, `name-2`, ..."""
     host = str(connector.get("host"))
     return host.startswith(f"{name}-") and host.removeprefix(f"{name}-").isdigit()
+
+
+def build(env: Environment) -> Service:
+    """The manager of this process's host; none where there is no host to ask."""
+    if not isinstance(env.host, VolumeHost):
+        return Service(PART)
+    manager = VolumeManager(env, env.host)
+
+    async def ready() -> None:
+        """Known from the first request on; a failure is made good by the loop."""
+        with contextlib.suppress(CloudseedError):
+            await manager.report()
+
+    return Service(PART, loops=manager.loops, start=manager.start, ready=ready, stop=manager.stop, handle=manager)

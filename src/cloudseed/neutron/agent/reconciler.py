@@ -44,14 +44,15 @@ class NetworkHost(Protocol):
 
 
 class Reconciler:
-    """Keeps one host's networks as the server wishes.  `wires` None: nothing is wired here.  `simulate`: ports of
-    hosts without a wiring of their own count as wired."""
+    """Keeps one host's networks as the server wishes.  `dhcp`, `l3` None: without that agent.  `wires` None: nothing
+    is wired here.  `simulate`: ports of hosts without a wiring of their own count as wired."""
 
-    def __init__(self, host: str, l2: Bus, dhcp: Bus, l3: Bus, wires: NetworkHost | None, simulate: bool) -> None:
+    def __init__(self, host: str, l2: Bus, dhcp: Bus | None, l3: Bus | None, wires: NetworkHost | None,
+                 simulate: bool) -> None:
         self._host = host
         self._l2 = l2
         self._dhcp = dhcp
-        self._l3 = RouterPart(host, l3)
+        self._l3 = RouterPart(host, l3) if l3 is not None else None
         self._wires = wires
         self._simulate = simulate
         self._started_at = time.time()
@@ -65,8 +66,9 @@ class Reconciler:
 
     def serve(self) -> None:
         """Listen for hints."""
-        for bus in (self._l2, self._dhcp, self._l3.bus):
-            bus.serve(AGENT_TOPIC, {"look_again": self.look_again})
+        for bus in (self._l2, self._dhcp, self._l3.bus if self._l3 is not None else None):
+            if bus is not None:
+                bus.serve(AGENT_TOPIC, {"look_again": self.look_again})
 
     async def look_again(self, ctx: Context) -> None:
         """Something may have changed; `ctx` names the flow in which the wiring is recorded."""
@@ -76,7 +78,8 @@ class Reconciler:
     async def sync_host(self) -> None:
         """One look at everything."""
         ctx, self._flow = self._flow or Context(), None
-        await self._dhcp.call(ctx, SERVER_TOPIC, "sync_dhcp_ports", host=self._host)
+        if self._dhcp is not None:
+            await self._dhcp.call(ctx, SERVER_TOPIC, "sync_dhcp_ports", host=self._host)
         try:
             if self._wires is not None:
                 await self._wire(ctx, self._wires)
@@ -94,7 +97,7 @@ class Reconciler:
     async def _wire(self, ctx: Context, wires: NetworkHost) -> None:
         wish = msgspec.convert(await self._l2.call(ctx, SERVER_TOPIC, "host_wish", host=self._host),
                                list[NetworkWish])
-        routers = await self._l3.wish(ctx, wish)
+        routers = await self._l3.wish(ctx, wish) if self._l3 is not None else []
         moment = time.monotonic()
         # applied a moment ago and well: nothing to do but to say so again, in case it was forgotten
         if self._applied is None or self._applied[1] != (wish, routers) or moment - self._applied[0] > INTERVAL_S / 2:
@@ -120,10 +123,12 @@ class Reconciler:
             await self._l2.call(ctx, SERVER_TOPIC, "port_states", host=self._host, up=up, down=down)
         if given_up:
             await self._l2.call(ctx, SERVER_TOPIC, "wiring_failed", host=self._host, port_ids=given_up)
-        await self._l3.report(ctx, routers, lost)
+        if self._l3 is not None:
+            await self._l3.report(ctx, routers, lost)
 
     async def _simulate_wiring(self, ctx: Context) -> None:
-        await self._l3.report(ctx, await self._l3.wish(ctx, None), {})
+        if self._l3 is not None:
+            await self._l3.report(ctx, await self._l3.wish(ctx, None), {})
         but = self._host if self._wires is not None else None
         waiting = await self._l2.call(ctx, SERVER_TOPIC, "unwired_ports", but_host=but)
         if waiting:
@@ -133,13 +138,14 @@ class Reconciler:
         """The agents' heartbeats, when due."""
         if time.monotonic() - self._heartbeat < HEARTBEAT_S and self._heartbeat:
             return
-        for bus, kind, more in (
-                (self._l2, "Linux bridge agent", {"any_host": self._simulate, "simulated": self._wires is None,
-                                                  "tunnel_types": ["vxlan"]}),
-                (self._dhcp, "DHCP agent", {"dhcp_driver": "dnsmasq", "simulated": self._wires is None}),
-                (self._l3.bus, "L3 agent", {"agent_mode": "legacy", "simulated": self._wires is None,
-                                            **self._l3.counts})):
-            configurations: dict[str, Any] = more
+        agents: list[tuple[Bus, str, dict[str, Any]]] = [
+            (self._l2, "Linux bridge agent", {"any_host": self._simulate, "tunnel_types": ["vxlan"]})]
+        if self._dhcp is not None:
+            agents.append((self._dhcp, "DHCP agent", {"dhcp_driver": "dnsmasq"}))
+        if self._l3 is not None:
+            agents.append((self._l3.bus, "L3 agent", {"agent_mode": "legacy", **self._l3.counts}))
+        for bus, kind, more in agents:
+            configurations = {**more, "simulated": self._wires is None}
             await bus.call(ctx, SERVER_TOPIC, "report_state", agent_type=kind, binary=bus.part, topic_name=AGENT_TOPIC,
                            host=self._host, started_at=self._started_at, configurations=configurations)
         self._heartbeat = time.monotonic()

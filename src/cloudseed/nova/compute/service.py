@@ -1,7 +1,7 @@
-"""One compute host: it listens on `compute.<host>`, reports in, and looks after its machines.
+"""Compute hosts: each listens on `compute.<host>`, reports in, and looks after its machines.
 
-Assembled here; what it does to a server is in `host_work.py`, in which order in `worker.py`, by which driver in
-`drivers/`.  It has no database.  Its end touches no machine.
+Assembled here, with the door for their guests; what is done to a server is in `host_work.py`, in which order in
+`worker.py`, by which driver in `drivers/`.  It has no database.  Its end touches no machine.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from cloudseed.kernel.context import Context
 from cloudseed.kernel.errors import CloudseedError
 from cloudseed.kernel.http.client import ServiceSession
 from cloudseed.kernel.periodic import Loop
-from cloudseed.kernel.runtime import Environment
+from cloudseed.kernel.runtime import Environment, Service
 from cloudseed.nova.compute.admission import Ask, Kind
 from cloudseed.nova.compute.consoles import ConsoleKind
 from cloudseed.nova.compute.drivers.base import Driver
@@ -38,6 +38,8 @@ from cloudseed.nova.compute.resources import Resources
 from cloudseed.nova.compute.volumes import Volumes
 from cloudseed.nova.compute.worker import ServerWorker
 from cloudseed.nova.metadata import vendor_data
+from cloudseed.nova.metadata.door import Door
+from cloudseed.nova.metadata.inquiry import Inquiry
 
 log = logging.getLogger(__name__)
 REPORT_S = 10.0
@@ -221,6 +223,24 @@ class ComputeService:
                 log.warning("%s has a machine of server %s, which nobody knows: left alone", self.host, server_id)
                 return True
         return await self._quietly(ctx, server_id, ask, arguments)
+
+
+def build(env: Environment) -> Service:
+    """The computes of this process, and the door for the questions of their guests."""
+    computes = build_computes(env)
+    door = Door(env.state / "metadata.sock", Inquiry(env).answer)
+
+    async def ready() -> None:
+        # only now: a compute fetches its token and speaks with placement
+        for compute in computes:
+            await compute.start()
+
+    async def stop() -> None:
+        await door.stop()
+        for compute in computes:
+            await compute.stop()
+
+    return Service("nova-compute", start=door.start, ready=ready, stop=stop, handle=computes)
 
 
 def build_computes(env: Environment) -> list[ComputeService]:

@@ -1,7 +1,7 @@
-"""A guest's request and its answer.
+"""What guests are told: asked by the doors of all hosts (topic `nova-metadata`), answered from nova's records.
 
 Of a request only the method, the path and the body count.  Headers that name a server or an address
-(X-Instance-ID, X-Forwarded-For, ...) come from the guest here and mean nothing.
+(X-Instance-ID, X-Forwarded-For, ...) come from the guest and mean nothing.
 """
 
 from __future__ import annotations
@@ -15,14 +15,16 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 import sqlalchemy as sa
 
+from cloudseed.kernel.bus import Handler
 from cloudseed.kernel.context import Context
 from cloudseed.kernel.db import Durability
 from cloudseed.kernel.errors import CloudseedError
 from cloudseed.nova.compute.spec import spec_from_row
 from cloudseed.nova.metadata import documents, vendor_data
+from cloudseed.nova.metadata.answer import Answer, Source, refusal
 from cloudseed.nova.metadata.documents import Guest
-from cloudseed.nova.metadata.sources import Server, Source, Sources
-from cloudseed.nova.metadata.tree import TEXT, NothingThere, known_version, look_up, path_of
+from cloudseed.nova.metadata.sources import Server, Sources
+from cloudseed.nova.metadata.tree import NothingThere, known_version, look_up, path_of
 from cloudseed.nova.models import servers
 from cloudseed.nova.server_passwords import MAX_BYTES, password_of, with_password
 from cloudseed.nova.services import zones_by_host
@@ -31,52 +33,33 @@ if TYPE_CHECKING:
     from cloudseed.nova.service import Nova
 
 log = logging.getLogger(__name__)
-PART = "nova-metadata-api"
-_REASONS = {
-    400: "The server could not comply with the request since it is either malformed or otherwise incorrect.",
-    404: "The resource could not be found.", 405: "The method is not allowed for this resource.",
-    409: "There was a conflict when trying to complete your request.",
-    500: "An unknown error has occurred. Please try your request again.",
-    503: "The metadata service cannot answer now. Please try your request again."}
-_TITLES = {400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed", 409: "Conflict",
-           500: "Internal Server Error", 503: "Service Unavailable"}
-
-
-class Answer(msgspec.Struct, frozen=True):
-    """`content_type` without its charset."""
-
-    status: int
-    body: bytes
-    content_type: str = TEXT
 
 
 class Answers:
-    """The metadata service, behind its door."""
+    """The metadata service, behind the hosts' doors."""
 
     def __init__(self, nova: Nova) -> None:
         self._nova = nova
         self.sources = Sources(nova)
         self._vendor = vendor_data.load(nova.config.vendor_data_file)
 
-    async def answer(self, source: Source, method: str, target: str, body: bytes) -> Answer:
-        """Never raises, but for cancellation."""
-        ctx = Context()
-        recorder, path = self._nova.env.recorder, target.partition("?")[0]
-        exchange = recorder.begin(ctx.trace, "guest", PART, "http", method, path)
-        made = refusal(500)
+    def handlers(self) -> dict[str, Handler]:
+        return {"answer": self.answer}
+
+    async def answer(self, ctx: Context, source: dict[str, str], verb: str, path: str, body: bytes) -> dict[str, Any]:
+        """An `Answer` as JSON-like values.  `source`: what the host process said of the connection.  Never raises,
+        but for cancellation."""
         try:
             with Durability() as durability:
-                made = await self._answer(ctx, source, method, path, body)
+                made = await self._answer(ctx, msgspec.convert(source, Source), verb, path, body)
                 await durability.wait()
         except CloudseedError as exc:  # neutron does not answer, the disk is full
             log.warning("no metadata for %s: %s", source, exc.message)
             made = refusal(503)
         except Exception:
-            log.exception("no metadata for %s: %s %s", source, method, path[:200])
+            log.exception("no metadata for %s: %s %s", source, verb, path[:200])
             made = refusal(500)
-        finally:
-            recorder.end(exchange, made.status)
-        return made
+        return {"status": made.status, "body": made.body, "content_type": made.content_type}
 
     async def _answer(self, ctx: Context, source: Source, method: str, path: str, body: bytes) -> Answer:
         try:
@@ -124,12 +107,3 @@ class Answers:
             await tx.execute(sa.update(servers).where(servers.c.id == row.id).values(
                 system_metadata=with_password(known, text)))
         return Answer(200, b"")
-
-
-def refusal(status: int, reason: str = "") -> Answer:
-    """An error as upstream's service words it, in HTML."""
-    title = f"{status} {_TITLES.get(status, 'Error')}"
-    words = reason or _REASONS.get(status, "")
-    page = (f"<html>\n <head>\n  <title>{title}</title>\n </head>\n <body>\n  <h1>{title}</h1>\n  {words}<br /><br />\n"
-            "\n\n\n </body>\n</html>")
-    return Answer(status, page.encode(), "text/html")

@@ -19,9 +19,8 @@ import h11
 import msgspec
 
 from cloudseed.host.wire import short_address
-from cloudseed.nova.metadata.answers import Answer, refusal
+from cloudseed.nova.metadata.answer import Answer, Source, refusal
 from cloudseed.nova.metadata.pace import Pace
-from cloudseed.nova.metadata.sources import Source
 
 log = logging.getLogger(__name__)
 

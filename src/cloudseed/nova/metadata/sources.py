@@ -15,6 +15,7 @@ import msgspec
 import sqlalchemy as sa
 
 from cloudseed.kernel.context import Context
+from cloudseed.nova.metadata.answer import Source
 from cloudseed.nova.models import servers
 
 if TYPE_CHECKING:
@@ -24,14 +25,6 @@ KNOWN_S = 5.0
 _MAX_KNOWN = 10_000
 _SERVER = sa.select(servers).where(servers.c.id == sa.bindparam("this"), servers.c.deleted_at.is_(None))
 Server = sa.Row[Any]
-
-
-class Source(msgspec.Struct, frozen=True):
-    """Where a connection came from, as the host process saw it; `router_id`: by that router's link in the network."""
-
-    remote_address: str
-    network_id: str = ""
-    router_id: str = ""
 
 
 class _Owner(msgspec.Struct, frozen=True):

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from cloudseed.nova.metadata import documents, ec2
+from cloudseed.nova.metadata.answer import TEXT
 from cloudseed.nova.metadata.documents import Guest
 
-TEXT, JSON = "text/plain", "application/json"
+JSON = "application/json"
 _JSON_TYPED = ("meta_data.json", "vendor_data.json", "vendor_data2.json")  # upstream types no other
 
 
