@@ -95,5 +95,5 @@ def build(env: Environment) -> Service:
     return Service(
         "nova", mounts=[Mount("/compute", "nova-api", app),
                         Mount(CONSOLES, "nova-novncproxy", console_app, ConsoleProxy(nova), "browser")],
-        loops=[Loop("nova service reports", report, HEARTBEAT_S)],
+        loops=[Loop("nova service reports", report, HEARTBEAT_S), nova.conductor.heartbeats.loop],
         engines=[nova.engine], start=start, ledger=picture, explain=explain, handle=nova)

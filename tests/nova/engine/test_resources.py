@@ -40,6 +40,7 @@ async def test_a_changed_host_is_reported_and_an_operators_traits_stay(tmp_path:
 
 async def test_a_lost_provider_comes_back(tmp_path: Path) -> None:
     async with Bench(tmp_path) as bench:
+        await bench.nova.computes[0]._reconcile_loop.run_soon()  # the start's own look is over
         await ask(bench, "DELETE", "")
         assert (await ask(bench, "GET", "", expect=(404,))).status == 404
         await bench.nova.computes[0]._reconcile_loop.run_soon()

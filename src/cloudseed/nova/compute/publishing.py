@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import msgspec
@@ -12,6 +13,9 @@ from cloudseed.nova.compute.drivers.base import DriverFacts
 from cloudseed.nova.compute.network import Networks
 from cloudseed.nova.compute.spec import ServerSpec, decode_spec
 
+VOLATILE = ("uptime", "free_disk_gb")  # change by themselves: told now and then, no reason for a report
+REPORT_ANYWAY_S = 60.0
+
 
 class Publisher:
     """The host's voice on the topic `conductor`."""
@@ -20,11 +24,19 @@ class Publisher:
         self._bus = bus
         self._host = host
         self._node_id = node_id
+        self._reported: tuple[float, dict[str, Any]] | None = None  # when, and what of it lasts
 
     async def report_host(self, ctx: Context, facts: DriverFacts) -> None:
-        """We are alive, and this is what we have."""
+        """We are alive, and this is what we have; only that we live, while that is known."""
+        wire, now = msgspec.to_builtins(facts), time.monotonic()
+        lasting = {**wire, "details": {name: value for name, value in wire["details"].items() if name not in VOLATILE}}
+        if self._reported is not None and self._reported[1] == lasting \
+                and now - self._reported[0] < REPORT_ANYWAY_S:
+            await self._bus.cast(ctx, "conductor", "alive", host=self._host)
+            return
         await self._bus.call(ctx, "conductor", "report_host", timeout_s=10.0, host=self._host, node_id=self._node_id,
-                             facts=msgspec.to_builtins(facts))
+                             facts=wire)
+        self._reported = now, lasting
 
     async def wish(self, ctx: Context) -> list[dict[str, Any]]:
         """The servers that should be on this host: {id, vm_state, task_state, busy, spec}."""

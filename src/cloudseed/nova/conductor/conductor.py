@@ -15,6 +15,7 @@ from cloudseed.kernel.operations.tables import OPEN
 from cloudseed.nova import console_tokens
 from cloudseed.nova.conductor.boot import Boot
 from cloudseed.nova.conductor.delete import Delete
+from cloudseed.nova.conductor.heartbeats import Heartbeats
 from cloudseed.nova.conductor.hosts import HostDesk
 from cloudseed.nova.conductor.interfaces import Interfaces
 from cloudseed.nova.conductor.on_host import Hosts
@@ -48,6 +49,7 @@ class Conductor:
         self._boot = Boot(nova, hosts).type
         self._delete = Delete(nova, hosts).type
         self._desk = HostDesk(nova)
+        self.heartbeats = Heartbeats(nova)
         self.reservation = Reservation(nova)
         self.volume_snapshots = VolumeSnapshots(nova).type
         self.types: list[OperationType] = [self._boot, self._delete, *Power(nova, hosts).types,
@@ -62,7 +64,7 @@ class Conductor:
     async def start(self) -> None:
         """Listen on the topic `conductor`."""
         self._nova.conductor_bus.serve("conductor", {
-            "wake": self._wake, "outcome": self._outcome, **self._desk.handlers()})
+            "wake": self._wake, "outcome": self._outcome, "alive": self.heartbeats.alive, **self._desk.handlers()})
 
     async def _wake(self, ctx: Context) -> None:
         self._nova.engine.wake()

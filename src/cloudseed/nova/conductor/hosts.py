@@ -14,6 +14,7 @@ from cloudseed.kernel.context import Context
 from cloudseed.kernel.db import Tx, utcnow
 from cloudseed.kernel.operations.tables import OPEN
 from cloudseed.nova import block_devices, console_tokens
+from cloudseed.nova.compute.publishing import VOLATILE
 from cloudseed.nova.compute.spec import encode_spec, spec_from_row
 from cloudseed.nova.conductor.records import change
 from cloudseed.nova.models import (
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 RUNNING = (VmState.ACTIVE, VmState.PAUSED)  # whose end by itself is news
-VOLATILE = ("uptime", "free_disk_gb")
 DEFAULT_ZONE = "nova"
 ALIVE_FOR = datetime.timedelta(seconds=DOWN_AFTER_S)
 
@@ -81,7 +81,9 @@ class HostDesk:
         operations = operation_tables.operations
         async with self._nova.db.read() as tx:
             rows = await tx.all(sa.select(servers).where(servers.c.host == host, servers.c.deleted_at.is_(None)))
-            busy = set(await tx.scalars(sa.select(operations.c.resource_id).where(operations.c.status.in_(OPEN))))
+            busy = set(await tx.scalars(sa.select(operations.c.resource_id).where(
+                operations.c.status.in_(OPEN), operations.c.resource_id.in_(
+                    sa.select(servers.c.id).where(servers.c.host == host, servers.c.deleted_at.is_(None))))))
         return [{"id": row.id, "vm_state": row.vm_state, "task_state": row.task_state, "power_state": row.power_state,
                  "busy": row.id in busy,
                  "spec": encode_spec(spec_from_row(row))} for row in rows]
