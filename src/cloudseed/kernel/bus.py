@@ -36,11 +36,20 @@ _decode = msgspec.msgpack.Decoder().decode
 
 
 class Engine(Protocol):
-    """What carries messages; the in-process engine below, RabbitMQ later.  `answer` None: nobody waits."""
+    """What carries messages: the in-process engine below, or RabbitMQ (kernel/amqp).
 
+    `send` never raises for want of a receiver or a broker.  `send_and_wait` raises Unavailable when nobody listens,
+    and may take a message off its way that nobody has begun after `timeout_s`.  `settled` waits until whoever
+    serves is known to others.
+    """
+
+    async def start(self) -> None: ...
+    async def settled(self, timeout_s: float = 10.0) -> bool: ...
+    async def drain(self, timeout_s: float = 5.0) -> None: ...
+    async def stop(self) -> None: ...
     def serve(self, topic: str, part: str, handlers: Mapping[str, Handler]) -> Callable[[], None]: ...
     async def send(self, topic: str, body: bytes, *, everyone: bool) -> None: ...
-    async def send_and_wait(self, topic: str, body: bytes) -> bytes: ...
+    async def send_and_wait(self, topic: str, body: bytes, timeout_s: float) -> bytes: ...
     def listeners(self, topic: str) -> list[str]: ...
 
 
@@ -65,7 +74,7 @@ class Bus:
         body = _encode(_Message(self.part, msgspec.structs.replace(ctx, trace=trace), method, arguments))
         try:
             async with asyncio.timeout(timeout_s):
-                answer = _decode(await self._engine.send_and_wait(topic, body))
+                answer = _decode(await self._engine.send_and_wait(topic, body, timeout_s))
         except TimeoutError:
             self._recorder.end(exchange, 504)
             raise Timeout(f"{topic} did not answer {method} within {timeout_s:g} s; the outcome is unknown.") from None
@@ -135,13 +144,23 @@ class InProcessEngine:
     def listeners(self, topic: str) -> list[str]:
         return [part for part, _ in self._receivers.get(topic, ())]
 
-    def _start(self, handlers: Mapping[str, Handler], body: bytes) -> asyncio.Task[bytes]:
+    @property
+    def topics(self) -> set[str]:
+        return set(self._receivers)
+
+    def everyone(self, topic: str) -> list[Mapping[str, Handler]]:
+        """All that receive `topic`."""
+        return [handlers for _, handlers in self._receivers.get(topic, ())]
+
+    def begin(self, handlers: Mapping[str, Handler], body: bytes) -> asyncio.Task[bytes]:
+        """Handle a message in a task of its own; its result is the answer."""
         task = asyncio.get_running_loop().create_task(handle(handlers, body), context=contextvars.Context())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
 
-    def _choose(self, topic: str) -> Mapping[str, Handler] | None:
+    def choose(self, topic: str) -> Mapping[str, Handler] | None:
+        """Whose turn it is among those that receive `topic`; None when nobody does."""
         receivers = self._receivers.get(topic)
         if not receivers:
             return None
@@ -150,17 +169,26 @@ class InProcessEngine:
 
     async def send(self, topic: str, body: bytes, *, everyone: bool) -> None:
         if everyone:
-            for _, handlers in list(self._receivers.get(topic, ())):
-                self._start(handlers, body)
-        elif (chosen := self._choose(topic)) is not None:
-            self._start(chosen, body)
+            for handlers in self.everyone(topic):
+                self.begin(handlers, body)
+        elif (chosen := self.choose(topic)) is not None:
+            self.begin(chosen, body)
 
-    async def send_and_wait(self, topic: str, body: bytes) -> bytes:
-        handlers = self._choose(topic)
+    async def send_and_wait(self, topic: str, body: bytes, timeout_s: float) -> bytes:
+        handlers = self.choose(topic)
         if handlers is None:
             raise Unavailable(f"Nobody listens on {topic}.")
         # shielded: a caller that gives up does not cancel the work, as with a broker in between
-        return await asyncio.shield(self._start(handlers, body))
+        return await asyncio.shield(self.begin(handlers, body))
+
+    async def start(self) -> None:
+        pass
+
+    async def settled(self, timeout_s: float = 10.0) -> bool:
+        return True
+
+    async def stop(self) -> None:
+        await self.drain()
 
     async def drain(self, timeout_s: float = 5.0) -> None:
         """Let handlers at work finish, then cancel what is left."""

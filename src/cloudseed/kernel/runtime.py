@@ -22,6 +22,7 @@ import uvicorn
 from cloudseed.kernel import migrate
 from cloudseed.kernel.auth import TokenCache, TokenValidator
 from cloudseed.kernel.bus import Bus, InProcessEngine
+from cloudseed.kernel.bus import Engine as BusEngine
 from cloudseed.kernel.config import Config, Secrets, load_secrets
 from cloudseed.kernel.context import Context
 from cloudseed.kernel.control import ControlServer
@@ -74,7 +75,7 @@ class Environment:
         self.edge = Edge(self.recorder, config.public_url)
         self.remote = HttpTransport()
         self.transport = LocalTransport(self.edge, self.remote)
-        self.bus_engine = InProcessEngine()
+        self.bus_engine = bus_engine(config)
         self.token_cache = TokenCache()
         self.endpoints = {kind: config.public_url + prefix for kind, (prefix, _) in SERVICE_TYPES.items()}
         self.identity_url = self.endpoints["identity"]
@@ -117,6 +118,15 @@ class Environment:
         return Engine(database, tables, lease_s=self.config.operation_lease_s, sole=self.sole)
 
 
+def bus_engine(config: Config) -> BusEngine:
+    """What carries this process's messages: RabbitMQ when a broker is configured, nothing but itself otherwise."""
+    if not config.broker:
+        return InProcessEngine()
+    from cloudseed.kernel.amqp import RabbitEngine  # a process without a broker does not pay for it
+
+    return RabbitEngine(config.broker)
+
+
 class Runtime:
     """Runs services until stopped."""
 
@@ -133,6 +143,7 @@ class Runtime:
         for service in self.services:
             for mount in service.mounts:
                 self.env.edge.mount(mount)
+        await self.env.bus_engine.start()
         self.env.bus("token-cache").serve("token-cache", {"forget": self._forget_tokens})
         for service in self.services:
             for engine in service.engines:
@@ -275,6 +286,7 @@ class Runtime:
         for service in reversed(self.services):
             if service.stop is not None:
                 await service.stop()
+        await self.env.bus_engine.stop()
         self.env.recorder.flush()
         await self.env.remote.close()
         for database in self.env.databases.values():
