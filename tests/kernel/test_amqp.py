@@ -20,7 +20,7 @@ from cloudseed.kernel.bus import Bus
 from cloudseed.kernel.context import Context
 from cloudseed.kernel.errors import Timeout, Unavailable
 from cloudseed.kernel.flow.recorder import FlowRecorder
-from tests.support.broker import broker_directory, make_broker
+from tests.support.broker import Wire, broker_directory, make_broker
 
 
 @contextlib.asynccontextmanager
@@ -35,12 +35,6 @@ async def connected(url: str) -> AsyncIterator[RabbitEngine]:
 
 def bus_of(made: RabbitEngine) -> Bus:
     return Bus("part", made, FlowRecorder())
-
-
-async def cut(made: RabbitEngine) -> None:
-    """End its connection as a broken network does: nothing is said to the broker's channels before."""
-    assert made._link is not None
-    made._link._connection.transport.connection.writer.transport.abort()  # type: ignore[attr-defined]
 
 
 @pytest.fixture
@@ -95,14 +89,16 @@ async def test_the_same_message_twice_is_handled_once(broker: rabbitmq.Broker, t
 
 async def test_a_call_outlives_the_connections_of_both_ends(broker: rabbitmq.Broker, topic: str) -> None:
     counter = Counter()
-    async with connected(broker.url) as receiver, connected(broker.url) as sender:
+    async with Wire(broker) as wire, connected(wire.url) as receiver, connected(wire.url) as sender:
         bus_of(receiver).serve(topic, {"count": counter.count})
         assert await receiver.settled()
         call = asyncio.create_task(bus_of(sender).call(Context(), topic, "count", timeout_s=30))
         await asyncio.wait_for(counter.at_work.wait(), 5)
-        await cut(receiver)
-        await cut(sender)
-        await asyncio.sleep(0)
+        links = [receiver._link, sender._link]
+        wire.cut()
+        for link in links:
+            assert link is not None
+            await asyncio.wait_for(link.lost.wait(), 5)
         assert await receiver.settled() and await sender.settled()
         counter.go.set()
         assert await call == 1
@@ -112,22 +108,17 @@ async def test_a_call_outlives_the_connections_of_both_ends(broker: rabbitmq.Bro
 async def test_what_a_killed_receiver_had_goes_to_another(broker: rabbitmq.Broker, topic: str) -> None:
     first, second = Counter(), Counter()
     second.go.set()
-    async with connected(broker.url) as sender:
-        killed = RabbitEngine(broker.url)
-        await killed.start()
+    async with connected(broker.url) as sender, Wire(broker) as wire, connected(wire.url) as killed:
         bus_of(killed).serve(topic, {"count": first.count})
         assert await killed.settled()
         call = asyncio.create_task(bus_of(sender).call(Context(), topic, "count", timeout_s=30))
         await asyncio.wait_for(first.at_work.wait(), 5)
-        for keeper in killed._keepers:
-            keeper.cancel()
-        await asyncio.wait(killed._keepers)
-        await cut(killed)
+        wire.shut = True
+        wire.cut()
         async with connected(broker.url) as heir:
             bus_of(heir).serve(topic, {"count": second.count})
             assert await call == 1
         first.go.set()
-        await killed.stop()
     assert (first.begun, second.begun) == (1, 1)
 
 
