@@ -99,6 +99,15 @@ def clean() -> Picture:
     }
 
 
+def _other(name: str = "there", **values: Any) -> dict[str, Any]:
+    """Another host, on which nothing is."""
+    return {"volumes": [], "snapshots": [], "packs": [], "exports": {}, "exporter_pids": {}, "name": name,
+            "computes": [name], "runs_servers": True, "wires_networks": True, "namespaces": [], "networks": {},
+            "taps": {}, "dnsmasq_pids": {}, "machine_pids": {}, "machines": [], "images": [], "strays": [],
+            "routers": {}, "radvd_pids": {}, "router_links": {}, "host_links": [], "host_rules": False, "files": [],
+            **values}
+
+
 Change = Callable[[Picture], Any]
 
 
@@ -219,6 +228,7 @@ BROKEN: list[tuple[str, str, Change]] = [
     ("attachment-stuck", "place", cinder_holds(place="detaching")),
     ("volume-status", "vol", cinder_holds(status="available", place="attached")),
     ("volume-status", "vol", cinder_holds(status="in-use")),
+    ("machine-runs-twice", SERVER, lambda p: p.update(hosts=[_other(machine_pids={SERVER: 20}, machines=[SERVER])])),
     ("trash-stays", "f0", lambda p: p["swift"]["trash"][0].update(since=NOW - 3600)),
 ]
 
@@ -296,3 +306,38 @@ def test_what_its_owner_took_down_is_not_missed() -> None:
 def test_counts_say_what_was_looked_at() -> None:
     counts = checks.counts(copy.deepcopy(clean()))
     assert counts["nova servers"] == 2 and counts["neutron ports"] == 2 and counts["host machine_pids"] == 1
+
+
+def test_each_of_many_hosts_is_compared_with_what_is_wished_of_it() -> None:
+    picture = clean()
+    picture["hosts"] = [_other()]
+    assert checks.check(picture) == []
+    # all that the one host had is another's now
+    picture["hosts"] = [{**picture["host"], "name": "elsewhere", "computes": ["elsewhere"]}]
+    found = {(violation.rule, violation.subject) for violation in checks.check(picture)}
+    assert {("machine-runs-twice", SERVER), ("machine-without-server", SERVER), ("namespace-leaked", SPACE),
+            ("router-leaked", RSPACE)} <= found
+    assert all("on elsewhere: " in violation.finding for violation in checks.check(picture)
+               if violation.rule == "namespace-leaked")
+    del picture["host"]
+    assert "machine-runs-twice" not in {violation.rule for violation in checks.check(picture)}
+
+
+def test_many_hosts_have_their_machines_where_the_servers_are() -> None:
+    picture = clean()
+    mine = picture.pop("host")
+    picture["hosts"] = [_other(), mine]
+    assert checks.check(picture) == []
+    mine["machine_pids"].clear()
+    (violation,) = checks.check(picture)
+    assert violation.rule == "machine-not-running" and violation.finding.startswith("on here: ")
+
+
+def test_what_a_silent_host_has_is_unknown_and_not_missing() -> None:
+    picture = clean()
+    del picture["host"]
+    silent = {"name": "here", "computes": ["here"], "error": "nobody listens", "services_up": False}
+    picture["hosts"] = [silent]
+    assert checks.check(picture) == []
+    silent["services_up"] = True
+    assert [(violation.rule, violation.subject) for violation in checks.check(picture)] == [("host-unseen", "here")]

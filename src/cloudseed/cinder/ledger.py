@@ -6,6 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from cloudseed.cinder import services
 from cloudseed.cinder.models import attachments, backups, snapshots, volumes
 from cloudseed.cinder.state import Cinder
 
@@ -23,13 +24,18 @@ _BACKUPS = (backups.c.id, backups.c.volume_id, backups.c.project_id, backups.c.s
             backups.c.container, backups.c.location, backups.c.parent_id, backups.c.snapshot_id,
             backups.c.restore_volume_id, backups.c.status_since.label("since"))
 
+_ON_HOSTS = ("cinder-volume", "cinder-backup")
+
 
 async def picture(cinder: Cinder) -> dict[str, Any]:
-    """Lists by name: volumes, attachments, snapshots, backups; sizes in GiB, times in Unix seconds."""
+    """Lists by name: volumes, attachments, snapshots, backups, agents; sizes in GiB, times in Unix seconds."""
     async with cinder.db.read() as tx:
-        return {name: [dict(row._mapping) for row in await tx.all(sa.select(*columns))]
-                for name, columns in (("volumes", _VOLUMES), ("attachments", _ATTACHMENTS),
-                                      ("snapshots", _SNAPSHOTS), ("backups", _BACKUPS))}
+        agents = [{"host": row.host, "binary": row.binary, "up": services.is_up(row)}
+                  for row in await services.list_services(tx) if row.binary in _ON_HOSTS]
+        return {"agents": agents,
+                **{name: [dict(row._mapping) for row in await tx.all(sa.select(*columns))]
+                   for name, columns in (("volumes", _VOLUMES), ("attachments", _ATTACHMENTS),
+                                         ("snapshots", _SNAPSHOTS), ("backups", _BACKUPS))}}
 
 
 async def explain(cinder: Cinder, kind: str, name: str) -> dict[str, Any] | None:

@@ -80,7 +80,9 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def compute_names(self) -> list[str]:
-        """The names of this machine's computes: its own, then `<host>-2` and so on."""
+        """The names of this machine's computes: its own, then `<host>-2` and so on; of many pretended ones, from 1."""
+        if self.driver == "fake" and self.fake_hosts > 1:
+            return [f"{self.host}-{number}" for number in range(1, self.fake_hosts + 1)]
         return [self.host, *(f"{self.host}-{number}" for number in range(2, self.computes + 1))]
 
     @property

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import sqlalchemy as sa
 import uvicorn
 
@@ -29,6 +28,7 @@ from cloudseed.kernel.control import ControlServer
 from cloudseed.kernel.db import Database
 from cloudseed.kernel.flow.recorder import FlowRecorder
 from cloudseed.kernel.flow.store import FlowStore
+from cloudseed.kernel.host_pictures import PART, HostPictures
 from cloudseed.kernel.http.client import Credentials, ServiceSession
 from cloudseed.kernel.http.edge import Edge, Mount
 from cloudseed.kernel.http.reading import BulkReader
@@ -136,6 +136,7 @@ class Runtime:
         self._tasks: list[asyncio.Task[Any]] = []
         self._server: uvicorn.Server | None = None
         self._control: ControlServer | None = None
+        self._hosts = HostPictures(env.config, env.host, env.bus(PART))
         self.started_at = time.time()
 
     async def start(self, *, listen: bool = True) -> None:
@@ -144,6 +145,8 @@ class Runtime:
             for mount in service.mounts:
                 self.env.edge.mount(mount)
         await self.env.bus_engine.start()
+        if self.env.host is not None:
+            self._hosts.serve()
         self.env.bus("token-cache").serve("token-cache", {"forget": self._forget_tokens})
         for service in self.services:
             for engine in service.engines:
@@ -248,7 +251,7 @@ class Runtime:
         return {"status": status, "ledger": ledger, "explain": explain, "flush": flush}
 
     async def ledger(self) -> dict[str, Any]:
-        """What every service holds, by service name, and what the host holds."""
+        """What every service holds, by service name; what this host holds (`host`), and what others do (`hosts`)."""
         picture: dict[str, Any] = {}
         for service in self.services:
             if service.ledger is not None:
@@ -256,20 +259,12 @@ class Runtime:
             if service.engines:
                 open_operations = [op for engine in service.engines for op in await engine.open_operations()]
                 picture.setdefault(service.name, {})["operations"] = open_operations
-        if self.env.host is not None:
-            picture["host"] = await self._host_picture()
+        others = await self._hosts.others(picture)
+        if (mine := await self._hosts.mine()) is not None:
+            picture["host"] = mine
+        if others:
+            picture["hosts"] = others
         return {**picture, "taken_at": time.time()}
-
-    async def _host_picture(self) -> dict[str, Any]:
-        """What exists on this host, and what of it is for us to have: `name` is the host's, as services know it."""
-        host, config = self.env.host, self.env.config
-        real = getattr(host, "real", True) and config.driver != "fake"  # else it is there but used for nothing
-        mine = {"name": config.host, "wires_networks": real, "runs_servers": real,
-                "computes": config.compute_names}
-        try:
-            return {**msgspec.to_builtins(await host.get_inventory()), **mine}
-        except Exception as exc:  # the host process's own errors; the kernel does not know their class
-            return {**mine, "error": str(exc)}
 
     async def stop(self) -> None:
         """Stop taking requests, let work end within a grace time, then close."""

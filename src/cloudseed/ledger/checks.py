@@ -9,14 +9,14 @@ agree on.
 from __future__ import annotations
 
 from cloudseed.ledger import rules  # noqa: F401 - its modules register their rules
-from cloudseed.ledger.violations import RULES, Picture, Violation
+from cloudseed.ledger.violations import RULES, Picture, Violation, broken
 
 __all__ = ["Picture", "Violation", "check", "counts", "standing"]
 
 
 def check(picture: Picture) -> list[Violation]:
     """Every violation in the picture, in the order of the rules."""
-    return [violation for rule in RULES for violation in rule(picture)]
+    return [violation for rule in RULES for violation in broken(rule, picture)]
 
 
 def standing(first: Picture, second: Picture) -> list[Violation]:
@@ -27,10 +27,13 @@ def standing(first: Picture, second: Picture) -> list[Violation]:
 
 def counts(picture: Picture) -> dict[str, int]:
     """How many things of each kind were looked at."""
-    return {
-        f"{service} {name}": len(items)
-        for service, held in sorted(picture.items())
-        if isinstance(held, dict)
-        for name, items in sorted(held.items())
-        if isinstance(items, list | dict)
-    }
+    counts: dict[str, int] = {}
+    parts = [*sorted((name, held) for name, held in picture.items() if isinstance(held, dict)),
+             *(("host", held) for held in picture.get("hosts", ()))]
+    for service, held in parts:
+        for name, items in sorted(held.items()):
+            if isinstance(items, list | dict):
+                counts[f"{service} {name}"] = counts.get(f"{service} {name}", 0) + len(items)
+    if "hosts" in picture:
+        counts["hosts"] = len(picture["hosts"])
+    return counts

@@ -1,8 +1,8 @@
 """What a rule says, how rules are registered, and how they look at a picture.
 
-A picture is `Runtime.ledger()`: by service name what it holds, under "host" what the host has, and `taken_at`
-(Unix time).  A part that is absent from the picture is not judged, so that a rule works on the services that a
-process hosts.
+A picture is `Runtime.ledger()`: by service name what it holds, under "host" what the process's own host has, under
+"hosts" what others have, and `taken_at` (Unix time).  A part that is absent from the picture is not judged, so that a
+rule works on the services that a process hosts.
 """
 
 from __future__ import annotations
@@ -28,12 +28,31 @@ class Violation(msgspec.Struct, frozen=True):
 
 Rule = Callable[[Picture], Iterator[Violation]]
 RULES: list[Rule] = []
+_HOST_RULES: set[Rule] = set()
 
 
 def rule(function: Rule) -> Rule:
     """Register an invariant."""
     RULES.append(function)
     return function
+
+
+def host_rule(function: Rule) -> Rule:
+    """Register an invariant of a host: it is asked for each, which is then the picture's "host"."""
+    _HOST_RULES.add(function)
+    return rule(function)
+
+
+def broken(asked: Rule, picture: Picture) -> Iterator[Violation]:
+    """What the rule finds in the picture, on every host if it is a rule for hosts."""
+    if asked not in _HOST_RULES:
+        yield from asked(picture)
+        return
+    hosts = [*([picture["host"]] if isinstance(picture.get("host"), dict) else []), *picture.get("hosts", ())]
+    for host in hosts:
+        for violation in asked({**picture, "host": host}):
+            where = f"on {host['name']}: " if "hosts" in picture else ""
+            yield msgspec.structs.replace(violation, finding=where + violation.finding)
 
 
 def held(picture: Picture, service: str, name: str) -> list[Item] | None:

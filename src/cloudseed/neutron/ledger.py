@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from cloudseed.kernel.db import Tx
-from cloudseed.neutron import models
+from cloudseed.neutron import agents, models
 from cloudseed.neutron.server import Neutron
 
 
@@ -26,6 +26,7 @@ async def ledger(neutron: Neutron) -> dict[str, Any]:
                                        table.c.plug_event))
         addresses = await tx.all(sa.select(allocations.c.port_id, allocations.c.ip_address))
         held = await routers(tx)
+        parts = await tx.all(sa.select(models.agents))
     fixed: dict[str, list[str]] = {}
     for port_id, ip_address in addresses:
         fixed.setdefault(port_id, []).append(ip_address)
@@ -47,7 +48,9 @@ async def ledger(neutron: Neutron) -> dict[str, Any]:
             "ports": [{**row._mapping, "since": row.status_since, "addresses": fixed.get(row.id, [])}
                       for row in ports],
             "wishes": [{**wish, "networks": sorted(wish["networks"])} for wish in hosts.values()],
-            "routers": held, "taken_at": time.time()}
+            "routers": held,
+            "agents": [{"host": row.host, "binary": row.binary, "up": agents.is_alive(row)} for row in parts],
+            "taken_at": time.time()}
 
 
 async def routers(tx: Tx) -> list[dict[str, Any]]:

@@ -59,7 +59,9 @@ async def picture(nova: Nova) -> dict[str, Any]:
             "created_at": row.created_at.timestamp(), "updated_at": row.updated_at.timestamp()} for row in rows],
         "computes": [{"id": row.id, "host": row.host, "node": row.hypervisor_hostname,
                       "up": row.last_seen_at is not None and is_up(row), "disabled": bool(row.disabled)}
-                     for row in computes]}
+                     for row in computes],
+        "agents": [{"host": row.host, "binary": "nova-compute",
+                    "up": row.last_seen_at is not None and is_up(row)} for row in computes]}
 
 
 def _claimed_gib(row: Any) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cloudseed.ledger.violations import Item, Picture, Violation, busy, held, rule
+from cloudseed.ledger.violations import Item, Picture, Violation, busy, held, host_rule, rule
 
 DOWNLOADING = ("nova.boot", "cinder.create", "cinder.reimage")  # operations that fill the cache of images
 COPYING = ("nova.snapshot", "nova.backup", "nova.shelve")  # operations that send copies of disks to glance
@@ -21,19 +21,23 @@ def _machines(picture: Picture) -> tuple[Item, set[str], set[str]] | None:
     return host, set(host["machines"]), set(host["machine_pids"])
 
 
-@rule
+@host_rule
 def the_host_answers(picture: Picture) -> Iterator[Violation]:
-    """Without the host's picture nothing on it can be judged, which must not look like a clean audit."""
+    """Without the host's picture nothing on it can be judged, which must not look like a clean audit.
+
+    A host of which no part is up is known to be away: nova's and neutron's lists say so, and who owns servers there
+    decides what becomes of them.
+    """
     host = picture.get("host")
-    if isinstance(host, dict) and host.get("error"):
+    if isinstance(host, dict) and host.get("error") and host.get("services_up", True):
         yield Violation(
             "host-unseen", host["name"],
-            f"the host process does not say what is there: {host['error']}",
-            "start it again: cloudseed up",
+            f"host {host['name']} does not say what is there: {host['error']}",
+            "start its processes again: cloudseed up, or cloudseed serve on that machine",
         )  # fmt: skip
 
 
-@rule
+@host_rule
 def servers_have_their_machine(picture: Picture) -> Iterator[Violation]:
     """An ACTIVE or PAUSED server's machine runs; a stopped or SUSPENDED one's does not, but has its disks."""
     servers, found = held(picture, "nova", "servers"), _machines(picture)
@@ -65,7 +69,7 @@ def servers_have_their_machine(picture: Picture) -> Iterator[Violation]:
             )  # fmt: skip
 
 
-@rule
+@host_rule
 def machines_have_a_server(picture: Picture) -> Iterator[Violation]:
     """No machine directory and no QEMU process without a server here."""
     servers, found = held(picture, "nova", "servers"), _machines(picture)
@@ -84,6 +88,23 @@ def machines_have_a_server(picture: Picture) -> Iterator[Violation]:
 
 
 @rule
+def machines_run_once(picture: Picture) -> Iterator[Violation]:
+    """No server has a QEMU process on two hosts, but while it moves: they would write to one volume."""
+    found: dict[str, list[str]] = {}
+    for host in [picture.get("host"), *picture.get("hosts", ())]:
+        if isinstance(host, dict) and host.get("runs_servers"):
+            for server_id in host.get("machine_pids", ()):
+                found.setdefault(server_id, []).append(host["name"])
+    for server_id in sorted(found.keys() - busy(picture)):
+        if len(found[server_id]) > 1:
+            yield Violation(
+                "machine-runs-twice", server_id,
+                f"the server's machine runs on {' and on '.join(found[server_id])}",
+                "end the one that is not on the host that `openstack server show` names",
+            )  # fmt: skip
+
+
+@host_rule
 def no_strays(picture: Picture) -> Iterator[Violation]:
     """No process of ours that no record on the host explains: a second QEMU would be a second writer on a disk."""
     host = picture.get("host")
@@ -96,7 +117,7 @@ def no_strays(picture: Picture) -> Iterator[Violation]:
         )  # fmt: skip
 
 
-@rule
+@host_rule
 def machines_have_their_image(picture: Picture) -> Iterator[Violation]:
     """The base image that a server's disk stands on is in the host's cache."""
     servers, found = held(picture, "nova", "servers"), _machines(picture)
@@ -114,7 +135,7 @@ def machines_have_their_image(picture: Picture) -> Iterator[Violation]:
             )  # fmt: skip
 
 
-@rule
+@host_rule
 def host_files_have_an_owner(picture: Picture) -> Iterator[Violation]:
     """No file below machines/, images/ and dhcp/ that belongs to nothing, no forgotten download, no forgotten copy."""
     host = picture.get("host")

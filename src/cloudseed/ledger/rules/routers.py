@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from cloudseed.ledger.rules.wiring import SEE_AGENT
-from cloudseed.ledger.violations import Item, Picture, Violation, held, rule
+from cloudseed.ledger.violations import Item, Picture, Violation, held, host_rule
 
 
 def _suffix(router_id: str) -> str:
@@ -29,7 +29,7 @@ def _here(picture: Picture) -> tuple[Item, list[Item], list[Item]] | None:
     return host, mine, [wish for wish in held(picture, "neutron", "wishes") or [] if wish["host"] == host["name"]]
 
 
-@rule
+@host_rule
 def routers_are_wired(picture: Picture) -> Iterator[Violation]:
     """Every router of this host has its namespace with its links; none of its routers failed."""
     found = _here(picture)
@@ -56,7 +56,7 @@ def routers_are_wired(picture: Picture) -> Iterator[Violation]:
                                 f"{fip['status']}", SEE_AGENT)
 
 
-@rule
+@host_rule
 def router_wiring_has_an_owner(picture: Picture) -> Iterator[Violation]:
     """No namespace or link of a router, no announcements, no end of an external network that no router explains."""
     found = _here(picture)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from cloudseed.ledger.violations import Item, Picture, Violation, busy, held, rule
+from cloudseed.ledger.violations import Item, Picture, Violation, busy, held, host_rule, rule
 
 # of these a volume may have no bytes (yet, or any more)
 WITHOUT_BYTES = ("creating", "downloading", "error", "deleting", "error_deleting")
@@ -19,7 +19,7 @@ def _host(picture: Picture) -> Item | None:
     return host if isinstance(host, dict) and "volumes" in host else None
 
 
-@rule
+@host_rule
 def volumes_have_their_bytes(picture: Picture) -> Iterator[Violation]:
     """What cinder calls a volume or a snapshot is a file of the host that cinder names."""
     host, volumes = _host(picture), held(picture, "cinder", "volumes")
@@ -46,7 +46,7 @@ def volumes_have_their_bytes(picture: Picture) -> Iterator[Violation]:
             )  # fmt: skip
 
 
-@rule
+@host_rule
 def bytes_have_their_volume(picture: Picture) -> Iterator[Violation]:
     """No file of a volume, snapshot or copy on the host that belongs to nothing."""
     host, volumes = _host(picture), held(picture, "cinder", "volumes")
@@ -72,7 +72,7 @@ def bytes_have_their_volume(picture: Picture) -> Iterator[Violation]:
             )  # fmt: skip
 
 
-@rule
+@host_rule
 def exports_are_attachments(picture: Picture) -> Iterator[Violation]:
     """An attachment that is connected has its export, by a daemon that runs; and no other export is there."""
     host, attachments = _host(picture), held(picture, "cinder", "attachments")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cloudseed.ledger.violations import Item, Picture, Violation, held, rule
+from cloudseed.ledger.violations import Item, Picture, Violation, held, host_rule
 
 SEE_AGENT = "see the end of the host process's log; neutron's agent mends it within 10 s by itself"
 
@@ -44,7 +44,7 @@ def _look(picture: Picture) -> tuple[Item, _Wired] | None:
     return host, _Wired(picture, host)
 
 
-@rule
+@host_rule
 def networks_are_wired(picture: Picture) -> Iterator[Violation]:
     """Every network with a port here has its namespace, every port its tap, every network with DHCP its dnsmasq."""
     found = _look(picture)
@@ -66,7 +66,7 @@ def networks_are_wired(picture: Picture) -> Iterator[Violation]:
                             SEE_AGENT)
 
 
-@rule
+@host_rule
 def wiring_has_an_owner(picture: Picture) -> Iterator[Violation]:
     """No namespace, tap or dnsmasq that no wish explains."""
     found = _look(picture)
