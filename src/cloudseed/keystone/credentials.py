@@ -12,13 +12,12 @@ import sqlalchemy as sa
 from cloudseed.kernel.context import Context
 from cloudseed.kernel.errors import Unavailable
 from cloudseed.keystone import access as access_of_users
-from cloudseed.keystone import checks, directory
+from cloudseed.keystone import checks, directory, rows
 from cloudseed.keystone.directory import Record
 from cloudseed.keystone.errors import Conflict, Forbidden, Invalid, NotFound
 from cloudseed.keystone.keys import BadToken
 from cloudseed.keystone.lists import Filters, fetch
 from cloudseed.keystone.models import credentials
-from cloudseed.keystone.projects import merge_extra
 from cloudseed.keystone.state import Keystone
 
 EC2 = "ec2"
@@ -104,9 +103,7 @@ async def create_credential(ks: Keystone, ctx: Context, *, kind: str, blob: str,
     values = {"id": credential_id, "user_id": user_id, "project_id": project_id,
               "type": checks.check_name("type", kind), "blob": _seal(ks, blob), "extra": extra}
     async with ks.changing(ctx, conflict=Conflict("credential", "Duplicate entry"), forget=False) as tx:
-        await tx.execute(sa.insert(credentials).values(**values))
-        row = await tx.first(sa.select(credentials).where(credentials.c.id == credential_id))
-    assert row is not None
+        row = await rows.add(tx, credentials, values)
     return Credential(row, blob)
 
 
@@ -170,14 +167,9 @@ async def update_credential(ks: Keystone, ctx: Context, credential_id: str, patc
             raise Forbidden(_NOT_ITS_KEY)  # it would be a key without marks
     if "blob" in patch:
         patch["blob"] = _seal(ks, patch["blob"])
-    if extra:
-        patch["extra"] = merge_extra(row.extra, extra)
+    rows.add_extra(row, patch, extra)
     async with ks.changing(ctx, forget=False) as tx:
-        if patch:
-            await tx.execute(sa.update(credentials).where(credentials.c.id == credential_id).values(**patch))
-        fresh = await tx.first(sa.select(credentials).where(credentials.c.id == credential_id))
-    if fresh is None:
-        raise NotFound("credential", credential_id)
+        fresh = await rows.change(tx, credentials, "credential", credential_id, patch)
     return Credential(fresh, blob)
 
 

@@ -8,12 +8,12 @@ from typing import Any
 import sqlalchemy as sa
 
 from cloudseed.kernel.context import Context
-from cloudseed.keystone import checks, directory
+from cloudseed.keystone import checks, directory, rows
 from cloudseed.keystone.directory import Record
-from cloudseed.keystone.errors import Conflict, Invalid, NotFound
+from cloudseed.keystone.errors import Conflict, NotFound
 from cloudseed.keystone.lists import Filters, fetch
 from cloudseed.keystone.models import assignments, groups, memberships, users
-from cloudseed.keystone.projects import merge_extra, own_domain
+from cloudseed.keystone.projects import own_domain
 from cloudseed.keystone.state import Keystone
 from cloudseed.keystone.targets import target
 
@@ -32,10 +32,7 @@ async def get_group(ks: Keystone, ctx: Context, group_id: str, rule: str = "get_
 
 
 async def list_groups(ks: Keystone, ctx: Context, filters: Filters) -> list[Record]:
-    domain_id = ctx.identity.domain_id
-    ks.enforce(ctx, "list_groups", {"target.group.domain_id": domain_id})
-    if domain_id is not None and (not ks.allows(ctx, "list_groups", {}) or "domain_id" not in filters.exact):
-        filters.exact["domain_id"] = domain_id
+    rows.keep_to_own_domain(ks, ctx, "list_groups", "target.group.domain_id", filters)
     async with ks.db.read() as tx:
         return await fetch(tx, groups, filters, "group")
 
@@ -51,32 +48,18 @@ async def create_group(ks: Keystone, ctx: Context, *, name: str, domain_id: str 
               "description": description, "extra": extra}
     conflict = Conflict("group", f"Duplicate entry found with name {name} at domain ID {domain_id}")
     async with ks.changing(ctx, conflict=conflict, forget=False) as tx:
-        await tx.execute(sa.insert(groups).values(**values))
-        row = await tx.first(sa.select(groups).where(groups.c.id == values["id"]))
-    assert row is not None
-    return row
+        return await rows.add(tx, groups, values)
 
 
 async def update_group(ks: Keystone, ctx: Context, group_id: str, patch: dict[str, Any],
                        extra: dict[str, Any]) -> Record:
     row = await get_group(ks, ctx, group_id, "update_group")
-    if "domain_id" in patch and patch.pop("domain_id") != row.domain_id:
-        raise Invalid("The attribute domain_id of a group cannot be changed.")
-    if "name" in patch:
-        patch["name"] = checks.check_name("name", patch["name"])
-    checks.check_text("description", patch.get("description"))
+    rows.check_patch("group", row, patch, extra)
     if "description" in patch and patch["description"] is None:
         patch["description"] = ""
-    if extra:
-        patch["extra"] = merge_extra(row.extra, extra)
     async with ks.changing(ctx, conflict=Conflict("group", f"the name {patch.get('name')} is taken"),
                            forget=False) as tx:
-        if patch:
-            await tx.execute(sa.update(groups).where(groups.c.id == group_id).values(**patch))
-        fresh = await tx.first(sa.select(groups).where(groups.c.id == group_id))
-    if fresh is None:
-        raise NotFound("group", group_id)
-    return fresh
+        return await rows.change(tx, groups, "group", group_id, patch)
 
 
 async def delete_group(ks: Keystone, ctx: Context, group_id: str) -> None:

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from cloudseed.kernel.context import Context
 from cloudseed.kernel.db import Tx
-from cloudseed.keystone import checks, directory
+from cloudseed.keystone import checks, directory, rows
 from cloudseed.keystone.directory import Record
 from cloudseed.keystone.errors import Conflict, Forbidden, Invalid, NotFound
 from cloudseed.keystone.lists import Filters, fetch
@@ -80,12 +80,7 @@ async def update_registered(ks: Keystone, ctx: Context, limit_id: str, patch: di
         if patch.keys() & {"service_id", "region_id", "resource_name"}:
             await _check_unused(tx, limit_id, "update")
             await _check_place(tx, patch)
-        if patch:
-            await tx.execute(sa.update(registered_limits).where(registered_limits.c.id == limit_id).values(**patch))
-        fresh = await tx.first(sa.select(registered_limits).where(registered_limits.c.id == limit_id))
-    if fresh is None:
-        raise NotFound("registered limit", limit_id)
-    return fresh
+        return await rows.change(tx, registered_limits, "registered limit", limit_id, patch)
 
 
 async def _check_unused(tx: Tx, limit_id: str, verb: str) -> None:

@@ -8,12 +8,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from cloudseed.kernel.context import Context
-from cloudseed.keystone import checks
+from cloudseed.keystone import checks, rows
 from cloudseed.keystone.directory import Record
 from cloudseed.keystone.errors import NotFound
 from cloudseed.keystone.lists import Filters, fetch
 from cloudseed.keystone.models import policies
-from cloudseed.keystone.projects import merge_extra
 from cloudseed.keystone.state import Keystone
 
 
@@ -37,10 +36,7 @@ async def create_policy(ks: Keystone, ctx: Context, *, kind: str, blob: str, ext
     checks.check_text("blob", blob)
     values = {"id": uuid.uuid4().hex, "type": checks.check_name("type", kind), "blob": blob, "extra": extra}
     async with ks.changing(ctx, forget=False) as tx:
-        await tx.execute(sa.insert(policies).values(**values))
-        row = await tx.first(sa.select(policies).where(policies.c.id == values["id"]))
-    assert row is not None
-    return row
+        return await rows.add(tx, policies, values)
 
 
 async def update_policy(ks: Keystone, ctx: Context, policy_id: str, patch: dict[str, Any],
@@ -49,15 +45,9 @@ async def update_policy(ks: Keystone, ctx: Context, policy_id: str, patch: dict[
     if "type" in patch:
         patch["type"] = checks.check_name("type", patch["type"])
     checks.check_text("blob", patch.get("blob"))
-    if extra:
-        patch["extra"] = merge_extra(row.extra, extra)
+    rows.add_extra(row, patch, extra)
     async with ks.changing(ctx, forget=False) as tx:
-        if patch:
-            await tx.execute(sa.update(policies).where(policies.c.id == policy_id).values(**patch))
-        fresh = await tx.first(sa.select(policies).where(policies.c.id == policy_id))
-    if fresh is None:
-        raise NotFound("policy", policy_id)
-    return fresh
+        return await rows.change(tx, policies, "policy", policy_id, patch)
 
 
 async def delete_policy(ks: Keystone, ctx: Context, policy_id: str) -> None:

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from cloudseed.kernel.context import Context
 from cloudseed.kernel.db import Tx
-from cloudseed.keystone import checks, directory, revocations
+from cloudseed.keystone import checks, directory, revocations, rows
 from cloudseed.keystone.directory import Record
 from cloudseed.keystone.errors import Conflict, Forbidden, Invalid, NotFound
 from cloudseed.keystone.lists import Filters, fetch
@@ -38,11 +38,8 @@ async def get_project(ks: Keystone, ctx: Context, project_id: str, rule: str = "
 
 async def list_projects(ks: Keystone, ctx: Context, filters: Filters, tags: dict[str, list[str]]) -> list[Record]:
     """`tags`: filter (tags, tags-any, not-tags, not-tags-any) -> names."""
-    domain_id = ctx.identity.domain_id
-    ks.enforce(ctx, "list_projects", {"target.domain_id": domain_id})
+    rows.keep_to_own_domain(ks, ctx, "list_projects", "target.domain_id", filters)
     filters.exact.setdefault("is_domain", False)
-    if domain_id is not None and (not ks.allows(ctx, "list_projects", {}) or "domain_id" not in filters.exact):
-        filters.exact["domain_id"] = domain_id  # a domain's reader sees the domain's
     statement = sa.select(projects)
     for name, wanted in tags.items():
         statement = statement.where(_tag_clause(name, wanted))
@@ -143,21 +140,14 @@ async def update_project(ks: Keystone, ctx: Context, project_id: str, patch: dic
     """`patch`: attributes to set.  `noun`: project or domain, whose rule and name in errors apply."""
     row = await (get_domain if noun == "domain" else get_project)(ks, ctx, project_id, f"update_{noun}")
     checks.check_immutable(noun, row, patch.get("options"))
-    for fixed in ("domain_id", "is_domain"):
-        if fixed in patch and patch.pop(fixed) != getattr(row, fixed):
-            raise Invalid(f"The attribute {fixed} of a {noun} cannot be changed.")
     if "parent_id" in patch and patch.pop("parent_id") != row.parent_id:
         raise Forbidden("Update of `parent_id` is not allowed.")
-    if "name" in patch:
-        patch["name"] = checks.check_name("name", patch["name"], NAME_LENGTH)
-    checks.check_text("description", patch.get("description"))
+    rows.check_patch(noun, row, patch, extra, fixed=("domain_id", "is_domain"), name_length=NAME_LENGTH)
     tags = patch.pop("tags", None)
     if tags is not None:
         check_tags(tags)
     if "options" in patch:
         patch["options"] = checks.merge_options(row.options, patch["options"], checks.RESOURCE_OPTIONS)
-    if extra:
-        patch["extra"] = merge_extra(row.extra, extra)
     conflict = Conflict(noun, f"the name {patch.get('name')} is taken")
     async with ks.changing(ctx, conflict=conflict) as tx:
         if patch.get("enabled") is False and row.enabled:
@@ -166,19 +156,9 @@ async def update_project(ks: Keystone, ctx: Context, project_id: str, patch: dic
             await revocations.revoke(tx, **{"domain_id" if row.is_domain else "project_id": project_id})
         if patch.get("enabled") and not row.is_domain and not await _parent_enabled(tx, row.parent_id):
             raise Forbidden(f"Cannot enable project {project_id} since it has disabled parents.")
-        if patch:
-            await tx.execute(sa.update(projects).where(projects.c.id == project_id).values(**patch))
         if tags is not None:
             await _replace_tags(tx, project_id, tags)
-        fresh = await tx.first(sa.select(projects).where(projects.c.id == project_id))
-    if fresh is None:
-        raise NotFound(noun, project_id)
-    return fresh
-
-
-def merge_extra(current: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
-    """Invented attributes after a change: null removes one, as upstream does."""
-    return {key: value for key, value in {**current, **patch}.items() if value is not None}
+        return await rows.change(tx, projects, noun, project_id, patch)
 
 
 async def _enabled_children(tx: Tx, project_id: str) -> bool:

@@ -9,12 +9,11 @@ import sqlalchemy as sa
 
 from cloudseed.kernel.context import Context
 from cloudseed.kernel.db import Tx
-from cloudseed.keystone import checks
+from cloudseed.keystone import checks, rows
 from cloudseed.keystone.directory import Record
 from cloudseed.keystone.errors import Conflict, Forbidden, Invalid, NotFound
 from cloudseed.keystone.lists import Filters, fetch
 from cloudseed.keystone.models import endpoints, regions
-from cloudseed.keystone.projects import merge_extra
 from cloudseed.keystone.state import Keystone
 
 
@@ -41,11 +40,8 @@ async def create_region(ks: Keystone, ctx: Context, *, region_id: str | None, de
     checks.check_text("description", description)
     async with ks.changing(ctx, conflict=Conflict("region", f"Duplicate ID, {region_id}")) as tx:
         await _check_parent(tx, region_id, parent_region_id)
-        await tx.execute(sa.insert(regions).values(id=region_id, description=description,
-                                                   parent_region_id=parent_region_id, extra=extra))
-        row = await tx.first(sa.select(regions).where(regions.c.id == region_id))
-    assert row is not None
-    return row
+        return await rows.add(tx, regions, {"id": region_id, "description": description,
+                                            "parent_region_id": parent_region_id, "extra": extra})
 
 
 async def _check_parent(tx: Tx, region_id: str, parent_id: str | None) -> None:
@@ -66,17 +62,11 @@ async def update_region(ks: Keystone, ctx: Context, region_id: str, patch: dict[
     if "description" in patch:
         patch["description"] = patch["description"] or ""
         checks.check_text("description", patch["description"])
-    if extra:
-        patch["extra"] = merge_extra(row.extra, extra)
+    rows.add_extra(row, patch, extra)
     async with ks.changing(ctx) as tx:
         if "parent_region_id" in patch:
             await _check_parent(tx, region_id, patch["parent_region_id"])
-        if patch:
-            await tx.execute(sa.update(regions).where(regions.c.id == region_id).values(**patch))
-        fresh = await tx.first(sa.select(regions).where(regions.c.id == region_id))
-    if fresh is None:
-        raise NotFound("region", region_id)
-    return fresh
+        return await rows.change(tx, regions, "region", region_id, patch)
 
 
 async def delete_region(ks: Keystone, ctx: Context, region_id: str) -> None:

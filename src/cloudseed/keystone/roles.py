@@ -12,12 +12,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from cloudseed.kernel.context import Context
-from cloudseed.keystone import checks, directory
+from cloudseed.keystone import checks, directory, rows
 from cloudseed.keystone.directory import Record
 from cloudseed.keystone.errors import Conflict, Forbidden, Invalid, NotFound
 from cloudseed.keystone.lists import Filters, fetch
 from cloudseed.keystone.models import implied_roles, roles
-from cloudseed.keystone.projects import merge_extra
 from cloudseed.keystone.state import Keystone
 from cloudseed.keystone.targets import target
 
@@ -54,32 +53,18 @@ async def create_role(ks: Keystone, ctx: Context, *, name: str, domain_id: str |
               "extra": extra}
     async with ks.changing(ctx, conflict=Conflict("role", f"Duplicate entry found with name {name}"),
                            forget=False) as tx:
-        await tx.execute(sa.insert(roles).values(**values))
-        row = await tx.first(sa.select(roles).where(roles.c.id == values["id"]))
-    assert row is not None
-    return row
+        return await rows.add(tx, roles, values)
 
 
 async def update_role(ks: Keystone, ctx: Context, role_id: str, patch: dict[str, Any],
                       extra: dict[str, Any]) -> Record:
     row = await get_role(ks, ctx, role_id, "update")
     checks.check_immutable("role", row, patch.get("options"))
-    if "domain_id" in patch and patch.pop("domain_id") != row.domain_id:
-        raise Invalid("The attribute domain_id of a role cannot be changed.")
-    if "name" in patch:
-        patch["name"] = checks.check_name("name", patch["name"])
-    checks.check_text("description", patch.get("description"))
+    rows.check_patch("role", row, patch, extra)
     if "options" in patch:
         patch["options"] = checks.merge_options(row.options, patch["options"], checks.RESOURCE_OPTIONS)
-    if extra:
-        patch["extra"] = merge_extra(row.extra, extra)
     async with ks.changing(ctx, conflict=Conflict("role", f"the name {patch.get('name')} is taken")) as tx:
-        if patch:
-            await tx.execute(sa.update(roles).where(roles.c.id == role_id).values(**patch))
-        fresh = await tx.first(sa.select(roles).where(roles.c.id == role_id))
-    if fresh is None:
-        raise NotFound("role", role_id)
-    return fresh
+        return await rows.change(tx, roles, "role", role_id, patch)
 
 
 async def delete_role(ks: Keystone, ctx: Context, role_id: str) -> None:

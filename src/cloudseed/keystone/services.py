@@ -10,12 +10,11 @@ import sqlalchemy as sa
 
 from cloudseed.kernel.context import Context
 from cloudseed.kernel.db import Tx
-from cloudseed.keystone import checks
+from cloudseed.keystone import checks, rows
 from cloudseed.keystone.directory import Record
 from cloudseed.keystone.errors import Conflict, Invalid, NotFound
 from cloudseed.keystone.lists import Filters, fetch
 from cloudseed.keystone.models import endpoints, regions, services
-from cloudseed.keystone.projects import merge_extra
 from cloudseed.keystone.state import Keystone
 
 INTERFACES = ("public", "internal", "admin")
@@ -29,15 +28,6 @@ async def _get(ks: Keystone, table: sa.Table, noun: str, item_id: str) -> Record
     if row is None:
         raise NotFound(noun, item_id)
     return row
-
-
-async def _change(tx: Tx, table: sa.Table, noun: str, item_id: str, patch: dict[str, Any]) -> Record:
-    if patch:
-        await tx.execute(sa.update(table).where(table.c.id == item_id).values(**patch))
-    fresh = await tx.first(sa.select(table).where(table.c.id == item_id))
-    if fresh is None:
-        raise NotFound(noun, item_id)
-    return fresh
 
 
 async def get_service(ks: Keystone, ctx: Context, service_id: str, rule: str = "get_service") -> Record:
@@ -58,10 +48,7 @@ async def create_service(ks: Keystone, ctx: Context, *, service_type: str, name:
               "enabled": enabled, "extra": extra}
     checks.check_text("name", name, maximum=255)
     async with ks.changing(ctx) as tx:
-        await tx.execute(sa.insert(services).values(**values))
-        row = await tx.first(sa.select(services).where(services.c.id == values["id"]))
-    assert row is not None
-    return row
+        return await rows.add(tx, services, values)
 
 
 async def update_service(ks: Keystone, ctx: Context, service_id: str, patch: dict[str, Any],
@@ -72,10 +59,9 @@ async def update_service(ks: Keystone, ctx: Context, service_id: str, patch: dic
     if "name" in patch:
         patch["name"] = patch["name"] or ""
         checks.check_text("name", patch["name"], maximum=255)
-    if extra:
-        patch["extra"] = merge_extra(row.extra, extra)
+    rows.add_extra(row, patch, extra)
     async with ks.changing(ctx) as tx:
-        return await _change(tx, services, "service", service_id, patch)
+        return await rows.change(tx, services, "service", service_id, patch)
 
 
 async def delete_service(ks: Keystone, ctx: Context, service_id: str) -> None:
@@ -147,10 +133,7 @@ async def create_endpoint(ks: Keystone, ctx: Context, *, interface: str, service
         if legacy_region and not region_id:
             await _ensure_region(tx, legacy_region)
         await _references(tx, values)
-        await tx.execute(sa.insert(endpoints).values(**values))
-        row = await tx.first(sa.select(endpoints).where(endpoints.c.id == values["id"]))
-    assert row is not None
-    return row
+        return await rows.add(tx, endpoints, values)
 
 
 async def update_endpoint(ks: Keystone, ctx: Context, endpoint_id: str, patch: dict[str, Any],
@@ -163,13 +146,12 @@ async def update_endpoint(ks: Keystone, ctx: Context, endpoint_id: str, patch: d
     legacy_region = patch.get("region")
     if "region" in patch:
         patch.setdefault("region_id", patch.pop("region"))
-    if extra:
-        patch["extra"] = merge_extra(row.extra, extra)
+    rows.add_extra(row, patch, extra)
     async with ks.changing(ctx) as tx:
         if legacy_region and patch["region_id"] == legacy_region:
             await _ensure_region(tx, legacy_region)
         await _references(tx, patch)
-        return await _change(tx, endpoints, "endpoint", endpoint_id, patch)
+        return await rows.change(tx, endpoints, "endpoint", endpoint_id, patch)
 
 
 async def delete_endpoint(ks: Keystone, ctx: Context, endpoint_id: str) -> None:

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from cloudseed.kernel.context import Context
 from cloudseed.kernel.db import utcnow
-from cloudseed.keystone import directory, revocations, scopes
+from cloudseed.keystone import directory, revocations, rows, scopes
 from cloudseed.keystone.application_credentials import RoleRef, check_no_trust, check_unrestricted, parse_time
 from cloudseed.keystone.directory import Record
 from cloudseed.keystone.errors import Forbidden, Invalid, NotFound
@@ -76,10 +76,7 @@ async def create_trust(ks: Keystone, ctx: Context, *, trustor_user_id: str, trus
               "redelegation_count": (MAX_REDELEGATION if redelegation_count is None else redelegation_count)
               if allow_redelegation else 0, "redelegated_trust_id": None, "roles": role_ids, "extra": extra}
     async with ks.changing(ctx, forget=False) as tx:
-        await tx.execute(sa.insert(trusts).values(**values))
-        row = await tx.first(sa.select(trusts).where(trusts.c.id == values["id"]))
-    assert row is not None
-    return row
+        return await rows.add(tx, trusts, values)
 
 
 async def _role_ids(ks: Keystone, trustor_id: str, project_id: str | None, wanted: list[RoleRef]) -> list[str]:

@@ -10,13 +10,13 @@ import sqlalchemy as sa
 
 from cloudseed.kernel.context import Context
 from cloudseed.kernel.db import utcnow
-from cloudseed.keystone import checks, compliance, directory, revocations
+from cloudseed.keystone import checks, compliance, directory, revocations, rows
 from cloudseed.keystone.directory import Record
 from cloudseed.keystone.errors import Conflict, Forbidden, Invalid, NotFound, Unauthenticated
 from cloudseed.keystone.lists import Filters, fetch
 from cloudseed.keystone.models import assignments, groups, memberships, users
 from cloudseed.keystone.passwords import MAX_LENGTH
-from cloudseed.keystone.projects import merge_extra, own_domain
+from cloudseed.keystone.projects import own_domain
 from cloudseed.keystone.state import Keystone
 from cloudseed.keystone.targets import target
 
@@ -50,10 +50,7 @@ async def get_user(ks: Keystone, ctx: Context, user_id: str, rule: str = "get_us
 
 
 async def list_users(ks: Keystone, ctx: Context, filters: Filters) -> list[Record]:
-    domain_id = ctx.identity.domain_id
-    ks.enforce(ctx, "list_users", {"target.domain_id": domain_id})
-    if domain_id is not None and (not ks.allows(ctx, "list_users", {}) or "domain_id" not in filters.exact):
-        filters.exact["domain_id"] = domain_id
+    rows.keep_to_own_domain(ks, ctx, "list_users", "target.domain_id", filters)
     async with ks.db.read() as tx:
         return await fetch(tx, users, filters, "user")
 
@@ -73,10 +70,7 @@ async def create_user(ks: Keystone, ctx: Context, *, name: str, domain_id: str |
         values |= {"password_hash": await ks.passwords.hash(password), "password_created_at": utcnow()}
     conflict = Conflict("user", f"Duplicate entry found with name {name} at domain ID {domain_id}")
     async with ks.changing(ctx, conflict=conflict, forget=False) as tx:
-        await tx.execute(sa.insert(users).values(**values))
-        row = await tx.first(sa.select(users).where(users.c.id == values["id"]))
-    assert row is not None
-    return row
+        return await rows.add(tx, users, values)
 
 
 async def _default_project(ks: Keystone, project_id: str | None) -> str | None:
@@ -91,16 +85,11 @@ async def _default_project(ks: Keystone, project_id: str | None) -> str | None:
 async def update_user(ks: Keystone, ctx: Context, user_id: str, patch: dict[str, Any],
                       extra: dict[str, Any]) -> Record:
     row = await get_user(ks, ctx, user_id, "update_user")
-    if "domain_id" in patch and patch.pop("domain_id") != row.domain_id:
-        raise Invalid("The attribute domain_id of a user cannot be changed.")
-    if "name" in patch:
-        patch["name"] = checks.check_name("name", patch["name"])
+    rows.check_patch("user", row, patch, extra)
     if patch.get("default_project_id"):
         await _default_project(ks, patch["default_project_id"])
     if "options" in patch:
         patch["options"] = check_options(row.options, patch["options"])
-    if extra:
-        patch["extra"] = merge_extra(row.extra, extra)
     ends_tokens = patch.get("enabled") is False
     if "password" in patch:
         password = patch.pop("password")
@@ -116,14 +105,9 @@ async def update_user(ks: Keystone, ctx: Context, user_id: str, patch: dict[str,
             await compliance.keep(ks, tx, row)
         if patch.get("enabled"):
             await compliance.unlock(tx, user_id)
-        if patch:
-            await tx.execute(sa.update(users).where(users.c.id == user_id).values(**patch))
         if ends_tokens:
             await revocations.revoke(tx, user_id=user_id)
-        fresh = await tx.first(sa.select(users).where(users.c.id == user_id))
-    if fresh is None:
-        raise NotFound("user", user_id)
-    return fresh
+        return await rows.change(tx, users, "user", user_id, patch)
 
 
 async def delete_user(ks: Keystone, ctx: Context, user_id: str) -> None:
