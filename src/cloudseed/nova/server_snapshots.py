@@ -81,4 +81,5 @@ async def _image_of_volumes(nova: Nova, ctx: Context, server_id: str, image_id: 
         await record_action(tx, ctx, server_id, "createImage")
 
     await nova.engine.run_here(nova.conductor.volume_snapshots, server_id, data, ctx, before=record)
+    await wake(nova, ctx)
     return image_id

@@ -17,14 +17,14 @@ from cloudseed.host.paths import StatePaths
 from cloudseed.host.qmp import QmpMonitor
 from cloudseed.host.records import ByteSource
 from cloudseed.kernel.config import Config
-from cloudseed.kernel.errors import CloudseedError, Conflict, NotFound, Unavailable
+from cloudseed.kernel.errors import CloudseedError, Conflict, Invalid, NotFound, Unavailable
 from cloudseed.nova.compute.consoles import ConsoleKind, ConsoleNotReady, connect
 from cloudseed.nova.compute.devices import BlockDevice
 from cloudseed.nova.compute.drivers.base import CachedImage, Driver
 from cloudseed.nova.compute.drivers.fake import FakeDriver
 from cloudseed.nova.compute.drivers.qemu import QemuDriver, machine_spec
 from cloudseed.nova.compute.drivers.qemu_disks import machine_disks
-from cloudseed.nova.compute.errors import BuildAborted
+from cloudseed.nova.compute.errors import BuildAborted, HostFailed
 from cloudseed.nova.compute.spec import Rescue, ServerSpec
 from cloudseed.nova.metadata.documents import Guest
 from cloudseed.nova.metadata.tree import config_drive
@@ -189,7 +189,17 @@ async def test_what_is_asked_of_a_running_guest(rig: Rig) -> None:
     assert found["uptime"] >= 0
     with pytest.raises(Conflict):
         await rig.driver.set_password(plain, "root", "secret")
+    with pytest.raises(Invalid):
+        await rig.driver.quiesce(plain)
+    await rig.driver.unquiesce(server.id)  # it never stood still
+    if isinstance(rig.driver, FakeDriver):
+        await rig.driver.quiesce(server)
+        assert rig.driver.quiesced(server.id)
+        await rig.driver.unquiesce(server.id)
+        assert not rig.driver.quiesced(server.id)
     if isinstance(rig.driver, QemuDriver):
+        with pytest.raises(Conflict, match="could not be quiesced"):  # its guest has not booted yet
+            await rig.driver.quiesce(server)
         assert len(found["cpus"]) == 1 and found["cpus"][0] > 0 and found["memory_used_mib"] > 0
         assert "root" in [disk["name"] for disk in found["disks"]]
         assert rig.driver._paths.machine(server.id).agent_socket.is_socket()
@@ -430,6 +440,10 @@ async def test_a_machine_that_boots_from_a_volume_and_gets_another(rig: Rig) -> 
     assert await rig.volumes_of(server.id) == {root.volume_id, data.volume_id}
     await rig.grow(data)
     await rig.driver.extend_volume(server, data, 32 * MIB)
+    await rig.driver.pause(server.id)
+    with pytest.raises(HostFailed, match="is paused"):  # at once: its guest cannot let go
+        await rig.driver.detach_volume(server, data)
+    await rig.driver.unpause(server.id)
     for _ in range(2):
         await rig.driver.detach_volume(server, data)
     assert await rig.volumes_of(server.id) == {root.volume_id}

@@ -1,4 +1,5 @@
-"""What a host answers about a guest at once, outside its server's queue: figures, an NMI, a password."""
+"""What a host answers about a guest at once, outside its server's queue: figures, an NMI, a password, and file
+systems that stand still."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ class GuestRequests:
         self._host = host
 
     def handlers(self) -> dict[str, Handler]:
-        return {"diagnostics": self.diagnostics, "inject_nmi": self.inject_nmi, "set_password": self.set_password}
+        return {"diagnostics": self.diagnostics, "inject_nmi": self.inject_nmi, "set_password": self.set_password,
+                "quiesce": self.quiesce, "unquiesce": self.unquiesce}
 
     async def diagnostics(self, ctx: Context, server_id: str) -> dict[str, Any]:
         machine = await self._driver.machine(server_id)
@@ -34,3 +36,9 @@ class GuestRequests:
     async def set_password(self, ctx: Context, server_id: str, spec: dict[str, Any], user: str,
                            password: str) -> None:
         await self._driver.set_password(decode_spec(spec), user, password)
+
+    async def quiesce(self, ctx: Context, server_id: str, operation_id: str, spec: dict[str, Any]) -> None:
+        await self._driver.quiesce(decode_spec(spec))
+
+    async def unquiesce(self, ctx: Context, server_id: str, operation_id: str) -> None:
+        await self._driver.unquiesce(server_id)

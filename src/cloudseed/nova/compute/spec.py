@@ -96,9 +96,23 @@ class ServerSpec(msgspec.Struct, frozen=True, kw_only=True):
             return []
         return [wanted["port"] for wanted in self.requested_networks if wanted.get("port")]
 
+    @property
+    def has_guest_agent(self) -> bool:
+        """Whether the image says that its guests run QEMU's agent."""
+        return _is_true(self.image_properties.get("hw_qemu_guest_agent"))
+
+    @property
+    def must_quiesce(self) -> bool:
+        """Whether the image allows no copy of a running guest's disks unless its file systems stand still."""
+        return _is_true(self.image_properties.get("os_require_quiesce"))
+
     def hardware(self, name: str, default: str) -> str:
         """An `hw_*` setting: the flavor's extra spec `hw:<name>` wins over the image's property `hw_<name>`."""
         return str(self.extra_specs.get(f"hw:{name}") or self.image_properties.get(f"hw_{name}") or default)
+
+
+def _is_true(value: Any) -> bool:
+    return str(value or "").lower() in ("yes", "true", "1", "on", "y", "t")
 
 
 def spec_from_row(row: Any, flavor: dict[str, Any] | None = None) -> ServerSpec:

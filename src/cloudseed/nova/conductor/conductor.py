@@ -51,13 +51,14 @@ class Conductor:
         self._desk = HostDesk(nova)
         self.heartbeats = Heartbeats(nova)
         self.reservation = Reservation(nova)
-        self.volume_snapshots = VolumeSnapshots(nova).type
+        volume_snapshots = VolumeSnapshots(nova, hosts)
+        self.volume_snapshots = volume_snapshots.type
         self.types: list[OperationType] = [self._boot, self._delete, *Power(nova, hosts).types,
                                          *Resize(nova, hosts).types, *Shelve(nova, hosts).types,
                                          *Interfaces(nova, hosts).types,
                                          *Snapshot(nova, hosts).types, *Suspend(nova, hosts).types,
                                          *VolumeOperations(nova, hosts).types, self.reservation.type(nothing),
-                                         self.volume_snapshots]
+                                         volume_snapshots.type, volume_snapshots.unquiesce]
         self.types += [Rebuild(nova, hosts).type, *Rescue(nova, hosts).types]
         self._by_kind = {kind.kind: kind for kind in self.types}
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from cloudseed.kernel.context import Context
 from cloudseed.kernel.errors import Unavailable
 from cloudseed.kernel.operations import Run
 from cloudseed.nova.compute.errors import HostFailed, NotHere
@@ -44,10 +45,13 @@ class Hosts:
         Raises the host's own error; Unavailable or Timeout while it may still answer (ask again); HostGone when
         it has not reported in for so long that it counts as down.
         """
+        return await self.ask_of(run.ctx, host, method, server_id=run.resource_id, operation_id=run.id, **arguments)
+
+    async def ask_of(self, ctx: Context, host: str, method: str, **arguments: Any) -> Any:
+        """As `ask`, of a server and for an operation that `arguments` name."""
         try:
             return await self._nova.conductor_bus.call(
-                run.ctx, f"compute.{host}", method, timeout_s=CALL_TIMEOUT_S, server_id=run.resource_id,
-                operation_id=run.id, **arguments)
+                ctx, f"compute.{host}", method, timeout_s=CALL_TIMEOUT_S, **arguments)
         except Unavailable as exc:
             if await self.is_up(host):
                 raise

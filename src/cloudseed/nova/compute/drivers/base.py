@@ -142,6 +142,15 @@ class Driver(Protocol):
         """Give the copy up and remove it; nothing there is fine."""
         ...
 
+    async def quiesce(self, spec: ServerSpec) -> None:
+        """Let the running guest's file systems stand still until `unquiesce`.  Invalid without an agent, Conflict when
+        the agent does not answer."""
+        ...
+
+    async def unquiesce(self, server_id: str) -> None:
+        """Let them go on; that they never stood still, or that the machine is off, is fine."""
+        ...
+
     async def attach_volume(self, spec: ServerSpec, device: BlockDevice) -> None:
         """Plug a connected volume into the running machine; there already is fine.  A machine that is off gets it
         when it starts."""

@@ -17,13 +17,12 @@ from typing import Any
 import msgspec
 
 from cloudseed.kernel.config import Config
-from cloudseed.kernel.errors import CloudseedError, Conflict, NotFound
+from cloudseed.kernel.errors import CloudseedError, Conflict, Invalid, NotFound
 from cloudseed.nova.compute.consoles import ConsoleAddress, ConsoleKind, ConsoleNotReady
 from cloudseed.nova.compute.devices import BlockDevice
 from cloudseed.nova.compute.drivers.base import CachedImage, DriverFacts, Machine, MachineExit
 from cloudseed.nova.compute.drivers.fake_consoles import FakeConsoles
-from cloudseed.nova.compute.drivers.qemu_guest import has_agent
-from cloudseed.nova.compute.errors import BuildAborted
+from cloudseed.nova.compute.errors import BuildAborted, HostFailed
 from cloudseed.nova.compute.network_info import Vif
 from cloudseed.nova.compute.spec import ServerSpec
 
@@ -41,6 +40,7 @@ class _Record(msgspec.Struct):
     started_at: float | None = None
     ports: list[str] = []
     paused: bool = False
+    quiesced: bool = False
     suspended: bool = False
     disk_of: str | None = None  # the image of the root disk
     rescue: str | None = None  # of the rescue disk
@@ -107,6 +107,7 @@ class FakeDriver:
                 raise BuildAborted(f"The root disk of server {spec.id} is not connected.")
             self._save(msgspec.structs.replace(
                 record, started_at=time.time(), ports=[vif["id"] for vif in vifs], paused=False, suspended=False,
+                quiesced=False,
                 volumes={str(d.volume_id): (d.volume_size or 0) * GIB for d in volumes}))
 
     async def stop(self, server_id: str, *, hard: bool) -> None:
@@ -168,6 +169,7 @@ class FakeDriver:
         await self._pretend("detach_interface")
         record = self._running(server_id)
         if port_id in record.ports:
+            _check_goes_on(record, f"unplug port {port_id}")
             self._save(msgspec.structs.replace(record, ports=[port for port in record.ports if port != port_id]))
 
     def ports(self, server_id: str) -> list[str]:
@@ -217,6 +219,22 @@ class FakeDriver:
         self._save(msgspec.structs.replace(self._running(server_id), started_at=None, paused=False, suspended=True))
         self._exits.put_nowait(MachineExit(server_id, "suspended"))
 
+    async def quiesce(self, spec: ServerSpec) -> None:
+        await self._pretend("quiesce")
+        record = self._running(spec.id)
+        if not spec.has_guest_agent:
+            raise Invalid("QEMU guest agent is not enabled")
+        self._save(msgspec.structs.replace(record, quiesced=True))
+
+    async def unquiesce(self, server_id: str) -> None:
+        await self._pretend("unquiesce")
+        if server_id in self._records:
+            self._save(msgspec.structs.replace(self._records[server_id], quiesced=False))
+
+    def quiesced(self, server_id: str) -> bool:
+        """Whether the guest's file systems stand still."""
+        return self._records[server_id].quiesced
+
     async def attach_volume(self, spec: ServerSpec, device: BlockDevice) -> None:
         await self._pretend("attach_volume")
         if device.attachment_id is None or device.connection_info is None:
@@ -225,6 +243,9 @@ class FakeDriver:
 
     async def detach_volume(self, spec: ServerSpec, device: BlockDevice) -> None:
         await self._pretend("detach_volume")
+        record = self._records.get(spec.id)
+        if record is not None and device.volume_id in record.volumes:
+            _check_goes_on(record, f"detach volume {device.volume_id}")
         self._set_volume(spec.id, device, None)
 
     async def extend_volume(self, spec: ServerSpec, device: BlockDevice, size_bytes: int) -> None:
@@ -298,12 +319,18 @@ class FakeDriver:
     async def set_password(self, spec: ServerSpec, user: str, password: str) -> None:
         await self._pretend("set_password")
         self._running(spec.id)
-        if not has_agent(spec):
+        if not spec.has_guest_agent:
             raise Conflict("QEMU guest agent is not enabled")
 
     async def exits(self) -> AsyncIterator[MachineExit]:
         while True:
             yield await self._exits.get()
+
+
+def _check_goes_on(record: _Record, doing: str) -> None:
+    if record.paused:
+        raise HostFailed(host="fake", doing=f"{doing} from server {record.server_id}",
+                         reason="it is paused, so its guest cannot let go: unpause it first")
 
 
 def _disks(spec: ServerSpec) -> dict[str, int]:

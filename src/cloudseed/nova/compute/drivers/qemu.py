@@ -41,7 +41,7 @@ from cloudseed.nova.compute.drivers.qemu_disks import (
 )
 from cloudseed.nova.compute.drivers.qemu_guest import (
     figures,
-    has_agent,
+    freeze,
     inject_nmi,
     quiesced,
     set_password,
@@ -258,6 +258,12 @@ class QemuDriver:
     async def set_password(self, spec: ServerSpec, user: str, password: str) -> None:
         await set_password(self._paths, spec, user, password)
 
+    async def quiesce(self, spec: ServerSpec) -> None:
+        await freeze(self._paths, spec)
+
+    async def unquiesce(self, server_id: str) -> None:
+        await thaw(self._paths, server_id)
+
     async def drop_copy(self, server_id: str, copy_id: str) -> None:
         await thaw(self._paths, server_id)  # who froze it may have been killed
         await self._ask(f"remove a copy of the disk of server {server_id}", self._host.drop_copy(server_id, copy_id))
@@ -326,7 +332,7 @@ def machine_spec(spec: ServerSpec, vifs: list[Vif]) -> MachineSpec:
     nics = [nic_spec(spec, vif) for vif in vifs]
     return MachineSpec(
         server_id=spec.id, name=spec.name, vcpus=spec.vcpus, memory_mib=spec.memory_mib, disks=disks, nics=nics,
-        machine_type=machine, guest_agent=has_agent(spec),
+        machine_type=machine, guest_agent=spec.has_guest_agent,
         firmware=cast(Literal["bios", "uefi"], _one_of(spec, "firmware_type", "bios", FIRMWARES)),
         vga=cast(Literal["std", "virtio", "none"], VIDEO[_one_of(spec, "video_model", "vga", tuple(VIDEO))]),
         **_details(spec))

@@ -16,17 +16,11 @@ from cloudseed.host.guest_agent import GuestAgent
 from cloudseed.host.paths import StatePaths
 from cloudseed.host.qmp import QmpMonitor
 from cloudseed.host.records import MachineInfo
-from cloudseed.kernel.errors import Conflict
+from cloudseed.kernel.errors import Conflict, Invalid
 from cloudseed.nova.compute.spec import ServerSpec
 
 log = logging.getLogger(__name__)
 FREEZE_TIMEOUT_S = 10.0
-_TRUE = ("yes", "true", "1", "on", "y", "t")
-
-
-def has_agent(spec: ServerSpec) -> bool:
-    """Whether the image says that its guests run QEMU's agent."""
-    return str(spec.image_properties.get("hw_qemu_guest_agent", "")).lower() in _TRUE
 
 
 @contextlib.asynccontextmanager
@@ -35,23 +29,34 @@ async def quiesced(paths: StatePaths, spec: ServerSpec, running: bool) -> AsyncI
 
     Raises Conflict when the image wants it so (`os_require_quiesce`) and it cannot be done.
     """
-    required = str(spec.image_properties.get("os_require_quiesce", "")).lower() in _TRUE
-    if not running or not (required or has_agent(spec)):
+    if not running or not (spec.must_quiesce or spec.has_guest_agent):
         yield
         return
-    path = paths.machine(spec.id).agent_socket
     try:
-        async with GuestAgent(path) as agent:
-            await agent.execute("guest-fsfreeze-freeze", timeout_s=FREEZE_TIMEOUT_S)
-    except HostError as exc:
-        await asyncio.shield(thaw(paths, spec.id))
-        if required:
+        await freeze(paths, spec)
+    except (Conflict, Invalid) as exc:
+        if spec.must_quiesce:
             raise Conflict(f"Server {spec.id} could not be quiesced, as its image requires: {exc.message}") from exc
         log.warning("server %s is copied as it runs, not quiesced: %s", spec.id, exc.message)
     try:
         yield
     finally:
         await asyncio.shield(thaw(paths, spec.id))
+
+
+async def freeze(paths: StatePaths, spec: ServerSpec) -> None:
+    """Let the running guest's file systems stand still until `thaw`.
+
+    Raises Invalid when the image has no agent, Conflict when the agent did not do it: then they go on as before.
+    """
+    if not spec.has_guest_agent:
+        raise Invalid("QEMU guest agent is not enabled")
+    try:
+        async with GuestAgent(paths.machine(spec.id).agent_socket) as agent:
+            await agent.execute("guest-fsfreeze-freeze", timeout_s=FREEZE_TIMEOUT_S)
+    except HostError as exc:
+        await asyncio.shield(thaw(paths, spec.id))
+        raise Conflict(f"Server {spec.id} could not be quiesced: {exc.message}") from exc
 
 
 async def thaw(paths: StatePaths, server_id: str) -> None:
@@ -68,7 +73,7 @@ async def thaw(paths: StatePaths, server_id: str) -> None:
 
 async def set_password(paths: StatePaths, spec: ServerSpec, user: str, password: str) -> None:
     """Set a user's password within the guest.  Raises Conflict without an agent that does it."""
-    if not has_agent(spec):
+    if not spec.has_guest_agent:
         raise Conflict("QEMU guest agent is not enabled")
     try:
         async with GuestAgent(paths.machine(spec.id).agent_socket) as agent:
