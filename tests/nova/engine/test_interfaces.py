@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+from cloudseed.kernel.context import Context
 from cloudseed.kernel.errors import Conflict, Timeout
 from cloudseed.nova.compute.errors import HostFailed
 from tests.nova.engine.bench import Bench
@@ -35,6 +36,30 @@ async def test_a_port_of_a_network_is_made_plugged_and_deleted_again(tmp_path: P
         assert await bench.violations() == []
         assert await ports_of(bench, server_id) == first == bench.driver().ports(server_id)
         assert list(bench.neutron.ports) == first
+
+
+async def test_a_port_that_is_deleted_in_neutron_leaves_the_guest(tmp_path: Path) -> None:
+    async with Bench(tmp_path) as bench:
+        server_id = await active(bench, networks=[{"uuid": NETWORK}, {"uuid": NETWORK}])
+        kept, gone = await ports_of(bench, server_id)
+        await tell_of(bench, server_id, kept)  # wrongly: neutron still has it
+        await bench.order("stop", server_id)  # comes behind it in the server's queue
+        await bench.idle()
+        await bench.order("start", server_id)
+        await bench.wait_for(server_id, vm_state="active", task_state=None)
+        assert bench.driver().ports(server_id) == [kept, gone]
+        del bench.neutron.ports[gone]
+        await tell_of(bench, server_id, gone)
+        async with asyncio.timeout(5):
+            while bench.driver().ports(server_id) != [kept]:
+                await asyncio.sleep(0.01)
+        assert await ports_of(bench, server_id) == [kept]
+        assert await bench.violations() == []
+
+
+async def tell_of(bench: Bench, server_id: str, port_id: str) -> None:
+    await bench.nova.api_bus.cast(Context(), f"compute.{bench.config.host}", "external_event", events=[
+        {"name": "network-vif-deleted", "server_uuid": server_id, "tag": port_id}])
 
 
 async def test_a_given_port_outlives_its_detachment_and_the_server(tmp_path: Path) -> None:

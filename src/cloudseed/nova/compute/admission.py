@@ -56,6 +56,7 @@ class Kind(StrEnum):
     RESIZE_DISKS = "resize_disks"
     RESTORE_DISKS = "restore_disks"  # the undo, and a revert
     DROP_KEPT_DISKS = "drop_kept_disks"
+    FORGET_PORT = "forget_port"  # it was deleted in neutron
     SYNC_NETWORK = "sync_network"
     SYNC_POWER = "sync_power"
 

@@ -28,7 +28,7 @@ class InterfaceWork:
         self._parts = parts
         self.verbs: dict[Kind, Verb] = {
             Kind.OBTAIN_PORT: self._obtain, Kind.PLUG_PORT: self._plug, Kind.DROP_PORT: self._drop,
-            Kind.UNPLUG_PORT: self._unplug, Kind.RELEASE_PORT: self._release}
+            Kind.UNPLUG_PORT: self._unplug, Kind.RELEASE_PORT: self._release, Kind.FORGET_PORT: self._forget}
 
     async def _obtain(self, work: Work) -> str:
         """The id of the port that was asked for (`order`: {port} or {uuid, fixed_ip?}), made if need be."""
@@ -112,6 +112,15 @@ class InterfaceWork:
         port_id: str = work.arguments["port_id"]
         if await self._is_ours(work.ctx, port_id, work.server_id):
             await self._parts.networks.release_port(work.ctx, port_id, given=work.arguments["given"])
+
+    async def _forget(self, work: Work) -> None:
+        """A port of the server was deleted, or taken from it, in neutron: its card goes, and the server no longer shows
+        it.  What neutron has counts, not who says so."""
+        port_id = work.arguments["port_id"]
+        if await self._is_ours(work.ctx, port_id, work.server_id):
+            return
+        await self._parts.publisher.network_info(work.ctx, work.server_id, self._parts.networks)
+        await self._unplug(work)
 
     async def _runs(self, server_id: str) -> bool:
         machine = await self._parts.driver.machine(server_id)

@@ -47,7 +47,7 @@ RECONCILE_S = 60.0
 RECONCILE_AGAIN_S = 3.0
 DROP_IMAGES_S = 3600.0
 SOFT_TIMEOUT_S = 60.0
-LOCAL = (Kind.SYNC_NETWORK, Kind.SYNC_POWER, Kind.EXTEND_VOLUME)  # not asked by an operation
+LOCAL = (Kind.FORGET_PORT, Kind.SYNC_NETWORK, Kind.SYNC_POWER, Kind.EXTEND_VOLUME)  # not asked by an operation
 
 
 class ComputeService:
@@ -142,8 +142,10 @@ class ComputeService:
                 self._plugs.plugged(server_id, event.get("tag") or "")
             elif name == "network-vif-plugged" and event.get("status") == "failed":
                 self._plugs.failed(server_id, event.get("tag") or "")
-            elif name in ("network-changed", "network-vif-deleted") and not self._plugs.expects(server_id):
+            elif name == "network-changed" and not self._plugs.expects(server_id):
                 self._spawn(self._quietly(ctx, server_id, Ask(Kind.SYNC_NETWORK), {}))
+            elif name == "network-vif-deleted" and not self._plugs.expects(server_id):
+                self._spawn(self._quietly(ctx, server_id, Ask(Kind.FORGET_PORT), {"port_id": event.get("tag")}))
             elif name == "volume-extended":
                 self._spawn(self._quietly(ctx, server_id, Ask(Kind.EXTEND_VOLUME), {"volume_id": event.get("tag")}))
 
