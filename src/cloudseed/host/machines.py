@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from cloudseed.host import disks, processes, qemu_command, strays, suspension
+from cloudseed.host import disks, plugging, processes, qemu_command, strays, suspension
 from cloudseed.host.errors import HostError, from_os_error
 from cloudseed.host.launch import Launcher
 from cloudseed.host.paths import StatePaths
@@ -212,7 +212,7 @@ class Machines:
         async with self._locks[server_id]:
             spec, monitor = self._plugging(server_id)
             device = qemu_command.nic_device(nic)
-            if device["id"] in await _plugged(monitor):
+            if device["id"] in await plugging.plugged(monitor):
                 return
             netdev = qemu_command.netdev_id(nic.port_id)
             with ExitStack() as stack:
@@ -220,7 +220,7 @@ class Machines:
                 await monitor.execute_with_fd("getfd", tap, {"fdname": netdev})
                 await monitor.execute("netdev_add", {"type": "tap", "id": netdev, "fd": netdev})
             try:
-                await _add_device(monitor, device, spec)
+                await plugging.add_device(monitor, device, spec)
             except HostError:
                 await monitor.execute("netdev_del", {"id": netdev})
                 raise
@@ -243,7 +243,7 @@ class Machines:
             qemu_command.check_spec(_replace(spec, disks=[disk]))
             device = qemu_command.disk_device(disk, len(spec.disks), spec.machine_type)
             device.pop("bootindex", None)
-            if device["id"] in await _plugged(monitor):
+            if device["id"] in await plugging.plugged(monitor):
                 return
             with ExitStack() as stack:
                 volumes = None
@@ -258,9 +258,9 @@ class Machines:
                         await monitor.execute_with_fd("add-fd", descriptor, {"fdset-id": number})
                 try:
                     await monitor.execute("blockdev-add", qemu_command.blockdev(disk, files))
-                    await _add_device(monitor, device, spec)
+                    await plugging.add_device(monitor, device, spec)
                 except HostError:
-                    await _remove_node(monitor, disk.name)
+                    await plugging.remove_node(monitor, disk.name)
                     raise
             others = [d for d in spec.disks if d.name != disk.name]
             self._launcher.save_spec(_replace(spec, disks=[*others, disk]))
@@ -270,7 +270,7 @@ class Machines:
         async with self._locks[server_id]:
             spec, monitor = self._plugging(server_id)
             await self._unplug(server_id, monitor, qemu_command.device_id(name))
-            await _remove_node(monitor, name)
+            await plugging.remove_node(monitor, name)
             for disk in spec.disks:
                 if disk.name == name and disk.kind == "volume":
                     self._volumes.close_to(server_id, disk.attachment_id)
@@ -435,8 +435,12 @@ class Machines:
         return spec, running.monitor
 
     async def _unplug(self, server_id: str, monitor: QmpMonitor, device: str) -> None:
-        if device not in await _plugged(monitor):
+        if device not in await plugging.plugged(monitor):
             return
+        if self._running[server_id].paused:
+            # not even asked: the guest would let go of it, unexpected by everybody, whenever it goes on
+            raise HostError("conflict", f"server {server_id} is paused, so its guest cannot let go of {device}: "
+                                        "unpause it first")
         gone = self._running[server_id].deleted[device]
         gone.clear()
         try:
@@ -448,7 +452,7 @@ class Machines:
             async with asyncio.timeout(_UNPLUG_TIMEOUT_S):
                 await gone.wait()
         except TimeoutError:
-            if device in await _plugged(monitor):
+            if device in await plugging.plugged(monitor):
                 message = f"the guest of server {server_id} does not let go of {device}: is it booted?"
                 raise HostError("timeout", message) from None
 
@@ -458,35 +462,6 @@ class Machines:
             if lines:
                 return f"QEMU refused server {server_id}: {' / '.join(lines[-3:])[:600]}"
         return f"QEMU did not start server {server_id}: {exc.message}"
-
-
-async def _plugged(monitor: QmpMonitor) -> set[str]:
-    """The ids of the devices that the machine has."""
-    listed = await monitor.execute("qom-list", {"path": "/machine/peripheral"})
-    return {str(item["name"]) for item in listed}
-
-
-async def _add_device(monitor: QmpMonitor, device: dict[str, Any], spec: MachineSpec) -> None:
-    if spec.machine_type == "pc" or "bus" in device:
-        await monitor.execute("device_add", device)
-        return
-    refusal: HostError | None = None
-    for bus in qemu_command.hot_plug_buses():
-        try:
-            await monitor.execute("device_add", {**device, "bus": bus})
-            return
-        except HostError as exc:
-            refusal = exc  # most likely the slot is taken: try the next
-    raise refusal or HostError("failed", "the machine has no slot for another device")
-
-
-async def _remove_node(monitor: QmpMonitor, disk_name: str) -> None:
-    disk = DiskSpec(name=disk_name)
-    with contextlib.suppress(HostError):  # gone already
-        await monitor.execute("blockdev-del", {"node-name": qemu_command.node_id(disk_name)})
-    for number in qemu_command.fd_sets(disk):
-        with contextlib.suppress(HostError):
-            await monitor.execute("remove-fd", {"fdset-id": number})
 
 
 def _replace(spec: MachineSpec, **changes: Any) -> MachineSpec:

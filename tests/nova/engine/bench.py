@@ -32,6 +32,7 @@ from cloudseed.nova.models import (
     metadata,
     migrations,
     operation_tables,
+    server_action_events,
     server_faults,
     servers,
     services,
@@ -255,6 +256,14 @@ class Bench:
         async with self.nova.db.read() as tx:
             found = await tx.scalar(sa.select(server_faults.c.message).where(server_faults.c.server_id == server_id)
                                     .order_by(server_faults.c.id.desc()))
+        return str(found or "")
+
+    async def event_details(self, server_id: str, event: str) -> str:
+        """What the newest such event of the server's actions tells of its failure."""
+        table = server_action_events
+        async with self.nova.db.read() as tx:
+            found = await tx.scalar(sa.select(table.c.details).where(
+                table.c.server_id == server_id, table.c.event == event).order_by(table.c.id.desc()))
         return str(found or "")
 
     async def wait_for(self, server_id: str, deadline_s: float = 10.0, **values: Any) -> Any:

@@ -131,6 +131,22 @@ async def test_a_detach_that_fails_leaves_the_volume_in_use(tmp_path: Path) -> N
         assert bench.cinder.volumes[volume_id]["status"] == "in-use"
 
 
+async def test_a_paused_guest_keeps_its_volume_and_says_why(tmp_path: Path) -> None:
+    async with Bench(tmp_path) as bench:
+        server_id, volume_id = await active(bench), bench.cinder.add()
+        device = await bench.attach(server_id, volume_id)
+        await bench.idle()
+        await bench.order("pause", server_id)
+        await bench.idle()
+        await bench.detach(server_id, device)
+        assert await bench.violations() == [] and list(bench.driver().volumes(server_id)) == [volume_id]
+        assert bench.cinder.volumes[volume_id]["status"] == "in-use"
+        assert "unpause it first" in await bench.event_details(server_id, "compute_detach_volume")
+        await bench.order("unpause", server_id)
+        await bench.detach(server_id, device)
+        assert await bench.violations() == [] and bench.driver().volumes(server_id) == {}
+
+
 async def test_an_attach_that_fails_leaves_nothing(tmp_path: Path) -> None:
     async with Bench(tmp_path) as bench:
         server_id, volume_id = await active(bench), bench.cinder.add()

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 ATTACH_EVENT, DETACH_EVENT = "compute_attach_volume", "compute_detach_volume"
 PATIENCE_S = 240.0
+UNPLUG_PATIENCE_S = 160.0  # as long as upstream asks a guest to let go
 
 
 class VolumeOperations:
@@ -47,7 +48,7 @@ class VolumeOperations:
                 Step("finish", self.finish_attach)), failed=self.attach_failed),
             OperationType("nova.detach_volume", (
                 Step("begin", self.begin, self.undo_begin),
-                Step("detach", self.detach, patience_s=PATIENCE_S),
+                Step("detach", self.detach, patience_s=UNPLUG_PATIENCE_S),
                 Step("finish", self.finish_detach),
                 # last: whoever sees the volume available can attach it anew at once
                 Step("release", self.release, self.release, patience_s=3600.0)), failed=self.detach_failed)]
