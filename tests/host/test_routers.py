@@ -32,6 +32,7 @@ from cloudseed.host.records import (
     RouterWish,
     RuleWish,
 )
+from cloudseed.host.surroundings import Surroundings
 from tests.host.conftest import ANY_EGRESS, network, new_id, port
 from tests.host.frames import ARP, IP, TapGuest, arp, checksum, ethernet, ipv4, udp
 
@@ -57,7 +58,8 @@ class World:
         return netns.run(self.host, work)
 
     def apply(self, wishes: list[NetworkWish], routers: list[RouterWish]) -> ApplyResult:
-        result = self.inside(lambda: networks.apply(self.cloud, self.state, wishes, True, routers, self.nat))
+        result = self.inside(lambda: networks.apply(self.cloud, self.state, wishes, True, routers,
+                                                      Surroundings(nat=self.nat)))
         assert not [n.error for n in result.networks if n.error]
         return result
 

@@ -90,7 +90,10 @@ def start_host(
             state,
             launching.source(state),
             "host",
-            host_arguments(state, uid, config.name, *(["--external-nat"] if config.external_nat else [])),
+            host_arguments(
+                state, uid, config.name, *(["--external-nat"] if config.external_nat else []),
+                *(["--underlay", config.underlay_address] if config.underlay_address else []),
+                *(["--provider-interface", config.provider_interface] if config.provider_interface else [])),
             None,
             environment,
         )

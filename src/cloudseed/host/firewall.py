@@ -37,6 +37,8 @@ _PROTOCOLS = {
 }  # fmt: skip
 _WITH_PORTS = frozenset({6, 17, 33, 132, 136})
 _ICMP, _ICMPV6 = 1, 58
+TUNNEL = "vxlan"  # the link to other hosts (overlay.py)
+_MANY = "01:00:00:00:00:00"  # the bit that multicast and broadcast have
 ICMP_PROTOCOLS = frozenset({_ICMP, _ICMPV6})
 
 # ICMPv6 that a link cannot do without: listener queries and reports, neighbour discovery, router solicitation
@@ -51,7 +53,7 @@ def ruleset(cloud: str, wish: NetworkWish) -> str:
     Raises HostError `invalid` for a rule or an address that makes no sense.
     """
     ports = sorted((p for p in wish.ports if p.local and p.admin_state_up), key=lambda p: p.port_id)
-    body = _tables(cloud, ports, trusted_links(wish))
+    body = _tables(cloud, ports, trusted_links(wish), _tunnel_chains(wish))
     comment = f'comment "{digest(body)}"'
     body = body.replace("@COMMENT@", comment)
     # "add" makes the deletion succeed the first time too
@@ -60,8 +62,13 @@ def ruleset(cloud: str, wish: NetworkWish) -> str:
 
 
 def trusted_links(wish: NetworkWish) -> list[str]:
-    """Links on the bridge that are our own ends of something: routers' legs, and the host's in an external network."""
-    return [*sorted(leg_name(leg) for leg in wish.legs), *(["host"] if wish.external else [])]
+    """Links on the bridge that are our own ends of something: routers' legs, the host's in an external network, and
+    the tunnel, whose frames were checked on the host that they come from."""
+    return [
+        *sorted(leg_name(leg) for leg in wish.legs),
+        *(["host"] if wish.external else []),
+        *([TUNNEL] if wish.segmentation_id is not None else []),
+    ]
 
 
 def digest(text: str) -> str:
@@ -74,7 +81,33 @@ def comment_of(rules: str) -> str:
     return rules.partition('comment "')[2].partition('"')[0]
 
 
-def _tables(cloud: str, ports: Sequence[PortWish], trusted: Sequence[str]) -> str:
+def _tunnel_chains(wish: NetworkWish) -> list[str]:
+    """What may leave for other hosts: no DHCP, no broadcast; multicast of guests if another host has a router, of
+    our routers only advertisements."""
+    if wish.segmentation_id is None:
+        return []
+    legs = _set(f'"{leg_name(leg)}"' for leg in sorted(wish.legs))
+    from_legs = [f"    ether daddr & {_MANY} == {_MANY} iifname {legs} icmpv6 type nd-router-advert accept",
+                 f"    ether daddr & {_MANY} == {_MANY} iifname {legs} drop"] if wish.legs else []
+    routed = any(remote.router for remote in wish.remotes)
+    return [
+        "  chain to-hosts {",
+        "    ether daddr ff:ff:ff:ff:ff:ff drop",
+        "    ether type ip udp dport { 67, 68 } drop",
+        "    ether type ip6 udp dport { 546, 547 } drop",
+        *from_legs,
+        *([] if routed else [f"    ether daddr & {_MANY} == {_MANY} drop"]),
+        "  }",
+        # what the bridge itself says is for this host's guests
+        "  chain output {",
+        "    type filter hook output priority 0; policy accept;",
+        f'    oifname "{TUNNEL}" ether daddr & {_MANY} == {_MANY} drop',
+        f'    oifname "{TUNNEL}" jump to-hosts',
+        "  }",
+    ]
+
+
+def _tables(cloud: str, ports: Sequence[PortWish], trusted: Sequence[str], tunnel: Sequence[str]) -> str:
     sets = _AddressSets()
     secured = [port for port in ports if port.port_security_enabled]
     chains: dict[str, list[str]] = {}
@@ -93,7 +126,7 @@ def _tables(cloud: str, ports: Sequence[PortWish], trusted: Sequence[str]) -> st
             of_port[port.port_id] = mark
 
     limits, sent, received = shaping.chains(ports)
-    out = [f"table bridge {cloud} {{", "  @COMMENT@", *limits]
+    out = [f"table bridge {cloud} {{", "  @COMMENT@", *limits, *tunnel]
     for port in secured:
         out += _source_chain(port, egress_mark[port.port_id])
     verdicts = [
@@ -106,6 +139,8 @@ def _tables(cloud: str, ports: Sequence[PortWish], trusted: Sequence[str]) -> st
     if verdicts:
         out.append(f"    iifname vmap {{ {', '.join(verdicts)} }}")
     out += ["  }", "  chain forward {", "    type filter hook forward priority -200; policy drop;"]
+    if tunnel:
+        out.append(f'    oifname "{TUNNEL}" jump to-hosts')
     if verdicts:
         targets = [f'"{tap_name(p.port_id)}" : {ingress_mark.get(p.port_id, 0):#010x}' for p in ports]
         targets += [f'"{name}" : {0:#010x}' for name in trusted]
@@ -270,11 +305,11 @@ def _sources(port: PortWish) -> tuple[list[tuple[str, str]], list[tuple[str, str
             v4.add((mac, cidr))
         else:
             v6.add((mac, cidr))
-            v6.add((mac, f"{_link_local(mac)}/128"))
+            v6.add((mac, f"{link_local(mac)}/128"))
     return sorted(v4), sorted(v6)
 
 
-def _link_local(mac: str) -> str:
+def link_local(mac: str) -> str:
     """The address that a guest makes of its MAC (RFC 4291, appendix A)."""
     b = bytes.fromhex(mac.replace(":", ""))
     interface = bytes([b[0] ^ 2, b[1], b[2], 0xFF, 0xFE, b[3], b[4], b[5]])

@@ -6,7 +6,18 @@ import os
 import shutil
 from pathlib import Path
 
-from cloudseed.host import advertising, dhcp, external, netns, networks, processes, routers, strays, volume_files
+from cloudseed.host import (
+    advertising,
+    dhcp,
+    external,
+    netns,
+    networks,
+    overlay,
+    processes,
+    routers,
+    strays,
+    volume_files,
+)
 from cloudseed.host.errors import HostError
 from cloudseed.host.exporters import Exporter
 from cloudseed.host.paths import StatePaths, namespace_name, router_namespace
@@ -18,12 +29,15 @@ def read(cloud: str, paths: StatePaths) -> InventoryReport:
     ids = [p.name for p in sorted(paths.dhcp.iterdir())] if paths.dhcp.is_dir() else []
     machines = [p.name for p in sorted(paths.machines.iterdir())] if paths.machines.is_dir() else []
     namespaces = netns.names(f"{cloud}-net-")
-    taps = {}
+    taps, tunnels = {}, {}
     for name in namespaces:
         try:
             taps[name] = networks.taps(name)
+            number = overlay.tunnel(name)
         except HostError:
-            taps[name] = []
+            taps[name], number = [], None
+        if number is not None:
+            tunnels[name] = number
     dnsmasq = {i: record.pid for i in ids if (record := dhcp.running(paths.dhcp / i)) is not None}
     running = {
         server_id: record.pid
@@ -58,6 +72,7 @@ def read(cloud: str, paths: StatePaths) -> InventoryReport:
         namespaces=namespaces,
         networks={namespace_name(cloud, i): i for i in ids},
         taps=taps,
+        tunnels=tunnels,
         dnsmasq_pids=dnsmasq,
         machine_pids=running,
         machines=machines,
@@ -73,6 +88,7 @@ def read(cloud: str, paths: StatePaths) -> InventoryReport:
         radvd_pids=radvd,
         host_links=external.link_names(cloud),
         host_rules=external.has_rules(cloud),
+        underlay_rules=overlay.has_rules(cloud),
         strays=[f"{pid} {command}" for pid, command in sorted(found) if pid not in known],
     )
 
@@ -89,6 +105,7 @@ def purge(cloud: str, paths: StatePaths) -> None:
     routers.remove_others(cloud, paths, ())
     networks.remove_others(cloud, paths, set())
     external.remove_others(cloud, set())
+    overlay.remove_rules(cloud)
     external.stop_forwarding(cloud)
     for directory in (*_listed(paths), paths.volumes, paths.cache):
         shutil.rmtree(directory, ignore_errors=True)

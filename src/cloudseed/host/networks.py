@@ -22,6 +22,7 @@ from cloudseed.host import (
     firewall,
     links,
     netns,
+    overlay,
     processes,
     routers,
     shaping,
@@ -30,6 +31,9 @@ from cloudseed.host import (
 from cloudseed.host.errors import HostError, from_os_error
 from cloudseed.host.paths import StatePaths, check_cidr, check_mac, check_uuid, namespace_name, tap_name
 from cloudseed.host.records import ApplyResult, NetworkStatus, NetworkWish, PortStatus, RouterWish
+from cloudseed.host.surroundings import Surroundings
+
+_ALONE = Surroundings()
 
 
 def apply(
@@ -38,20 +42,24 @@ def apply(
     wishes: Sequence[NetworkWish],
     full: bool,
     router_wishes: Sequence[RouterWish] = (),
-    nat: bool = False,
+    around: Surroundings = _ALONE,
 ) -> ApplyResult:
     """Make the networks and routers so; one that fails does not keep the others from being applied.
 
-    With `full`, namespaces of ours and directories that no wish names are removed.  `nat`: the host forwards for
-    external networks (see `external.py`).
+    With `full`, namespaces of ours and directories that no wish names are removed, routers first: one that another
+    host has now passes nothing here any more when this host's networks join those of others.
     """
+    wishes = [overlay.within(wish, around) for wish in wishes]
+    if full:
+        routers.remove_others(cloud, paths, {wish.router_id for wish in router_wishes})
+        overlay.admit(cloud, wishes, around)
     ports: list[PortStatus] = []
     networks: list[NetworkStatus] = []
     for wish in wishes:
         check_uuid(wish.network_id, "network_id")
         local = [port for port in wish.ports if port.local]
         try:
-            changed = _apply_one(cloud, paths, wish)
+            changed = _apply_one(cloud, paths, wish, around)
         except HostError as exc:
             networks.append(NetworkStatus(network_id=wish.network_id, changed=True, error=exc.message))
             ports += [PortStatus(port_id=p.port_id, up=False, reason=exc.message) for p in local]
@@ -65,10 +73,10 @@ def apply(
         ]
     removed = []
     if full:
-        external.forward(cloud, wishes, nat)
+        external.forward(cloud, wishes, around.nat)
         external.remove_others(cloud, {w.network_id for w in wishes if w.external})
     failed = {status.network_id: status.error for status in networks if status.error}
-    found = routers.apply(cloud, paths, router_wishes, failed, full)
+    found = routers.apply(cloud, paths, router_wishes, failed)
     if full:
         removed = remove_others(cloud, paths, {w.network_id for w in wishes})
     return ApplyResult(ports=ports, networks=networks, routers=found, removed_namespaces=removed)
@@ -105,7 +113,7 @@ def taps(namespace: str) -> list[str]:
     return netns.run(namespace, look)
 
 
-def _apply_one(cloud: str, paths: StatePaths, wish: NetworkWish) -> bool:
+def _apply_one(cloud: str, paths: StatePaths, wish: NetworkWish, around: Surroundings) -> bool:
     _check(wish)
     rules = firewall.ruleset(cloud, wish)
     namespace = namespace_name(cloud, wish.network_id)
@@ -116,6 +124,7 @@ def _apply_one(cloud: str, paths: StatePaths, wish: NetworkWish) -> bool:
         changed = netns.create(namespace)
         changed |= netns.run(namespace, lambda: _wire(cloud, wish, rules))
         changed |= external.apply(cloud, wish)
+        changed |= overlay.apply(cloud, wish, around)
         return dhcp.sync(namespace, directory, wish) or changed
     except OSError as exc:
         raise from_os_error(exc, f"wiring network {wish.network_id}") from exc
@@ -127,6 +136,7 @@ def _apply_one(cloud: str, paths: StatePaths, wish: NetworkWish) -> bool:
 def _check(wish: NetworkWish) -> None:
     if not 68 <= wish.mtu <= 65521:
         raise HostError("invalid", f"the MTU of network {wish.network_id} must be 68 to 65521, not {wish.mtu}")
+    overlay.check(wish)
     for subnet in wish.subnets:
         check_cidr(subnet.cidr, f"the CIDR of subnet {subnet.subnet_id}")
     if wish.dhcp_port is not None:
@@ -154,7 +164,8 @@ def _wire(cloud: str, wish: NetworkWish, rules: str) -> bool:
         present = links.list_links(ip)
         kept = {*local, *firewall.trusted_links(wish), *shaping.link_names(list(local.values()))}
         for name, link in present.items():
-            if name.startswith(("tap", "leg", shaping.PREFIX, external.HOST_LINK)) and name not in kept:
+            ours = ("tap", "leg", shaping.PREFIX, external.HOST_LINK, firewall.TUNNEL)
+            if name.startswith(ours) and name not in kept:
                 links.remove_link(ip, link)
                 changed = True
         for name in local:
@@ -190,5 +201,6 @@ def _remove_links() -> None:
     """The taps too: a machine that still runs would keep them, and with them the namespace, alive."""
     with IPRoute() as ip:
         for name, link in links.list_links(ip).items():
-            if name.startswith(("tap", "leg", shaping.PREFIX, external.HOST_LINK, links.BRIDGE)):
+            ours = ("tap", "leg", shaping.PREFIX, external.HOST_LINK, firewall.TUNNEL, links.BRIDGE)
+            if name.startswith(ours):
                 links.remove_link(ip, link)

@@ -46,14 +46,9 @@ _SYSCTLS = {
 
 
 def apply(
-    cloud: str, paths: StatePaths, wishes: Sequence[RouterWish], failed: dict[str, str], full: bool
+    cloud: str, paths: StatePaths, wishes: Sequence[RouterWish], failed: dict[str, str]
 ) -> list[RouterStatus]:
-    """Make the routers so; `failed` are networks that could not be wired, with the reason.
-
-    With `full`, namespaces of routers that no wish names are removed.
-    """
-    if full:
-        remove_others(cloud, paths, {wish.router_id for wish in wishes})
+    """Make the routers so; `failed` are networks that could not be wired, with the reason."""
     found = []
     for wish in wishes:
         try:
@@ -66,22 +61,27 @@ def apply(
 
 
 def remove_others(cloud: str, paths: StatePaths, keep: Collection[str]) -> list[str]:
-    """Remove every router of ours but these; returns the names of the namespaces that went."""
+    """Remove every router of ours but these; returns the names of the namespaces that went.
+
+    The links go first: radvd's last word, that there is no router any more, must not reach the guests of a router
+    that another host has now.
+    """
     kept = {router_namespace(cloud, router_id) for router_id in keep}
-    if paths.routers.is_dir():
-        for directory in sorted(paths.routers.iterdir()):
-            if directory.name not in keep:
-                advertising.stop(directory)
-                shutil.rmtree(directory, ignore_errors=True)
     removed = [name for name in netns.names(f"{cloud}-rtr-") if name not in kept]
-    for pid, _ in strays.in_namespaces(removed):
-        strays.end(pid)
     for name in removed:
         try:
             netns.run(name, lambda: _remove_links(()))
         except HostError as exc:
             if exc.code != "not_found":
                 raise
+    if paths.routers.is_dir():
+        for directory in sorted(paths.routers.iterdir()):
+            if directory.name not in keep:
+                advertising.stop(directory)
+                shutil.rmtree(directory, ignore_errors=True)
+    for pid, _ in strays.in_namespaces(removed):
+        strays.end(pid)
+    for name in removed:
         netns.remove(name)
     return removed
 

@@ -44,6 +44,7 @@ from cloudseed.host.launch import Launcher
 from cloudseed.host.machines import Machines
 from cloudseed.host.metadata import MetadataRelay
 from cloudseed.host.paths import StatePaths, check_cloud_name, check_key
+from cloudseed.host.surroundings import Surroundings
 from cloudseed.host.users import Users
 from cloudseed.host.volume_commands import volume_commands
 from cloudseed.host.volumes import Volumes
@@ -57,8 +58,8 @@ class HostServer:
     """One cloud's host process over one state directory."""
 
     def __init__(self, cloud: str, state: Path, control_uid: int, control_gid: int, cache: Path | None = None,
-                 external_nat: bool = False) -> None:
-        self._external_nat = external_nat
+                 around: Surroundings | None = None) -> None:
+        self._around = around or Surroundings()
         self._cloud = check_cloud_name(cloud)
         self._paths = StatePaths(state.absolute())
         self._control = (control_uid, control_gid)
@@ -286,7 +287,7 @@ class HostServer:
                 command.networks,
                 command.full,
                 command.routers,
-                self._external_nat,
+                self._around,
             )
             known = {} if command.full else self._network_errors
             known |= {status.network_id: status.error for status in result.networks}
@@ -341,13 +342,13 @@ async def _send(writer: asyncio.StreamWriter, reply: r.Reply) -> None:
     await writer.drain()
 
 
-async def serve(cloud: str, state: Path, socket_path: Path, uid: int, gid: int, external_nat: bool) -> None:
+async def serve(cloud: str, state: Path, socket_path: Path, uid: int, gid: int, around: Surroundings) -> None:
     """Run the host process until SIGTERM or SIGINT; prints `ready` when it accepts connections."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     cache = os.environ.get("CLOUDSEED_CACHE")
-    server = HostServer(cloud, state, uid, gid, Path(cache) if cache else None, external_nat)
+    server = HostServer(cloud, state, uid, gid, Path(cache) if cache else None, around)
     await server.run(socket_path, lambda: print("ready", flush=True), stop)
 
 
@@ -362,6 +363,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "--external-nat", action="store_true", help="guests behind routers reach what this host reaches"
     )
+    parser.add_argument("--underlay", default="", help="this host's IPv4 address among the hosts, for its tunnels")
+    parser.add_argument("--provider-interface", default="", help="the link to the segment of external networks")
     options = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger("qemu.qmp").setLevel(logging.WARNING)
@@ -370,7 +373,8 @@ def main(argv: list[str]) -> int:
         return 1
     os.umask(0o077)
     try:
-        asyncio.run(serve(options.name, options.state, options.socket, options.uid, options.gid, options.external_nat))
+        around = Surroundings(options.external_nat, options.underlay, options.provider_interface)
+        asyncio.run(serve(options.name, options.state, options.socket, options.uid, options.gid, around))
     except HostError as exc:
         print(f"cloudseed.host: {exc.message}", file=sys.stderr)
         return 1

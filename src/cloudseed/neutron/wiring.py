@@ -24,6 +24,7 @@ from cloudseed.neutron import (
     ipam,
     listing,
     models,
+    overlay,
     port_records,
     qos_types,
     router_scheduling,
@@ -38,13 +39,8 @@ from cloudseed.neutron.server import Neutron, now
 log = logging.getLogger(__name__)
 ports = models.ports
 allocations = models.ip_allocations
-DHCP_OWNER = "network:dhcp"
+DHCP_OWNER = overlay.DHCP_OWNER
 DHCP_LEASE_S = 86_400  # upstream's dhcp_lease_duration
-
-
-def wired_on(host: str) -> list[sa.ColumnElement[bool]]:
-    """Ports that a host must wire: servers' ports, bound to it."""
-    return [ports.c.host == host, ports.c.vif_type == "bridge", ports.c.device_owner.like("compute:%")]
 
 
 def dhcp_device_id(host: str, network_id: str) -> str:
@@ -80,6 +76,7 @@ class Wiring:
     async def sync_dhcp_ports(self, ctx: Context, host: str) -> int:
         """Give every network with DHCP subnets its DHCP port with an address on each, and no other network one.
 
+        A host that shares networks with others has one only where it has guests: they are served by their own host.
         Idempotent by the port's device id.  Returns how many ports were changed.
         """
         async with self._neutron.db.read() as tx:
@@ -99,7 +96,7 @@ class Wiring:
         The number of statements does not depend on the number of networks or ports.
         """
         async with self._neutron.db.read() as tx:
-            wanted = sa.select(ports.c.network_id).where(*wired_on(host))
+            wanted = overlay.networks_with_guests(host)
             legs = await router_wiring.legs_by_network(tx, host)
             networks = await tx.all(sa.select(models.networks).where(
                 models.networks.c.id.in_(wanted) | models.networks.c.id.in_(list(legs))))
@@ -111,12 +108,16 @@ class Wiring:
             rows = await listing.by_ids(tx, sa.select(ports).order_by(ports.c.id), ports.c.network_id, ids)
             addresses = await listing.by_ids(
                 tx, sa.select(allocations).order_by(allocations.c.position), allocations.c.network_id, ids)
-            local = [row.id for row in rows if _is_wired_on(row, host)]
+            here = {row.id for row in rows if _is_wired_on(row, host)}
+            here.update(await tx.scalars(sa.select(overlay.waiting.c.port_id).where(*overlay.waiting_on(host))))
+            local = sorted(here)
             rules = await rule_wishes.resolve(tx, local)
             stateless = await rule_wishes.stateless(tx, local)
             policies = {network.id: network.qos_policy_id for network in networks}
             limits = await qos_types.wishes(tx, [row.qos_policy_id or policies[row.network_id] for row in rows
-                                                 if _is_wired_on(row, host)])
+                                                 if row.id in here])
+            hosts = await overlay.tunnels(tx)
+            routers = await overlay.router_hosts(tx, ids) if host in hosts else {}
         fixed: dict[str, list[dict[str, str]]] = {}
         for address in addresses:
             fixed.setdefault(address.port_id, []).append(
@@ -124,11 +125,14 @@ class Wiring:
         found = []
         for network in networks:
             its = [subnet for subnet in subnets if subnet.network_id == network.id]
+            on_it = [row for row in rows if row.network_id == network.id]
             taken = {address.ip_address for address in addresses if address.network_id == network.id}
-            found.append(_network_wish(network, its, [row for row in rows if row.network_id == network.id], fixed,
-                                       rules, host, stateless, limits)
+            found.append(_network_wish(network, its, on_it, fixed, rules, here, host, stateless, limits)
                          | {"legs": legs.get(network.id, []),
                             "external": router_wiring.external_wish(network, its, taken)})
+            if host in hosts and network.network_type == "vxlan":
+                found[-1] |= {"segmentation_id": network.segmentation_id,
+                              "remotes": overlay.remotes(on_it, fixed, host, hosts, routers)}
         return found
 
     async def unwired_ports(self, ctx: Context, but_host: str | None = None) -> list[str]:
@@ -210,7 +214,7 @@ def _is_wired_on(row: Any, host: str) -> bool:
 
 
 def _network_wish(network: Any, subnets: list[Any], rows: list[Any], fixed: dict[str, list[dict[str, str]]],
-                  rules: dict[str, list[dict[str, Any]]], host: str, stateless: set[str],
+                  rules: dict[str, list[dict[str, Any]]], here: set[str], host: str, stateless: set[str],
                   limits: dict[str, dict[str, Any]]) -> dict[str, Any]:
     device = dhcp_device_id(host, network.id)
     dhcp = next((row for row in rows if row.device_owner == DHCP_OWNER and row.device_id == device), None)
@@ -222,18 +226,17 @@ def _network_wish(network: Any, subnets: list[Any], rows: list[Any], fixed: dict
                      "enable_dhcp": s.enable_dhcp, "ipv6_address_mode": s.ipv6_address_mode} for s in subnets],
         "dhcp_port": dhcp and {"port_id": dhcp.id, "mac_address": dhcp.mac_address,
                                "fixed_ips": fixed.get(dhcp.id, [])},
-        "ports": [_port_wish(row, fixed.get(row.id, []), rules.get(row.id, []), host, network.admin_state_up)
+        "ports": [_port_wish(row, fixed.get(row.id, []), rules.get(row.id, []), row.id in here, network.admin_state_up)
                   | ({"stateful": False} if row.id in stateless else {})
                   | ({"qos": limits[policy]} if row.device_owner.startswith("compute:") and (
                       policy := row.qos_policy_id or network.qos_policy_id) in limits else {})
                   for row in rows if row.device_owner != DHCP_OWNER]}
 
 
-def _port_wish(row: Any, fixed: list[dict[str, str]], rules: list[dict[str, Any]], host: str,
+def _port_wish(row: Any, fixed: list[dict[str, str]], rules: list[dict[str, Any]], local: bool,
                network_up: bool) -> dict[str, Any]:
     first = next((ip["ip_address"] for ip in fixed if "." in ip["ip_address"]), None)
     name = row.dns_name.split(".")[0] or (generated_hostname(first) if first else None)
-    local = _is_wired_on(row, host)
     return {"port_id": row.id, "mac_address": row.mac_address, "fixed_ips": fixed, "hostname": name,
             "device_id": row.device_id, "local": local, "admin_state_up": row.admin_state_up and network_up,
             "port_security_enabled": row.port_security_enabled,
@@ -246,14 +249,17 @@ def _port_wish(row: Any, fixed: list[dict[str, str]], rules: list[dict[str, Any]
 
 async def _dhcp_differences(tx: Tx, host: str) -> dict[str, tuple[Any | None, list[str]]]:
     """Networks whose DHCP port is missing, superfluous, or lacks or exceeds its subnets: (port, its subnets)."""
-    ids = list(await tx.scalars(_needy_networks(host)))
+    shares = host in await overlay.tunnels(tx)
+    ids = list(await tx.scalars(_needy_networks(host, shares)))
     if not ids:
         return {}
+    served = set(await tx.scalars(overlay.networks_with_guests(host))) if shares else set(ids)
     rows = await tx.all(sa.select(models.subnets.c.id, models.subnets.c.network_id).where(
         models.subnets.c.network_id.in_(ids), models.subnets.c.enable_dhcp).order_by(models.subnets.c.created_at))
     held = {row.network_id: row for row in await tx.all(sa.select(ports.c.id, ports.c.network_id, ports.c.mac_address)
                                                         .where(ports.c.network_id.in_(ids), *_dhcp_ports_of(host)))}
-    return {network_id: (held.get(network_id), [row.id for row in rows if row.network_id == network_id])
+    return {network_id: (held.get(network_id), [row.id for row in rows if row.network_id == network_id
+                                                and network_id in served])
             for network_id in ids}
 
 
@@ -263,11 +269,12 @@ def _dhcp_ports_of(host: str) -> list[sa.ColumnElement[bool]]:
             ports.c.device_id.startswith(dhcp_device_id(host, ""))]
 
 
-def _needy_networks(host: str) -> sa.CompoundSelect[Any]:
+def _needy_networks(host: str, shares: bool) -> sa.CompoundSelect[Any]:
     """Ids of networks for whose DHCP port on `host` something is to be done.
 
     A subnet with DHCP without an address of the port; an address of it on a subnet without DHCP; a port without
-    any address.  The database finds them, so a settled cloud costs one statement.
+    any address; with `shares`, a port on a network without guests here, which lacks none.  The database finds them,
+    so a settled cloud costs one statement.
     """
     subnets = models.subnets
     its = sa.select(sa.literal(1)).where(allocations.c.subnet_id == subnets.c.id, ports.c.id == allocations.c.port_id,
@@ -276,7 +283,12 @@ def _needy_networks(host: str) -> sa.CompoundSelect[Any]:
     exceeding = sa.select(subnets.c.network_id).where(sa.not_(subnets.c.enable_dhcp), its.exists())
     bare = sa.select(ports.c.network_id).where(
         *_dhcp_ports_of(host), sa.not_(sa.exists().where(allocations.c.port_id == ports.c.id)))
-    return sa.union(lacking, exceeding, bare)
+    if not shares:
+        return sa.union(lacking, exceeding, bare)
+    guests = overlay.networks_with_guests(host).subquery()
+    here = sa.select(guests.c.network_id)
+    idle = sa.select(ports.c.network_id).where(*_dhcp_ports_of(host), ports.c.network_id.not_in(here))
+    return sa.union(lacking.where(subnets.c.network_id.in_(here)), exceeding, bare, idle)
 
 
 async def _settle_dhcp_port(tx: Tx, host: str, network_id: str, port: Any | None, subnet_ids: list[str]) -> None:

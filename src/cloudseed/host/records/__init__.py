@@ -74,6 +74,7 @@ from cloudseed.host.records.networks import (
     PortStatus,
     PortWish,
     QosWish,
+    RemoteEnd,
     RuleWish,
     SubnetWish,
 )
@@ -173,6 +174,7 @@ __all__ = [
     "QosWish",
     "ReadVolume",
     "Record",
+    "RemoteEnd",
     "RemoveDisk",
     "RemoveImage",
     "RemoveMachine",

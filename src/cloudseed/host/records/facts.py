@@ -44,6 +44,8 @@ class InventoryReport(Record, frozen=True, kw_only=True):
     radvd_pids: dict[str, int] = {}  # router id -> pid
     host_links: list[str] = []  # ours outside our namespaces: the host's ends of external networks
     host_rules: bool = False  # the host's own nftables table of ours is there
+    tunnels: dict[str, int] = {}  # namespace -> segmentation id of its link to other hosts
+    underlay_rules: bool = False  # our table that says from whom the host takes tunnel packets is there
     volumes: list[str] = []  # volume ids
     snapshots: list[str] = []  # of volumes
     packs: list[str] = []  # volumes on their way to be images

@@ -121,6 +121,15 @@ class DhcpPort(Record, frozen=True, kw_only=True):
     fixed_ips: list[FixedIp]
 
 
+class RemoteEnd(Record, frozen=True, kw_only=True):
+    """A port of the network on another host, a guest's, DHCP's or a router's; `underlay` is that host's address."""
+
+    mac_address: str
+    ip_addresses: list[str] = []
+    underlay: str
+    router: bool = False
+
+
 class ExternalWish(Record, frozen=True, kw_only=True):
     """The host's own end of an external network: the subnets' gateway addresses as `ip/prefix`."""
 
@@ -139,6 +148,8 @@ class NetworkWish(Record, frozen=True, kw_only=True):
     dhcp_lease_s: int = 86400
     legs: list[str] = []  # ids of routers' ports that are wired here (see RouterWish)
     external: ExternalWish | None = None  # null: the host itself has no part in it
+    segmentation_id: int | None = None  # VXLAN id by which hosts share the network; null: it is this host's alone
+    remotes: list[RemoteEnd] = []  # a port that is local too counts as remote: its guest runs there still
 
 
 class PortStatus(Record, frozen=True, kw_only=True):

@@ -45,16 +45,18 @@ class NetworkHost(Protocol):
 
 class Reconciler:
     """Keeps one host's networks as the server wishes.  `dhcp`, `l3` None: without that agent.  `wires` None: nothing
-    is wired here.  `simulate`: ports of hosts without a wiring of their own count as wired."""
+    is wired here.  `simulate`: ports of hosts without a wiring of their own count as wired.  `underlay`: this
+    host's address among the hosts, if any."""
 
     def __init__(self, host: str, l2: Bus, dhcp: Bus | None, l3: Bus | None, wires: NetworkHost | None,
-                 simulate: bool) -> None:
+                 simulate: bool, underlay: str = "") -> None:
         self._host = host
         self._l2 = l2
         self._dhcp = dhcp
         self._l3 = RouterPart(host, l3) if l3 is not None else None
         self._wires = wires
         self._simulate = simulate
+        self._underlay = underlay
         self._started_at = time.time()
         self._heartbeat = 0.0
         self._flow: Context | None = None
@@ -139,7 +141,9 @@ class Reconciler:
         if time.monotonic() - self._heartbeat < HEARTBEAT_S and self._heartbeat:
             return
         agents: list[tuple[Bus, str, dict[str, Any]]] = [
-            (self._l2, "Linux bridge agent", {"any_host": self._simulate, "tunnel_types": ["vxlan"]})]
+            (self._l2, "Linux bridge agent", {
+                "any_host": self._simulate, "tunnel_types": ["vxlan"], "l2_population": bool(self._underlay),
+                "tunneling_ip": self._underlay or None})]
         if self._dhcp is not None:
             agents.append((self._dhcp, "DHCP agent", {"dhcp_driver": "dnsmasq"}))
         if self._l3 is not None:

@@ -1,0 +1,75 @@
+"""Where each port of a network is, for hosts that share it: the forwarding entries of their tunnels.
+
+An agent that has an address among the hosts says so in its heartbeat (`tunneling_ip`, as upstream's agents do); the
+other hosts of its ports' networks are told of that address.  It stays true of an agent that is silent: a doubt about
+an agent is no doubt about its guests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from cloudseed.kernel.db import Tx
+from cloudseed.neutron import agents, models
+
+ports = models.ports
+waiting = models.port_bindings
+DHCP_OWNER = "network:dhcp"
+
+
+async def tunnels(tx: Tx) -> dict[str, str]:
+    """The underlay address of each host that has one."""
+    table = models.agents
+    rows = await tx.all(sa.select(table.c.host, table.c.configurations).where(table.c.agent_type == agents.L2))
+    return {row.host: str(row.configurations["tunneling_ip"]) for row in rows
+            if row.configurations.get("tunneling_ip")}
+
+
+def waiting_on(host: str) -> list[sa.ColumnElement[bool]]:
+    """Bindings that wait on a host for a server to arrive: wired there, but not sent to."""
+    return [waiting.c.host == host, waiting.c.vif_type == "bridge"]
+
+
+def networks_with_guests(host: str) -> sa.CompoundSelect[Any]:
+    """Ids of the networks that guests' ports are on which a host must wire."""
+    return sa.union(
+        sa.select(ports.c.network_id).where(
+            ports.c.host == host, ports.c.vif_type == "bridge", ports.c.device_owner.like("compute:%")),
+        sa.select(ports.c.network_id).join(waiting, waiting.c.port_id == ports.c.id).where(*waiting_on(host)))
+
+
+async def router_hosts(tx: Tx, network_ids: Sequence[str]) -> dict[str, str]:
+    """The host of each router's port on these networks: its router's, from the moment that it is given to it."""
+    bound, inner, routers = models.router_bindings, models.router_ports, models.routers
+    legs = sa.union_all(
+        sa.select(inner.c.port_id, inner.c.router_id),
+        sa.select(routers.c.gateway_port_id, routers.c.id).where(routers.c.gateway_port_id.is_not(None))).subquery()
+    rows = await tx.all(
+        sa.select(legs.c.port_id, bound.c.host).join(bound, bound.c.router_id == legs.c.router_id)
+        .join(ports, ports.c.id == legs.c.port_id).where(ports.c.network_id.in_(network_ids), bound.c.host != ""))
+    return {row.port_id: row.host for row in rows}
+
+
+def remotes(rows: Sequence[Any], fixed: dict[str, list[dict[str, str]]], host: str, addresses: dict[str, str],
+            routers: dict[str, str]) -> list[dict[str, Any]]:
+    """RemoteEnd records, as plain objects, of a network's ports (`rows`) that are on other hosts.
+
+    `addresses`: of the hosts; `routers`: the host of each router's port.
+    """
+    found = []
+    for row in rows:
+        router = row.id in routers
+        if router:
+            where = routers[row.id]
+        elif row.device_owner == DHCP_OWNER or (row.vif_type == "bridge" and row.device_owner.startswith("compute:")):
+            where = row.host
+        else:
+            continue
+        if where != host and where in addresses:
+            found.append({"mac_address": row.mac_address, "underlay": addresses[where],
+                          "ip_addresses": [each["ip_address"] for each in fixed.get(row.id, ())],
+                          **({"router": True} if router else {})})
+    return found
