@@ -1,4 +1,4 @@
-"""The control process of the embedded shape: every service in one event loop.  `up` starts it.
+"""A process of services in one event loop: all of them in the embedded shape, those of some roles else.
 
 `python -m cloudseed.cli daemon --config FILE` runs until SIGTERM.  Unprivileged: what needs privileges it asks
 of the host process, whose socket is in the state directory.
@@ -18,7 +18,7 @@ import msgspec
 import uvloop
 
 from cloudseed.cli.processes import host_socket
-from cloudseed.cli.roles import builders, parts_of, whole
+from cloudseed.cli.roles import CONTROL, builders, parts_of, whole
 from cloudseed.host.client import HostClient
 from cloudseed.host.fake import FakeHost
 from cloudseed.kernel.config import Config
@@ -28,14 +28,16 @@ from cloudseed.kernel.runtime import Environment, Runtime
 log = logging.getLogger("cloudseed")
 
 
-async def serve(config: Config) -> None:
-    """Start every service, serve until SIGTERM or SIGINT, stop in order."""
+async def serve(config: Config) -> bool:
+    """Start what `config.services` names, else every service; serve until SIGTERM or SIGINT; stop in order.  False when
+    it ended because something broke."""
+    parts = parts_of(name.strip() for name in config.services.split(",")) if config.services else whole()
     socket = host_socket(config.state_path)
     host = HostClient(socket) if socket.exists() else FakeHost(config.name, config.data_path)
     if config.driver == "auto":
         config.driver = "qemu" if socket.exists() else "fake"
-    env = Environment(config, host=host)
-    runtime = Runtime(env, builders(parts_of(config.services.split(",")) if config.services else whole()))
+    env = Environment(config, host=host, serves_api=any(part in CONTROL for part in parts))
+    runtime = Runtime(env, builders(parts))
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -44,7 +46,7 @@ async def serve(config: Config) -> None:
     # what was loaded at the start stays for ever: the collector need not look at it again
     gc.collect()
     gc.freeze()
-    log.info("serving on %s", config.public_url)
+    log.info("at work: %s", ", ".join(parts))
     waiting = {asyncio.create_task(stopping.wait()), asyncio.create_task(runtime.wait())}
     await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
     for task in waiting:
@@ -52,16 +54,20 @@ async def serve(config: Config) -> None:
     log.info("stopping")
     await runtime.stop()
     await host.close()
+    return stopping.is_set()
+
+
+def run_config(config: Config) -> int:
+    """Serve with these settings, in this process; the exit code."""
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    arm_from_environment()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return 0 if runner.run(serve(config)) else 1
 
 
 def run(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="cloudseed daemon")
     parser.add_argument("--config", type=Path, required=True)
     options = parser.parse_args(argv)
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    arm_from_environment()
-    config = msgspec.json.decode(options.config.read_bytes(), type=Config)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(config))
-    return 0
+    return run_config(msgspec.json.decode(options.config.read_bytes(), type=Config))

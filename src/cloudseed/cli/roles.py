@@ -29,7 +29,8 @@ _MODULES = {
     **dict.fromkeys(_AGENTS, "cloudseed.neutron.agent.service"),
     "nova-compute": "cloudseed.nova.compute.service",
 }
-_ON_HOSTS = {"cinder": ROLES["storage"], "neutron": _AGENTS, "nova": ("nova-compute",)}
+# service -> its parts on hosts, which speak with it over the bus
+ON_HOSTS = {"cinder": ROLES["storage"], "neutron": _AGENTS, "nova": ("nova-compute",)}
 NAMES = (*ROLES, *_MODULES)
 
 
@@ -49,7 +50,21 @@ def parts_of(names: Iterable[str]) -> list[str]:
 
 def whole(services: Iterable[str] = CONTROL) -> list[str]:
     """The parts of whole services: also what they have on hosts.  This is a cloud in one process."""
-    return parts_of(part for service in services for part in (service, *_ON_HOSTS.get(service, ())))
+    return parts_of(part for service in services for part in (service, *ON_HOSTS.get(service, ())))
+
+
+def speaks_with_others(parts: Iterable[str]) -> bool:
+    """Whether a process of these parts needs a broker: what a service has on hosts is, wholly or partly, elsewhere."""
+    parts = set(parts)
+    return any(0 < len(parts & {service, *there}) <= len(there) for service, there in ON_HOSTS.items())
+
+
+def needed_secrets(parts: Iterable[str]) -> tuple[set[str], bool]:
+    """The service users that these parts log in as; and whether they need all secrets, as control parts do."""
+    parts = set(parts)
+    users = {user for part, user in (("nova-compute", "nova"), ("cinder-volume", "cinder"),
+                                     ("cinder-backup", "cinder")) if part in parts}
+    return users, not parts.isdisjoint(CONTROL)
 
 
 def builders(parts: Iterable[str]) -> list[Builder]:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
-import tomllib
 from pathlib import Path
 from typing import Any
 
 import msgspec
+
+from cloudseed.kernel.config_sources import ConfigError as ConfigError
+from cloudseed.kernel.config_sources import Sources
 
 SERVICE_USERS = ("glance", "placement", "neutron", "nova", "cinder", "swift")
 MAX_COMPUTES = 16
@@ -62,8 +64,10 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     machine_shares: int = 1  # how many hosts share this machine's processors, memory and disk
     database: str = ""  # postgresql://USER:PASSWORD@HOST:PORT/PREFIX: a database PREFIX_<service> each; empty: SQLite
     broker: str = ""  # amqp://USER:PASSWORD@HOST:PORT/VHOST; empty: messages stay within this process
+    listen: list[str] = []  # where the API listens besides `address`: ADDRESS:PORT each
+    secrets_file: str = ""  # what `cloudseed secrets` made for this machine; empty: <state>/control/secrets.json
     controller: str = ""  # where the API is, for a process that does not serve it all: http://10.0.0.1:8080
-    endpoints: dict[str, str] = {}  # service type -> URL, for services that are not at `controller`
+    endpoints: dict[str, str] = {}  # service type -> URL, for what is not at `controller`; several by comma
     underlay_address: str = ""  # this host's address among the hosts: tunnels, volumes, migrations; empty: alone
     provider_interface: str = ""  # the link to the network `public`; empty: this machine is its gateway
     report_interval_s: float = 10.0  # how often parts say that they are alive
@@ -85,14 +89,14 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
             return [f"{self.host}-{number}" for number in range(1, self.fake_hosts + 1)]
         return [self.host, *(f"{self.host}-{number}" for number in range(2, self.computes + 1))]
 
+    def endpoint(self, kind: str, prefix: str) -> str:
+        """The URL of a service type, several by comma."""
+        return self.endpoints.get(kind) or (self.controller.rstrip("/") or self.public_url) + prefix
+
     @property
     def public_url(self) -> str:
         address = f"[{self.address}]" if ":" in self.address else self.address
         return f"http://{address}:{self.port}"
-
-
-class ConfigError(ValueError):
-    """A setting is wrong; the text says which and why."""
 
 
 def default_state() -> Path:
@@ -106,40 +110,41 @@ def default_state() -> Path:
 
 def load(path: Path | None = None, **flags: Any) -> Config:
     """Defaults, then the file, then CLOUDSEED_* in the environment, then `flags` that are not None."""
-    values: dict[str, Any] = {}
-    if path is not None:
-        try:
-            values.update(tomllib.loads(path.read_text()))
-        except (OSError, tomllib.TOMLDecodeError) as exc:
-            raise ConfigError(f"{path}: {exc}") from None
-    for field in msgspec.structs.fields(Config):
-        raw = os.environ.get(f"CLOUDSEED_{field.name.upper()}")
-        if raw is not None:
-            values[field.name] = raw
-    values.update({name: value for name, value in flags.items() if value is not None})
+    return load_with_sources(path, **flags)[0]
+
+
+def load_with_sources(path: Path | None = None, **flags: Any) -> tuple[Config, Sources]:
+    """As `load`; the sources know where each setting was given, for the errors of those who look closer."""
+    sources = Sources(path, flags, Config.__struct_fields__, ("listen",))
+    values = sources.values
     values.setdefault("state", str(default_state()))
     try:
         config = msgspec.convert(values, Config, strict=False)
     except msgspec.ValidationError as exc:
-        raise ConfigError(f"{path or 'settings'}: {exc}") from None
+        raise sources.invalid(str(exc)) from None
     if not 1 <= config.computes <= MAX_COMPUTES:
-        raise ConfigError(f"computes = {config.computes}: it must be 1 to {MAX_COMPUTES}")
+        raise sources.error("computes", f"it must be 1 to {MAX_COMPUTES}")
     for name in ("lockout_failure_attempts", "lockout_duration_s", "unique_last_password_count"):
         if not 0 <= getattr(config, name) < 2**31:
-            raise ConfigError(f"{name} = {getattr(config, name)}: it must be 0 or more")
+            raise sources.error(name, "it must be 0 or more")
+    if not 0 < config.report_interval_s < config.service_down_s:
+        raise sources.error("service_down_s" if sources.given("service_down_s") else "report_interval_s",
+                            f"a part reports every report_interval_s ({config.report_interval_s:g}), and must count as "
+                            f"down later than that: after service_down_s ({config.service_down_s:g})")
     config.state = str(Path(config.state).absolute())
     if not config.name:
         # several clouds on one machine (tests!) must not share a name
         digest = hashlib.blake2b(config.state.encode(), digest_size=2).hexdigest()
         config.name = "cs" if config.state == "/var/lib/cloudseed" else f"cs{digest}"
-    return config
+    return config, sources
 
 
 class Secrets(msgspec.Struct):
-    """Passwords by user name, and keys by purpose."""
+    """Passwords by user name, and keys by purpose.  `broker`: for a machine that is told where it is with them."""
 
     passwords: dict[str, str]
     keys: dict[str, str] = {}
+    broker: str = ""
 
 
 def data_directory(state: Path) -> Path:
@@ -151,28 +156,61 @@ def data_directory(state: Path) -> Path:
     return state / "control"
 
 
-def load_secrets(state: Path) -> Secrets:
-    """The secrets of the cloud with this state directory, made on the first call."""
-    path = data_directory(state) / "secrets.json"
-    # the directory is the control process's, and root comes here too: no link may lead root to another file
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except FileNotFoundError:
-        pass
-    else:
-        with os.fdopen(descriptor, "rb") as file:
+def read_secrets(path: Path) -> Secrets:
+    """The secrets in a file.  Raises FileNotFoundError, and ConfigError when it is none of ours to trust."""
+    # the directory may be the control process's, and root comes here too: no link may lead root to another file
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb") as file:
+        mode = os.fstat(descriptor).st_mode
+        if mode & 0o077:
+            raise ConfigError(f"{path} has mode {mode & 0o777:03o}, so others may read the secrets in it: chmod 600 it")
+        try:
             return msgspec.json.decode(file.read(), type=Secrets)
-    made = Secrets(
-        passwords={name: secrets.token_urlsafe(18) for name in ("admin", *SERVICE_USERS)},
-        keys={"metadata": secrets.token_hex(32), "swift-tempurl": secrets.token_hex(32),
-              "dashboard": secrets.token_hex(32)},
-    )
+        except msgspec.DecodeError as exc:
+            raise ConfigError(f"{path} holds no secrets: {exc}") from None
+
+
+def write_secrets(path: Path, made: Secrets, owner: tuple[int, int] | None = None) -> None:
+    """Replace the file; only its owner (user and group id; else who asks) may read it."""
     temporary = path.with_suffix(".new")
     temporary.unlink(missing_ok=True)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:
+        if owner is not None:
+            os.fchown(descriptor, *owner)
         file.write(msgspec.json.format(msgspec.json.encode(made), indent=2))
         file.flush()
         os.fsync(file.fileno())
     temporary.rename(path)
+
+
+def secrets_path(config: Config) -> Path:
+    return Path(config.secrets_file) if config.secrets_file else config.data_path / "secrets.json"
+
+
+def load_secrets(state: Path) -> Secrets:
+    """The secrets of the cloud with this state directory, made on the first call."""
+    path = data_directory(state) / "secrets.json"
+    try:
+        return read_secrets(path)
+    except FileNotFoundError:
+        pass
+    made = Secrets(
+        passwords={name: secrets.token_urlsafe(18) for name in ("admin", *SERVICE_USERS)},
+        keys={"metadata": secrets.token_hex(32), "swift-tempurl": secrets.token_hex(32),
+              "dashboard": secrets.token_hex(32), "keystone": secrets.token_hex(32)},
+    )
+    write_secrets(path, made)
     return made
+
+
+def secrets_of(config: Config) -> Secrets:
+    """The secrets for this process.  Raises ConfigError when a machine of many has none: they are made elsewhere."""
+    if not config.secrets_file and not config.controller:
+        return load_secrets(config.state_path)
+    path = secrets_path(config)
+    try:
+        return read_secrets(path)
+    except OSError as exc:
+        raise ConfigError(f"secrets_file: {path} cannot be read ({exc.strerror}): on a control machine, `cloudseed "
+                          f"secrets --for {config.host}` makes it") from None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -18,11 +17,11 @@ from typing import Any
 import sqlalchemy as sa
 import uvicorn
 
-from cloudseed.kernel import migrate
+from cloudseed.kernel import listening, migrate
 from cloudseed.kernel.auth import TokenCache, TokenValidator
 from cloudseed.kernel.bus import Bus, InProcessEngine
 from cloudseed.kernel.bus import Engine as BusEngine
-from cloudseed.kernel.config import Config, Secrets, load_secrets
+from cloudseed.kernel.config import Config, Secrets, secrets_of
 from cloudseed.kernel.context import Context
 from cloudseed.kernel.control import ControlServer
 from cloudseed.kernel.db import Database
@@ -64,21 +63,26 @@ class Service:
 class Environment:
     """What services stand on.  One for each process; constructors get it, nothing is global."""
 
-    def __init__(self, config: Config, *, host: Any = None, secrets: Secrets | None = None) -> None:
+    def __init__(
+        self, config: Config, *, host: Any = None, secrets: Secrets | None = None, serves_api: bool = True
+    ) -> None:
+        """`serves_api` False: a process of agents, which keeps nothing that somebody asks for later."""
         self.config = config
         self.state = config.data_path
         self.state.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.secrets = secrets or load_secrets(config.state_path)
+        self.secrets = secrets or secrets_of(config)
         self.host = host  # cloudseed.host.client.HostClient, None without a privileged process
-        self.flow_store = FlowStore(self.state / "flows.sqlite") if config.record_flows else None
+        self.flow_store = FlowStore(self.state / "flows.sqlite") if config.record_flows and serves_api else None
         self.recorder = FlowRecorder(self.flow_store)
         self.edge = Edge(self.recorder, config.public_url)
         self.remote = HttpTransport()
         self.transport = LocalTransport(self.edge, self.remote)
         self.bus_engine = bus_engine(config)
         self.token_cache = TokenCache()
-        self.endpoints = {kind: config.public_url + prefix for kind, (prefix, _) in SERVICE_TYPES.items()}
-        self.identity_url = self.endpoints["identity"]
+        # where services are called (one URL or several by comma), and what clients are told
+        self.endpoints = {kind: config.endpoint(kind, prefix) for kind, (prefix, _) in SERVICE_TYPES.items()}
+        self.catalogue = {kind: urls.partition(",")[0].strip() for kind, urls in self.endpoints.items()}
+        self.identity_url = self.catalogue["identity"]
         self.databases: dict[str, Database] = {}
         self.sole = True  # no other process works on our databases
 
@@ -134,13 +138,20 @@ class Runtime:
         self.env = env
         self.services = [build(env) for build in builders]
         self._tasks: list[asyncio.Task[Any]] = []
+        for mount in (mount for service in self.services for mount in service.mounts):
+            for kind, (prefix, _) in SERVICE_TYPES.items():
+                if prefix == mount.prefix:  # ours: called without a socket, whatever others call it by
+                    env.endpoints[kind] = env.config.public_url + prefix
         self._server: uvicorn.Server | None = None
+        self._ended = asyncio.Event()
         self._control: ControlServer | None = None
         self._hosts = HostPictures(env.config, env.host, env.bus(PART))
         self.started_at = time.time()
 
     async def start(self, *, listen: bool = True) -> None:
-        """Start every service; return when every endpoint answers.  `listen` False: in-process calls only."""
+        """Start every service; return when every endpoint answers.  `listen` False: in-process calls only.
+
+        A process whose services have no endpoint listens nowhere."""
         for service in self.services:
             for mount in service.mounts:
                 self.env.edge.mount(mount)
@@ -153,7 +164,7 @@ class Runtime:
                 await engine.recover()
             if service.start is not None:
                 await service.start()
-        if listen:
+        if listen and any(service.mounts for service in self.services):
             await self._listen()
         for service in self.services:
             for engine in service.engines:
@@ -180,18 +191,11 @@ class Runtime:
     def _died(self, task: asyncio.Task[Any]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.critical("%s died; the process stops", task.get_name(), exc_info=error)
-            if self._server is not None:
-                self._server.should_exit = True
+            self._ended.set()
 
     async def _listen(self) -> None:
         config = self.env.config
-        family = socket.AF_INET6 if ":" in config.address else socket.AF_INET
-        # the protocol is named so that asyncio turns Nagle off: else small answers wait 40 ms for an ACK
-        listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((config.address, config.port))
-        listener.listen(2048)
-        listener.setblocking(False)
+        sockets = listening.listeners([(config.address, config.port), *map(listening.parse, config.listen)])
         settings = uvicorn.Config(
             self.env.edge,
             http=BulkReader,  # type: ignore[arg-type]  # a class made and used like uvicorn's own
@@ -211,7 +215,7 @@ class Runtime:
         logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
         self._server = uvicorn.Server(settings)
         self._server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
-        self._serving = asyncio.create_task(self._server.serve(sockets=[listener]), name="http")
+        self._serving = asyncio.create_task(self._server.serve(sockets=sockets), name="http")
         while not self._server.started:
             if self._serving.done():
                 self._serving.result()
@@ -290,8 +294,11 @@ class Runtime:
             self.env.flow_store.close()
 
     async def wait(self) -> None:
-        """Until the HTTP server ends."""
-        await self._serving
+        """Until something without which the process is of no use has ended."""
+        broken = asyncio.create_task(self._ended.wait())
+        await asyncio.wait({broken} if self._server is None else {broken, self._serving},
+                           return_when=asyncio.FIRST_COMPLETED)
+        broken.cancel()
 
     def context(self) -> Context:
         return Context()

@@ -43,7 +43,7 @@ def build(env: Environment) -> Service:
     stop_listening = ks.bus.serve("keystone", {"changed": ks.changed, "rotate_keys": ks.rotate_keys})
 
     async def start() -> None:
-        await bootstrap(ks, env.secrets.passwords, env.endpoints, env.config.region)
+        await bootstrap(ks, env.secrets.passwords, env.catalogue, env.config.region)
 
     async def stop() -> None:
         stop_listening()

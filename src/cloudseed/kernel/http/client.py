@@ -20,7 +20,7 @@ from cloudseed.kernel import errors
 from cloudseed.kernel.context import Context
 from cloudseed.kernel.flow.recorder import FlowRecorder
 from cloudseed.kernel.http import json as json_codec
-from cloudseed.kernel.http.transport import Call, RawResponse, Transport
+from cloudseed.kernel.http.transport import Call, NotConnected, RawResponse, Transport
 
 Body = bytes | AsyncIterator[bytes]
 
@@ -93,7 +93,7 @@ def reason_of(body: bytes) -> str:
 
 
 class ServiceSession:
-    """HTTP calls of one part.  `endpoints`: service type -> base URL; `transport` finds the way."""
+    """HTTP calls of one part.  `endpoints`: service type -> base URL, several by comma; `transport` finds the way."""
 
     def __init__(
         self,
@@ -114,6 +114,7 @@ class ServiceSession:
         self._token_until = 0.0
         self._project_id = ""
         self._token_lock = asyncio.Lock()
+        self._answering: dict[str, int] = {}  # service type -> which of its URLs answered last
 
     async def request(
         self,
@@ -221,6 +222,25 @@ class ServiceSession:
         await self._own_token(ctx)
         return self._project_id
 
+    async def _first_that_answers(self, service_type: str, call: Call) -> RawResponse:
+        """Send to the service's URL, of several to the one that answered last, and to the next while no connection
+        can be made: then nothing was sent."""
+        bases = [base.strip() for base in call.base.split(",")]
+        if len(bases) == 1:
+            return await self._transport.send(call)
+        first = self._answering.get(service_type, 0) % len(bases)
+        for turn in range(len(bases)):
+            number = (first + turn) % len(bases)
+            try:
+                raw = await self._transport.send(call._replace(base=bases[number]))
+            except NotConnected:
+                if turn == len(bases) - 1:
+                    raise
+            else:
+                self._answering[service_type] = number
+                return raw
+        raise AssertionError("no base")
+
     async def _send(
         self,
         ctx: Context,
@@ -245,14 +265,14 @@ class ServiceSession:
         query = urlencode([(k, v) for k, v in params.items() if v is not None], doseq=True) if params else ""
         url_path, _, more = path.partition("?")
         query = "&".join(filter(None, (more, query)))
-        prefix = "/" + base.split("://", 1)[1].partition("/")[2] if "://" in base else base
+        prefix = "/" + base.partition(",")[0].split("://", 1)[1].partition("/")[2] if "://" in base else base
         exchange = self._recorder.begin(
             trace, self.part, self._names.get(service_type, service_type), "http", method, prefix.rstrip("/") + url_path
         )
         try:
             async with asyncio.timeout(timeout_s):
                 call = Call(self.part, trace, base, method, url_path, query, headers, body, stream)
-                raw = await self._transport.send(call)
+                raw = await self._first_that_answers(service_type, call)
                 content = b"" if stream else await raw.read()
         except TimeoutError:
             self._recorder.end(exchange, 504)

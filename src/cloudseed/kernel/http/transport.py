@@ -42,6 +42,10 @@ class Call(NamedTuple):
     stream: bool
 
 
+class NotConnected(OSError):
+    """No connection could be made: nothing of the request was sent."""
+
+
 class Transport(Protocol):
     async def send(self, call: Call) -> RawResponse: ...
 
@@ -243,13 +247,15 @@ class HttpTransport:
 
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                timeout=aiohttp.ClientTimeout(total=None, connect=10), auto_decompress=False
+                timeout=aiohttp.ClientTimeout(total=None, connect=10, sock_connect=5), auto_decompress=False
             )
         url = call.base.rstrip("/") + quote(call.path, safe="/:~%") + (f"?{call.query}" if call.query else "")
         try:
             response = await self._session.request(
                 call.method, URL(url, encoded=True), headers=call.headers, data=call.body, allow_redirects=False
             )
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as exc:
+            raise NotConnected(str(exc)) from exc
         except aiohttp.ClientError as exc:
             raise OSError(str(exc)) from exc
         return _Remote(response)
