@@ -21,6 +21,7 @@ COMMANDS = {
     "image": ("image", "build guest images"),
     "openstack": ("openstack", "the unmodified openstack client, set up for this cloud"),
     "conformance": ("conformance", "the unmodified conformance suite of OpenStack against a fresh cloud"),
+    "simulate": ("simulate", "a cloud of thousands of pretended hypervisors, and how it bears its load"),
     "bench": ("bench", "measure this machine's cloud, and hold it against what we promise"),
     "test": ("test", "every check and every test"),
 }
