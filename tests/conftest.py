@@ -1,5 +1,26 @@
-"""Fixtures for all tests: servers of others that are started once for a run, for those who ask for them."""
+"""Fixtures for all tests: servers of others that are started once for a run, and which engine databases are on."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import pytest
+
+from cloudseed.kernel.runtime import Environment
+from tests.support import databases
+
 pytest_plugins = ["tests.support.broker"]
+
+if databases.ON_POSTGRESQL:
+
+    @pytest.fixture(autouse=True, scope="session")
+    def services_on_postgresql() -> Iterator[None]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Environment, "database", databases.services_on_postgresql)
+            yield
+        databases.stop()
+
+    @pytest.fixture(autouse=True)
+    def _dropped_databases() -> Iterator[None]:
+        yield
+        databases.the_server().clean()

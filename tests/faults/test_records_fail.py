@@ -10,10 +10,10 @@ import pytest
 import sqlalchemy as sa
 
 from cloudseed.kernel.context import Context
-from cloudseed.kernel.db import Database
 from cloudseed.kernel.errors import NoSpace
 from cloudseed.kernel.operations import Engine, OperationTables, OperationType, Run, Step, engine
 from cloudseed.kernel.operations.records import Records
+from tests.support.databases import open_database
 
 metadata = sa.MetaData()
 tables = OperationTables(metadata)
@@ -46,8 +46,7 @@ async def test_it_goes_on_without_waiting_for_its_lease(
         done.append(run.resource_id)
 
     kind = OperationType("test.once", (Step("only", do),))
-    db = Database(tmp_path / "ops.sqlite", name="ops")
-    metadata.create_all(db.engine)
+    db = open_database(tmp_path / "ops.sqlite", "ops", metadata)
     disk = FullDisk(failing)
     monkeypatch.setattr(Records, "save", lambda records, run, **values: disk.save(records, run, **values))
     driver = Engine(db, tables, lease_s=60.0)

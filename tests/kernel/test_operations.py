@@ -13,8 +13,8 @@ import sqlalchemy as sa
 
 from cloudseed.kernel import errors
 from cloudseed.kernel.context import Context
-from cloudseed.kernel.db import Database
 from cloudseed.kernel.operations import Backtrack, Engine, Killed, OperationTables, OperationType, Run, Step, faults
+from tests.support.databases import open_database
 
 metadata = sa.MetaData()
 tables = OperationTables(metadata)
@@ -60,8 +60,7 @@ class World:
 
     @contextlib.asynccontextmanager
     async def engine(self) -> AsyncIterator[Engine]:
-        db = Database(self.path / "ops.sqlite", name="ops")
-        metadata.create_all(db.engine)
+        db = open_database(self.path / "ops.sqlite", "ops", metadata)
         engine = Engine(db, tables)
         engine.register(self.type)
         await engine.recover()

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from cloudseed.kernel.db import Database
 from cloudseed.placement.allocations import Claim, replace_allocations
 from cloudseed.placement.providers import delete_provider
 from cloudseed.placement.service import Placement
 from tests.placement.conftest import Api
 from tests.support.cloud import Cloud
+from tests.support.databases import beside
 
 AGGREGATE = "aaaaaaaa-0000-4000-8000-000000000001"
 ONE = "cccccccc-0000-4000-8000-000000000001"
@@ -183,7 +183,7 @@ async def test_what_another_process_writes_shows_at_once(api: Api, cloud: Cloud)
     gone = await api.provider("gone", {"VCPU": {"total": 4}})
     assert len(await api.candidates("resources=VCPU:2")) == 2
     mine = cloud.service("placement").handle
-    database = Database(mine.db.path, name="placement")
+    database = beside(mine.db)
     other = Placement(database, mine.policy)  # as a second process on the same file
     try:
         await replace_allocations(other, [Claim(ONE, {host: {"VCPU": 3}}, "p", "u")])

@@ -18,6 +18,10 @@ class SchemaTooNew(RuntimeError):
     """The database was written by a newer Cloudseed."""
 
 
+class SchemaTooOld(RuntimeError):
+    """The database must be made or upgraded first; the text says by which command."""
+
+
 def directory(service: str) -> Path:
     """Where a service's migrations lie."""
     module = importlib.import_module(f"cloudseed.{service}")
@@ -52,6 +56,16 @@ def upgrade(service: str, path: Path) -> bool:
         return False
     if present is not None and present > newest:
         raise SchemaTooNew(f"{path} is at schema {present}, this Cloudseed knows {newest}: use a newer one")
+    engine = sa.create_engine(f"sqlite:///{path}")
+    with engine.connect() as connection:
+        run(service, connection)
+    engine.dispose()
+    path.chmod(0o600)
+    return True
+
+
+def run(service: str, connection: sa.Connection) -> None:
+    """Bring the database at the other end of a connection, of either engine, to the newest revision."""
     from alembic import command  # only here: see above
     from alembic.config import Config
 
@@ -59,13 +73,8 @@ def upgrade(service: str, path: Path) -> bool:
     config.set_main_option("script_location", str(Path(__file__).parent / "alembic_env"))
     config.set_main_option("version_locations", str(directory(service)))
     config.set_main_option("path_separator", "newline")
-    engine = sa.create_engine(f"sqlite:///{path}")
-    with engine.connect() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
-    engine.dispose()
-    path.chmod(0o600)
-    return True
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
 
 
 def revision(service: str, message: str) -> Path:

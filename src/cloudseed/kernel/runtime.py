@@ -37,6 +37,7 @@ from cloudseed.kernel.operations.tables import OperationTables
 from cloudseed.kernel.periodic import Loop
 from cloudseed.kernel.policy import Policy, Rule
 from cloudseed.kernel.service_types import SERVICE_TYPES
+from cloudseed.kernel.sqlite import SqliteDatabase
 
 log = logging.getLogger(__name__)
 
@@ -84,16 +85,36 @@ class Environment:
         self.catalogue = {kind: urls.partition(",")[0].strip() for kind, urls in self.endpoints.items()}
         self.identity_url = self.catalogue["identity"]
         self.databases: dict[str, Database] = {}
-        self.sole = True  # no other process works on our databases
+        self.sole = not config.database  # no other process works on our databases
+        self._postgres: Any = None  # kernel.postgres.Server, loaded only where it is used
 
     def database(self, service: str, metadata: sa.MetaData) -> Database:
-        """The service's own database, at its newest schema."""
+        """The service's own database, at its newest schema: a file's is upgraded, a server's must be so already."""
+        if self.config.database:
+            return self._on_postgres(service)
         directory = self.state / "db"
         directory.mkdir(mode=0o700, exist_ok=True)
         path = directory / f"{service}.sqlite"
         migrate.upgrade(service, path)
-        database = self.databases[service] = Database(path, name=service)
+        database = self.databases[service] = SqliteDatabase(path, name=service)
         return database
+
+    def _on_postgres(self, service: str) -> Database:
+        from cloudseed.kernel.postgres import schema
+        from cloudseed.kernel.postgres.database import PostgresDatabase
+        from cloudseed.kernel.postgres.server import Server
+
+        if self._postgres is None:
+            self._postgres = Server(self.config.database)
+        name = schema.check(self.config.database, service)
+        database = self.databases[service] = PostgresDatabase(self._postgres, name, name=service)
+        return database
+
+    async def close_databases(self) -> None:
+        for database in self.databases.values():
+            await database.close()
+        if self._postgres is not None:
+            await self._postgres.close()
 
     def session(self, part: str, user: str, *, discover: bool = False) -> ServiceSession:
         """HTTP calls to other services as part `part`, authenticated as service user `user`."""
@@ -288,8 +309,7 @@ class Runtime:
         await self.env.bus_engine.stop()
         self.env.recorder.flush()
         await self.env.remote.close()
-        for database in self.env.databases.values():
-            await database.close()
+        await self.env.close_databases()
         if self.env.flow_store is not None:
             self.env.flow_store.close()
 

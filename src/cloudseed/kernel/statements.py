@@ -10,13 +10,12 @@ Statements that are built once, in a module, with `bindparam`s, are the fastest:
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, CursorResult, Row
+from sqlalchemy.engine import CursorResult, Row
 from sqlalchemy.sql import Executable
 
 Columns: TypeAlias = tuple[Any, ...]  # of a row: any number, of any type
@@ -83,14 +82,16 @@ def _maker(default: Any) -> Callable[[], Any]:
 class Plan:
     """How statements of one structure are run.  `make` gives None for what must go SQLAlchemy's way."""
 
-    __slots__ = ("_compiled", "_has_rows", "_index", "_metadata", "_processors", "_single_key", "_sources", "_text",
-                 "_texts")
+    __slots__ = ("_compiled", "_index", "_metadata", "_numbered", "_processors", "_sources", "_text", "_texts",
+                 "has_rows", "returns_key", "single_key")
     _compiled: Any  # SQLAlchemy's
-    _has_rows: bool
+    has_rows: bool
     _index: dict[Any, int]
     _metadata: Any
+    _numbered: bool  # parameters are $1, $2 and so on, not question marks
     _processors: Any  # of each column that is converted
-    _single_key: bool  # an INSERT that draws an integer key
+    returns_key: bool  # an INSERT whose drawn key comes as the only column of the only row
+    single_key: bool  # an INSERT into a table that draws integer keys
     _sources: list[_Source]
     _text: str
     _texts: dict[tuple[int, ...], str] | None  # by the lengths of the lists; None without lists
@@ -99,8 +100,8 @@ class Plan:
     def make(cls, result: CursorResult[*Columns]) -> Plan | None:
         compiled: Any = result.context.compiled
         if (compiled is None or compiled.cache_key is None or compiled.literal_execute_params
-                or compiled.update_prefetch or compiled.implicit_returning or compiled._cache_key_bind_match is None
-                or compiled.escaped_bind_names):
+                or compiled.update_prefetch or compiled._cache_key_bind_match is None or compiled.escaped_bind_names
+                or len(compiled.implicit_returning or ()) > (1 if compiled._numeric_binds else 0)):
             return None
         plan = cls()
         plan._compiled, plan._text, plan._texts = compiled, compiled.string, {}
@@ -111,6 +112,7 @@ class Plan:
             if column.default is None or not (column.default.is_scalar or column.default.is_callable):
                 return None
             defaults[compiled._within_exec_param_key_getter(column)] = _maker(column.default)
+        plan._numbered = bool(compiled._numeric_binds)
         plan._sources = []
         for name in compiled._pre_expanded_positiontup or compiled.positiontup or ():
             bind = compiled.binds[name]
@@ -122,49 +124,48 @@ class Plan:
             if compiled.post_compile_params:
                 return None
             plan._texts = None
-        plan._has_rows = result.returns_rows
+        plan.returns_key = bool(compiled.implicit_returning)
+        plan.has_rows = result.returns_rows and not plan.returns_key
         metadata: Any = result._metadata
-        if plan._has_rows:
+        if plan.has_rows:
             if metadata._tuplefilter is not None:
                 return None
             plan._metadata, plan._index = metadata, metadata._key_to_index
             plan._processors = metadata._effective_processors
         table = compiled.compile_state.dml_table if compiled.isinsert else None
-        plan._single_key = (table is not None and not plan._has_rows and len(table.primary_key.columns) == 1
+        plan.single_key = (table is not None and not plan.has_rows and len(table.primary_key.columns) == 1
                             and table.autoincrement_column is not None)
         return plan
 
-    def run(self, raw: sqlite3.Connection, extracted: Sequence[Any], given: Mapping[str, Any] | None) -> Rows | None:
-        """Run with the values of this statement; None when it must go SQLAlchemy's way."""
+    def arguments(
+        self, extracted: Sequence[Any], given: Mapping[str, Any] | None
+    ) -> tuple[str, list[Any]] | None:
+        """The text, and the values of this statement; None when it must go SQLAlchemy's way."""
         values: list[Any] = []
         if self._texts is None:
             for source in self._sources:
                 value = self._value(source, extracted, given)
                 values.append(value if source.convert is None else source.convert(value))
-            text = self._text
-        else:
-            lengths: list[int] = []
-            for source in self._sources:
-                value = self._value(source, extracted, given)
-                if not source.expands:
-                    values.append(value if source.convert is None else source.convert(value))
-                    continue
-                items = list(value)
-                lengths.append(len(items))
-                values.extend(items if source.convert is None else map(source.convert, items))
-            found = self._expanded(tuple(lengths))
-            if found is None:
-                return None
-            text = found
-        try:
-            cursor = raw.execute(text, values)
-            rows = cursor.fetchall() if self._has_rows else ()
-        except sqlite3.Error as exc:
-            raise sa.exc.DBAPIError.instance(text, tuple(values), exc, sqlite3.Error) from exc
-        if self._has_rows:
-            metadata, processors, index = self._metadata, self._processors, self._index
-            return Rows([Row(metadata, processors, index, row) for row in rows], cursor.rowcount)
-        return Rows((), cursor.rowcount, (cursor.lastrowid,) if self._single_key else None)
+            return self._text, values
+        lengths: list[int] = []
+        listed: list[Any] = [] if self._numbered else values  # where places are numbered, lists come after all else
+        for source in self._sources:
+            value = self._value(source, extracted, given)
+            if not source.expands:
+                values.append(value if source.convert is None else source.convert(value))
+                continue
+            items = list(value)
+            lengths.append(len(items))
+            listed.extend(items if source.convert is None else map(source.convert, items))
+        text = self._expanded(tuple(lengths))
+        if text is None:
+            return None
+        return text, values + listed if self._numbered else values
+
+    def rows(self, found: Sequence[Any], rowcount: int) -> Rows:
+        """What the driver gave, as SQLAlchemy would give it."""
+        metadata, processors, index = self._metadata, self._processors, self._index
+        return Rows([Row(metadata, processors, index, row) for row in found], rowcount)
 
     @staticmethod
     def _value(source: _Source, extracted: Sequence[Any], given: Mapping[str, Any] | None) -> Any:
@@ -206,49 +207,52 @@ class _Known:
         self.plans: dict[tuple[str, ...], Plan | None] = {}
 
 
-# For all databases of the process: SQL and conversions are the dialect's, and keys hold the tables themselves.
-_plans: dict[Any, Plan | None] = {}
-_known: WeakKeyDictionary[Any, _Known] = WeakKeyDictionary()
+UNPLANNED: Any = object()  # no such statement ran before
 
 
-def run(connection: Connection, raw: sqlite3.Connection, statement: Executable, parameters: Parameters) -> Rows:
-    """Run a statement within the transaction at hand.  Raises SQLAlchemy's errors."""
-    if type(parameters) is list and len(parameters) == 1:
-        parameters = parameters[0]
-    if (not isinstance(statement, _PLANNED) or not (parameters is None or isinstance(parameters, Mapping))
-            or connection.engine._has_events):
-        return _run_unplanned(connection.execute(statement, parameters))
-    names = tuple(parameters) if parameters else ()
-    known = _known.get(statement)
-    if known is None:
-        reused = "_generate_cache_key" in statement.__dict__  # memoized by an earlier run
-        key = statement._generate_cache_key()
-        if key is None or key.params:
-            return _run_unplanned(connection.execute(statement, parameters))
-        known = _Known(key.key, key.bindparams)
-        if reused:
-            _known[statement] = known
-    try:
-        plan = known.plans[names]
-    except KeyError:
-        whole = (known.key, names)
+class Plans:
+    """The plans of one dialect, for all databases of the process: keys hold the tables themselves."""
+
+    def __init__(self) -> None:
+        self._plans: dict[Any, Plan | None] = {}
+        self._known: WeakKeyDictionary[Any, _Known] = WeakKeyDictionary()
+
+    def know(self, statement: Executable, parameters: Parameters) -> _Known | None:
+        """The statement's key and its values; None for one that cannot have a plan."""
+        if not isinstance(statement, _PLANNED) or not (parameters is None or isinstance(parameters, Mapping)):
+            return None
+        known = self._known.get(statement)
+        if known is None:
+            reused = "_generate_cache_key" in statement.__dict__  # memoized by an earlier run
+            key = statement._generate_cache_key()
+            if key is None or key.params:
+                return None
+            known = _Known(key.key, key.bindparams)
+            if reused:
+                self._known[statement] = known
+        return known
+
+    def find(self, known: _Known, names: tuple[Any, ...]) -> Plan | None:
+        """The plan for these parameters; None when SQLAlchemy must run it, UNPLANNED when that is not known yet."""
         try:
-            plan = known.plans[names] = _plans[whole]
+            return known.plans[names]
         except KeyError:
-            result = connection.execute(statement, parameters)
-            if len(_plans) >= _LIMIT:
-                _plans.clear()
-            _plans[whole] = Plan.make(result)
-            return _run_unplanned(result)
-    if plan is not None:
-        rows = plan.run(raw, known.extracted, parameters)
-        if rows is not None:
-            return rows
-    return _run_unplanned(connection.execute(statement, parameters))
+            plan = self._plans.get((known.key, names), UNPLANNED)
+            if plan is not UNPLANNED:
+                known.plans[names] = plan
+            return plan  # type: ignore[no-any-return]
+
+    def learn(self, known: _Known, names: tuple[Any, ...], result: CursorResult[*Columns]) -> None:
+        """SQLAlchemy ran it for the first time: make its plan."""
+        if len(self._plans) >= _LIMIT:
+            self._plans.clear()
+        self._plans[known.key, names] = Plan.make(result)
 
 
-def _run_unplanned(result: CursorResult[*Columns]) -> Rows:
-    if result.returns_rows:
+def rows_of(result: CursorResult[*Columns]) -> Rows:
+    """What SQLAlchemy's own way gave."""
+    compiled: Any = result.context.compiled
+    if result.returns_rows and not getattr(compiled, "implicit_returning", None):
         return Rows(result.all(), result.rowcount)
     try:
         key = result.inserted_primary_key

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from cloudseed.glance.service import build as build_glance
 from cloudseed.kernel.config import Config
 from cloudseed.kernel.context import Context
-from cloudseed.kernel.db import Database, Tx, utcnow
+from cloudseed.kernel.db import Tx, utcnow
 from cloudseed.kernel.runtime import Environment, Runtime, Service
 from cloudseed.keystone.service import build as build_keystone
 from cloudseed.nova import block_devices, server_volumes
@@ -42,6 +42,7 @@ from cloudseed.nova.server_states import TaskState
 from cloudseed.placement.service import build as build_placement
 from tests.nova.engine.cinder_double import Cinder
 from tests.nova.engine.neutron_double import NETWORK, Neutron
+from tests.support.databases import open_database
 
 _TASKS = {"stop": TaskState.POWERING_OFF, "start": TaskState.POWERING_ON, "reboot": TaskState.REBOOTING,
           "snapshot": TaskState.IMAGE_SNAPSHOT_PENDING, "backup": TaskState.IMAGE_BACKUP,
@@ -56,10 +57,8 @@ class EngineNova:
     """What conductor, scheduler and computes need of `nova.service.Nova`."""
 
     def __init__(self, env: Environment) -> None:
-        path = env.state / "nova.sqlite"
         self.env, self.config = env, env.config
-        self.db = env.databases["nova"] = Database(path, name="nova")
-        metadata.create_all(self.db.engine)
+        self.db = env.databases["nova"] = open_database(env.state / "nova.sqlite", "nova", metadata)
         self.engine = env.operations(self.db, operation_tables)
         self.conductor_session = env.session("nova-conductor", "nova")
         self.api_session = env.session("nova-api", "nova")

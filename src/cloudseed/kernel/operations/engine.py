@@ -12,9 +12,9 @@ from typing import Any
 
 from cloudseed.kernel.context import Context
 from cloudseed.kernel.db import Database, Durability, Tx
-from cloudseed.kernel.errors import CloudseedError, from_wire, to_wire
+from cloudseed.kernel.errors import CloudseedError, Unavailable, from_wire, to_wire
 from cloudseed.kernel.operations.faults import Killed, declare_points, fault_point
-from cloudseed.kernel.operations.records import Records
+from cloudseed.kernel.operations.records import CHANNEL, Records
 from cloudseed.kernel.operations.tables import OperationTables
 from cloudseed.kernel.operations.types import Backtrack, Cancelled, LeaseLost, OperationType, Run, Step
 
@@ -96,15 +96,19 @@ class Engine:
             self._wake.set()  # what was ordered for this resource meanwhile can go on
         row = await self._records.outcome(operation_id)
         if row is not None and row.status != "done":
-            raise from_wire(row.error)
+            raise from_wire(row.error) if row.error else Unavailable("The work is carried on by another process.")
         return run
 
     # ---- the loop
 
     async def recover(self) -> None:
-        """At the start of a sole process, before it takes orders: every lease is a dead process's."""
+        """Before this process takes orders.  Of a sole process: every lease is a dead process's."""
+        self._db.listen(CHANNEL, self.wake)
         if self._sole:
             await self._records.free_all()
+        else:
+            async with self._db.write():
+                pass  # opens the connection that hears of orders
 
     async def run(self) -> None:
         """Claim and drive, for ever; `recover` came first, and the owner cancels this task to stop the engine."""
@@ -127,9 +131,12 @@ class Engine:
                 await asyncio.wait(self._tasks.values())
 
     async def _claim_all(self) -> None:
-        now = time.time()
         taken: set[str] = set()
-        for row in await self._records.unfinished():
+        rows = await self._records.unfinished()
+        now = self._db.now()
+        for row in rows:
+            if row.cancel_requested and row.id in self._stopping:
+                self._stopping[row.id].set()  # another process was told
             free = row.resource_id not in taken
             taken.add(row.resource_id)  # one operation at a time on a resource, in the order of their orders
             claimable = row.lease_until <= now or row.id in self._dropped
@@ -167,7 +174,9 @@ class Engine:
         self, type: OperationType, run: Run, status: str, position: int, error: dict[str, Any] | None
     ) -> None:
         stopping = self._stopping.setdefault(run.id, asyncio.Event())
-        renewal = asyncio.get_running_loop().create_task(self._renew(run.id), context=contextvars.Context())
+        lost, this = asyncio.Event(), asyncio.current_task()
+        assert this is not None
+        renewal = asyncio.get_running_loop().create_task(self._renew(run.id, this, lost), context=contextvars.Context())
         try:
             with Durability():
                 failure = from_wire(error) if error else None
@@ -188,9 +197,13 @@ class Engine:
                 await self._end(run, final, 0)
         except LeaseLost:
             log.warning("operation %s %s is carried on by another process", run.kind, run.id)
+        except asyncio.CancelledError:
+            if not lost.is_set():
+                raise
+            log.warning("operation %s %s is carried on by another process: stopped in the middle", run.kind, run.id)
         except _UndoFailed as exc:
             log.error("operation %s %s of %s cannot be undone: %s", run.kind, run.id, run.resource_id, exc)
-            later = time.time() + UNDO_PAUSE_S
+            later = self._db.now() + UNDO_PAUSE_S
             await self._records.save(run, status="undoing", lease_owner=None, lease_until=0.0, not_before=later)
         finally:
             renewal.cancel()
@@ -211,7 +224,7 @@ class Engine:
                 return Cancelled(), position
             await self._turn()
             fault_point(f"{run.kind}:{step.name}:before")
-            started = time.time()
+            started = self._db.now()
             try:
                 await self._interruptible(step, run, stopping)
                 fault_point(f"{run.kind}:{step.name}:after")
@@ -268,7 +281,7 @@ class Engine:
             step = type.steps[index]
             if step.undo is not None:
                 fault_point(f"{run.kind}:{step.name}:undo-before")
-                started, undo = time.time(), step.undo
+                started, undo = self._db.now(), step.undo
                 try:
                     await self._patiently(lambda undo=undo: undo(run), UNDO_PATIENCE_S)  # type: ignore[misc]
                 except Exception as exc:
@@ -288,11 +301,15 @@ class Engine:
             await asyncio.sleep(pause)
             pause = min(pause * 2, 5.0)
 
-    async def _renew(self, operation_id: str) -> None:
+    async def _renew(self, operation_id: str, driver: asyncio.Task[Any], lost: asyncio.Event) -> None:
+        """Hold the lease while the driver works; stop it once another process has it (we were stopped meanwhile)."""
         while True:
             await asyncio.sleep(self._lease_s / 3)
             try:
-                await self._records.renew(operation_id)
+                if not await self._records.renew(operation_id):
+                    lost.set()
+                    driver.cancel()
+                    return
             except CloudseedError as exc:
                 log.warning("operation %s: its lease could not be renewed: %s", operation_id, exc.message)
 

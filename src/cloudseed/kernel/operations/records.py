@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import uuid
 from typing import Any
 
@@ -13,6 +12,7 @@ from cloudseed.kernel.db import Database, Tx, flush
 from cloudseed.kernel.operations.tables import OPEN, OperationTables
 from cloudseed.kernel.operations.types import LeaseLost, OperationType, Run
 
+CHANNEL = "operations"  # something was ordered or cancelled
 Note = tuple[str, str, float, str, str]  # step, do or undo, when it began, outcome, message
 
 
@@ -33,7 +33,8 @@ class Records:
         )
         self._one = sa.select(table).where(table.c.id == sa.bindparam("this"))
         self._open = (
-            sa.select(table.c.id, table.c.resource_id, table.c.lease_until, table.c.not_before)
+            sa.select(table.c.id, table.c.resource_id, table.c.lease_until, table.c.not_before,
+                      table.c.cancel_requested)
             .where(table.c.status.in_(OPEN))
             .order_by(table.c.created_at, table.c.id)
         )
@@ -42,7 +43,7 @@ class Records:
         self, tx: Tx, type: OperationType, resource_id: str, data: dict[str, Any], ctx: Context, *, leased: bool
     ) -> str:
         """A new operation's record; `leased` to us when we drive it at once."""
-        operation_id, now = str(uuid.uuid4()), time.time()
+        operation_id, now = str(uuid.uuid4()), self._db.now()
         await tx.execute(
             self._new,
             {
@@ -61,6 +62,8 @@ class Records:
                 "updated_at": now,
             },
         )
+        if not leased:
+            await tx.notify(CHANNEL)
         return operation_id
 
     async def request_cancel(self, tx: Tx, resource_id: str, kinds: tuple[str, ...] | None) -> list[str]:
@@ -72,6 +75,7 @@ class Records:
         ids = list(await tx.scalars(sa.select(table.c.id).where(*where)))
         if ids:
             await tx.execute(sa.update(table).where(table.c.id.in_(ids)).values(cancel_requested=True))
+            await tx.notify(CHANNEL)
         return ids
 
     async def outcome(self, operation_id: str) -> sa.Row[Any] | None:
@@ -89,7 +93,7 @@ class Records:
             )
 
     async def unfinished(self) -> list[sa.Row[Any]]:
-        """(id, resource_id, lease_until, not_before) of the open operations, in the order of their orders."""
+        """The open operations in the order of their orders: id, resource_id, leases, whether they are cancelled."""
         async with self._db.read() as tx:
             return list(await tx.all(self._open))
 
@@ -111,7 +115,7 @@ class Records:
         async with self._db.write() as tx:
             saved = await tx.execute(
                 self._change,
-                {"this": run.id, "holder": self.owner, "data": run.data, "updated_at": time.time(), **values},
+                {"this": run.id, "holder": self.owner, "data": run.data, "updated_at": self._db.now(), **values},
             )
             if saved.rowcount == 0:
                 raise LeaseLost
@@ -132,20 +136,21 @@ class Records:
                 "step": step,
                 "action": action,
                 "started_at": started,
-                "ended_at": time.time(),
+                "ended_at": self._db.now(),
                 "outcome": outcome,
                 "message": message,
             },
         )
 
-    async def renew(self, operation_id: str) -> None:
-        """Hold our lease for longer."""
+    async def renew(self, operation_id: str) -> bool:
+        """Hold our lease for longer; False when it is another's."""
         async with self._db.write() as tx:
-            await tx.execute(
+            renewed = await tx.execute(
                 sa.update(self._table)
                 .where(self._table.c.id == operation_id, self._table.c.lease_owner == self.owner)
-                .values(lease_until=time.time() + self._lease_s)
+                .values(lease_until=self._db.now() + self._lease_s)
             )
+        return renewed.rowcount > 0
 
     # ---- reading
 

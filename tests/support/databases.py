@@ -1,0 +1,155 @@
+"""Databases for tests: SQLite files, or with CLOUDSEED_TEST_DATABASE=postgresql all of them on one server.
+
+The server is started with the first database that is asked for, and ends with the run.  What belongs to a state
+directory is found again by its path, as a file would be: a cloud that a test restarts has its data.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
+
+import asyncpg
+import sqlalchemy as sa
+
+from cloudseed.cli.servers.postgres import PostgresServer, free_port
+from cloudseed.kernel.db import Database
+from cloudseed.kernel.postgres import schema
+from cloudseed.kernel.postgres.database import PostgresDatabase
+from cloudseed.kernel.postgres.server import Server
+from cloudseed.kernel.runtime import Environment
+from cloudseed.kernel.sqlite import SqliteDatabase
+
+T = TypeVar("T")
+ON_POSTGRESQL = os.environ.get("CLOUDSEED_TEST_DATABASE") == "postgresql"
+
+
+def open_database(path: Path, name: str, metadata: sa.MetaData) -> Database:
+    """The database of these tables that belongs to the path; made when it is not there."""
+    if not ON_POSTGRESQL:
+        file = SqliteDatabase(path, name=name)
+        metadata.create_all(file.engine)
+        return file
+    server = the_server()
+    database, new = server.find(path, name)
+    if new:
+        server.run(server.create(database, "template0", metadata))
+    return _Alone(Server(server.url), database, name=name)
+
+
+def beside(database: Database) -> Database:
+    """The same database as another process has it."""
+    if isinstance(database, PostgresDatabase):
+        return _Alone(Server(the_server().url), database.database, name=database.name)
+    assert isinstance(database, SqliteDatabase)
+    return SqliteDatabase(database.path, name=database.name)
+
+
+def services_on_postgresql(env: Environment, service: str, _: sa.MetaData) -> Database:
+    """What `Environment.database` is in such a run: one process alone, with its databases on the server."""
+    server = the_server()
+    database, new = server.find(env.state, service)
+    if new:
+        server.run(server.create(database, server.template(service), None))
+    if env._postgres is None:
+        env._postgres = Server(server.url)
+    opened = env.databases[service] = PostgresDatabase(env._postgres, database, name=service)
+    return opened
+
+
+class _Alone(PostgresDatabase):
+    """A database with connections of its own, down to the one that syncs."""
+
+    async def close(self) -> None:
+        await super().close()
+        await self._server.close()
+
+
+class RunServer:
+    """The server of a test run, and a thread that does what must not wait for a test's own loop."""
+
+    def __init__(self) -> None:
+        self._directory = Path(tempfile.mkdtemp(prefix="cloudseed-postgres-"))
+        self._directory.chmod(0o711)
+        self.process = PostgresServer(self._directory / "server", free_port(), "test", fsync=False)
+        self.process.start()
+        self.url = self.process.url("t")
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        self._admin: asyncpg.Connection = self.run(Server(self.url).connect("postgres"))
+        self._turn = asyncio.Lock()
+        self._templates: set[str] = set()
+        self._made: set[str] = set()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(120)
+
+    def find(self, path: Path, name: str) -> tuple[str, bool]:
+        """The name of the database that belongs to a path, and whether it must be made."""
+        database = f"t{hashlib.blake2b(str(path).encode(), digest_size=8).hexdigest()}_{name}"
+        new = database not in self._made
+        self._made.add(database)
+        return database, new
+
+    def template(self, service: str) -> str:
+        if service not in self._templates:
+            self.run(schema.upgrade(self.process.url("template"), [service]))
+            self._templates.add(service)
+        return f"template_{service}"
+
+    async def create(self, database: str, template: str, metadata: sa.MetaData | None) -> None:
+        async with self._turn:
+            if metadata is None:
+                await self._admin.execute(f'CREATE DATABASE "{database}" TEMPLATE "{template}"')
+                return
+            await self._admin.execute(schema.CREATE.format(database))
+        engine = Server(self.url).engine(database)
+        async with engine.connect() as connection:
+            await connection.run_sync(metadata.create_all)
+        await engine.dispose()
+
+    def clean(self) -> None:
+        """Drop the databases that nobody is connected to any more."""
+        if self._made:
+            asyncio.run_coroutine_threadsafe(self._drop(set(self._made)), self._loop)
+
+    async def _drop(self, candidates: set[str]) -> None:
+        async with self._turn:
+            used = {row[0] for row in await self._admin.fetch("SELECT DISTINCT datname FROM pg_stat_activity")}
+            for database in candidates & self._made - used:
+                self._made.discard(database)
+                await self._admin.execute(f'DROP DATABASE IF EXISTS "{database}" WITH (FORCE)')
+
+    def stop(self) -> None:
+        self.run(self._admin.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+        self._loop.close()
+        self.process.stop(mode="immediate")
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+
+_server: RunServer | None = None
+
+
+def the_server() -> RunServer:
+    global _server
+    if _server is None:
+        _server = RunServer()
+    return _server
+
+
+def stop() -> None:
+    """End of the run."""
+    global _server
+    if _server is not None:
+        _server.stop()
+        _server = None
