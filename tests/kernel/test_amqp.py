@@ -264,3 +264,20 @@ async def test_seen_forgets_the_oldest_answers_and_no_work() -> None:
     assert begun[-1] == "a"
     await seen.once("large", work("large", 1000))
     assert len(seen) == 1
+
+
+async def test_a_process_that_stood_still_begins_nothing_stale(
+        broker: rabbitmq.Broker, topic: str) -> None:
+    counter = Counter()
+    counter.go.set()
+    async with connected(broker.url) as receiver, connected(broker.url) as sender:
+        bus_of(receiver).serve(topic, {"count": counter.count})
+        assert await receiver.settled()
+        await bus_of(sender).call(Context(), topic, "count")
+        before = receiver._link
+        receiver._turned -= 60.0  # as if the last turn of its loop was a minute ago
+        answer = asyncio.create_task(bus_of(sender).call(Context(), topic, "count", timeout_s=30))
+        assert before is not None
+        await asyncio.wait_for(before.lost.wait(), 5)
+        assert "stood still" in before.reason
+        assert await answer == 2  # its caller waited, so it came again over the next connection

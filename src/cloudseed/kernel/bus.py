@@ -3,6 +3,12 @@
 Topics are the documents': `conductor`, `scheduler`, `compute.<host>`.  Every message is encoded, in one
 process too, so that no part can lean on sharing memory with another.  A message is a hint: who receives one
 looks at the database, and losing it delays work and never loses it.  A call that times out says "unknown".
+
+What a handler must bear: the same message again (a caller asks again after a timeout; a broker delivers again what
+a process did not acknowledge before it was killed), messages in another order than they were sent, and one that
+comes when its caller has given up.  So whatever changes something finds its own earlier result by an id among its
+arguments (the operation's, the resource's), as nova/compute/admission.py does; `repeated` says when to look for it.
+An engine helps where it can: within one process RabbitMQ's handles a message once, however often it is delivered.
 """
 
 from __future__ import annotations
@@ -33,6 +39,15 @@ class _Message(msgspec.Struct):
 _encode = msgspec.msgpack.Encoder().encode
 _decode_message = msgspec.msgpack.Decoder(_Message).decode
 _decode = msgspec.msgpack.Decoder().decode
+
+
+# handlers run in a context of their own, so this is the message's
+_repeated: contextvars.ContextVar[bool] = contextvars.ContextVar("repeated", default=False)
+
+
+def repeated() -> bool:
+    """Within a handler: whether this very message may have been handled before, by a process that was killed."""
+    return _repeated.get()
 
 
 class Engine(Protocol):
@@ -107,8 +122,9 @@ class Bus:
         await self._engine.send(topic, body, everyone=everyone)
 
 
-async def handle(handlers: Mapping[str, Handler], body: bytes) -> bytes:
-    """Run a message's handler; the answer, or the error, encoded.  Shared by the engines."""
+async def handle(handlers: Mapping[str, Handler], body: bytes, again: bool = False) -> bytes:
+    """Run a message's handler; the answer, or the error, encoded.  Shared by the engines.  `again`: see `repeated`."""
+    _repeated.set(again)
     message = _decode_message(body)
     handler = handlers.get(message.method)
     if handler is None:
@@ -152,9 +168,9 @@ class InProcessEngine:
         """All that receive `topic`."""
         return [handlers for _, handlers in self._receivers.get(topic, ())]
 
-    def begin(self, handlers: Mapping[str, Handler], body: bytes) -> asyncio.Task[bytes]:
+    def begin(self, handlers: Mapping[str, Handler], body: bytes, again: bool = False) -> asyncio.Task[bytes]:
         """Handle a message in a task of its own; its result is the answer."""
-        task = asyncio.get_running_loop().create_task(handle(handlers, body), context=contextvars.Context())
+        task = asyncio.get_running_loop().create_task(handle(handlers, body, again), context=contextvars.Context())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task

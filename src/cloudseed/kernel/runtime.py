@@ -17,7 +17,7 @@ from typing import Any
 import sqlalchemy as sa
 import uvicorn
 
-from cloudseed.kernel import listening, migrate
+from cloudseed.kernel import bus_faults, listening, migrate
 from cloudseed.kernel.auth import TokenCache, TokenValidator
 from cloudseed.kernel.bus import Bus, InProcessEngine
 from cloudseed.kernel.bus import Engine as BusEngine
@@ -145,11 +145,14 @@ class Environment:
 
 def bus_engine(config: Config) -> BusEngine:
     """What carries this process's messages: RabbitMQ when a broker is configured, nothing but itself otherwise."""
-    if not config.broker:
-        return InProcessEngine()
-    from cloudseed.kernel.amqp import RabbitEngine  # a process without a broker does not pay for it
+    engine: BusEngine = InProcessEngine()
+    if config.broker:
+        from cloudseed.kernel.amqp import RabbitEngine  # a process without a broker does not pay for it
 
-    return RabbitEngine(config.broker)
+        engine = RabbitEngine(config.broker)
+    if (faults := bus_faults.from_environment()) is not None:  # tests only
+        engine = bus_faults.UnreliableEngine(engine, faults)
+    return engine
 
 
 class Runtime:

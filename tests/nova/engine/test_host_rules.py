@@ -29,10 +29,12 @@ def test_the_same_request_joins_what_is_under_way(kind: Kind) -> None:
     assert admit(Standing(running=ask), Ask(kind, "another")).verdict is Verdict.ACCEPT
 
 
-def test_a_reboot_that_is_done_is_not_done_again_but_a_power_on_may_be() -> None:
-    done = frozenset({Ask(Kind.REBOOT, "op"), Ask(Kind.POWER_ON, "op")})
-    assert admit(Standing(done=done), Ask(Kind.REBOOT, "op")).verdict is Verdict.JOIN
-    assert admit(Standing(done=done), Ask(Kind.POWER_ON, "op")).verdict is Verdict.ACCEPT
+@pytest.mark.parametrize("kind", list(Kind))
+def test_what_an_operation_had_done_is_not_done_again_by_a_late_copy(kind: Kind) -> None:
+    done = frozenset({Ask(kind, "op")})
+    assert admit(Standing(done=done), Ask(kind, "op")).verdict is Verdict.JOIN
+    assert admit(Standing(done=done), Ask(kind, "another")).verdict is Verdict.ACCEPT
+    assert admit(Standing(done=frozenset({Ask(kind)})), Ask(kind)).verdict is Verdict.ACCEPT  # the host's own wish
 
 
 @pytest.mark.parametrize("kind", list(Kind))

@@ -9,6 +9,8 @@ What it guarantees
 - A call to a topic that nobody listens on is refused at once; one whose receiver dies is refused after
   GONE_AFTER_S without any receiver.
 - A cast or a fanout is a hint.  While the broker is away it is dropped, with one line in the log for all of them.
+- A process that was stopped for minutes and goes on begins nothing of what lay in its socket meanwhile: it gives up
+  the connection, and gets again what still has a caller.
 - A topic that this process serves itself is served here, with no broker in between; fanouts go to all.
 
 It connects again after 1, 2, ... 10 s, for ever, and starts without a broker too.
@@ -23,7 +25,7 @@ import os
 import secrets
 import socket
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -47,6 +49,7 @@ LOOK_S = 1.0  # how often the calls that wait are looked after
 PROBE_S = 5.0
 GONE_AFTER_S = 15.0
 MAX_RETRY_S = 10.0
+STOPPED_S = 10.0  # the loop did not turn for so long: the process was stopped, or the machine
 
 
 @dataclass
@@ -59,7 +62,8 @@ class _Waiting:
     answer: asyncio.Future[bytes]
     sent_over: Link | None = None
     alone_since: float | None = None  # since when its topic has no receiver
-    sending: bool = field(default=False)
+    sending: bool = False
+    tried: bool = False  # it may be with the broker, or with a receiver, already
 
 
 class RabbitEngine:
@@ -80,11 +84,13 @@ class RabbitEngine:
         self._stopping = False
         self._dropped = 0
         self._changed = asyncio.Event()
+        self._turned = 0.0  # when the loop was last seen to turn, by its clock
 
     # ---- life
 
     async def start(self) -> None:
         """Connect; returns after the first try, whatever came of it."""
+        self._turned = asyncio.get_running_loop().time()
         self._keepers = [asyncio.create_task(self._keep_connected(), name="RabbitMQ"),
                          asyncio.create_task(self._look_after_calls(), name="calls over RabbitMQ")]
         await self._tried.wait()
@@ -215,10 +221,22 @@ class RabbitEngine:
 
     # a task of the connection calls these, and dies with it: the work goes on in tasks of ours
     async def _on_message(self, topic: str, message: AbstractIncomingMessage) -> None:
-        self._spawn(self._take(topic, message))
+        if not self._was_stopped():
+            self._spawn(self._take(topic, message))
 
     async def _on_fanout(self, message: AbstractIncomingMessage) -> None:
-        self._spawn(self._take_fanout(message))
+        if not self._was_stopped():
+            self._spawn(self._take_fanout(message))
+
+    def _was_stopped(self) -> bool:
+        """Whether this process has just been stopped for long; then its connection is given up.  What it carried is
+        not acknowledged, and comes again unless nobody waits for it any more."""
+        now = asyncio.get_running_loop().time()
+        link, gap = self._link, now - self._turned
+        if gap > STOPPED_S and link is not None:
+            link.give_up(f"this process stood still for {gap:.0f} s")
+        self._turned = now
+        return link is not None and link.lost.is_set()
 
     async def _take(self, topic: str, message: AbstractIncomingMessage) -> None:
         handlers = self._local.choose(topic)
@@ -227,9 +245,13 @@ class RabbitEngine:
                 await message.nack(requeue=True)
             return
         answer = await self._handle(message, message.message_id or secrets.token_hex(8), handlers)
-        if answer is not None and message.reply_to and (link := self._link) is not None:
+        if answer is not None and message.reply_to:
             try:
-                await link.reply(message.reply_to, aio_pika.Message(answer, correlation_id=message.message_id))
+                async with asyncio.timeout(CONFIRM_S):
+                    await self._connected.wait()  # over whichever connection there is by now
+                    assert self._link is not None
+                    await self._link.reply(
+                        message.reply_to, aio_pika.Message(answer, correlation_id=message.message_id))
             except LOST as exc:
                 log.debug("an answer could not be sent: %s", exc)  # its message comes again, and so will this
                 return
@@ -247,7 +269,8 @@ class RabbitEngine:
                       handlers: Mapping[str, Handler]) -> bytes | None:
         """The answer; None when the message makes no sense."""
         try:
-            return await self._seen.once(message_id, lambda: self._local.begin(handlers, message.body))
+            again = bool(message.redelivered or message.headers.get("again"))
+            return await self._seen.once(message_id, lambda: self._local.begin(handlers, message.body, again))
         except Exception as exc:  # handlers' errors are answers; this is a body that is none of ours
             log.error("a message to %s from %s cannot be read and is dropped: %s",
                       message.routing_key or message.exchange, message.app_id, exc)
@@ -338,7 +361,9 @@ class RabbitEngine:
         if left <= 0 or waiting.sending:
             return True
         message = aio_pika.Message(
-            waiting.body, message_id=message_id, reply_to=link.reply_queue, app_id=self.name, expiration=left)
+            waiting.body, message_id=message_id, reply_to=link.reply_queue, app_id=self.name, expiration=left,
+            headers={"again": True} if waiting.tried else None)
+        waiting.tried = True
         waiting.sending = True
         try:
             async with asyncio.timeout(CONFIRM_S):
@@ -359,7 +384,7 @@ class RabbitEngine:
         while True:
             await asyncio.sleep(LOOK_S)
             link = self._link
-            if link is None or not self._waiting:
+            if self._was_stopped() or link is None or not self._waiting:
                 continue
             for message_id, waiting in list(self._waiting.items()):
                 if waiting.sent_over is not link and not waiting.answer.done():

@@ -1,7 +1,8 @@
 """Whether a request to a server's one task is taken, and in which way.  Pure: the standing in, a decision out.
 
     accept    it waits its turn; with `preempts`, what runs now is told to give way first
-    join      the same request of the same operation is under way or done: its answer serves
+    join      the same request of the same operation is under way or done: its answer serves; a copy of it that
+              comes late must not do it again (the server may have been started since it was stopped)
     refuse    it came too late (its operation was undone here)
 
 A conductor that got no answer asks again, and its old message may still be under way: that is why repeats are
@@ -114,6 +115,6 @@ def admit(standing: Standing, ask: Ask) -> Decision:
         return Decision(Verdict.JOIN, "it will be looked at anyway")
     if ask.operation_id and (ask == standing.running or ask in standing.waiting):
         return Decision(Verdict.JOIN, "asked before")
-    if ask.kind is Kind.REBOOT and ask in standing.done:
+    if ask.operation_id and ask in standing.done:
         return Decision(Verdict.JOIN, "done before")
     return Decision(Verdict.ACCEPT, preempts=ask.kind in ENDING)

@@ -20,6 +20,7 @@ from cloudseed.kernel.http.client import ServiceSession
 from cloudseed.kernel.periodic import Loop
 from cloudseed.kernel.runtime import Environment, Service
 from cloudseed.nova.compute.admission import Ask, Kind
+from cloudseed.nova.compute.begun import Begun
 from cloudseed.nova.compute.consoles import ConsoleKind
 from cloudseed.nova.compute.drivers.base import Driver
 from cloudseed.nova.compute.drivers.fake import FakeDriver
@@ -71,6 +72,7 @@ class ComputeService:
             networks=Networks(self._session), volumes=Volumes(self._session),
             vendor_data=vendor_data.load(env.config.vendor_data_file)))
         self._workers: dict[str, ServerWorker] = {}
+        self._begun = Begun()
         self._report_loop = Loop(f"nova-compute {host_name}: report", self._report, REPORT_S, first_delay_s=REPORT_S)
         self._reconcile_loop = Loop(f"nova-compute {host_name}: machines", self._reconcile, RECONCILE_S)
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -130,7 +132,8 @@ class ComputeService:
 
     def _asked(self, kind: Kind) -> Callable[..., Awaitable[Any]]:
         async def handle(ctx: Context, server_id: str, operation_id: str, **arguments: Any) -> Any:
-            return await self._worker(server_id).ask(ctx, Ask(kind, operation_id), arguments)
+            ask = Ask(kind, operation_id)
+            return await self._worker(server_id).ask(ctx, ask, self._begun.corrected(ask, arguments))
 
         return handle
 
