@@ -1,6 +1,7 @@
 """Benchmarks.  Each program starts a cloud of its own as a user would, measures, and purges exactly that cloud.
 
     boot        server create until the guest answers, beside the same guest under bare QEMU
+    hosts       memory and start of `up --hosts N`, beside a cloud of one process
     idle        memory of an idle cloud; from `up` to the first token
     operations  operations a second, p50, p99 and our CPU seconds an operation
     flows       what recording of flows costs a request

@@ -117,7 +117,11 @@ def stop(state: Path) -> bool:
     ran = processes.end_together(agents)
     ran |= processes.end(known.control)
     ran |= processes.end_together([known.host, *hosts])
-    return processes.end_together(list(known.servers.values())) or ran
+    if known.servers:
+        from cloudseed.cli.hosts import servers, shape
+
+        servers.stop(state, shape.load(state))
+    return ran
 
 
 def stop_control(state: Path) -> bool:

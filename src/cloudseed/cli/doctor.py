@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cloudseed.cli import control, options, processes
+from cloudseed.cli.hosts import shape
 from cloudseed.cli.openstack import cache
 from cloudseed.host.acceleration import Acceleration, probe
 
@@ -141,8 +142,7 @@ def check_disk(directory: Path, free_bytes: int) -> Check:
 
 def check_memory(meminfo: str) -> Check:
     """Room for the control plane and a few small machines; `meminfo` is the text of /proc/meminfo."""
-    fields = dict(re.findall(r"^(\w+):\s+(\d+) kB$", meminfo, re.MULTILINE))
-    available, total = (int(fields.get(key, 0)) // 1024 for key in ("MemAvailable", "MemTotal"))
+    available, total = memory_available_mib(meminfo), _mib(meminfo, "MemTotal")
     finding = f"{available} MiB available of {total}"
     fix = "ps aux --sort=-rss | head  (shows what could end)"
     if available < MIN_MEMORY_MIB:
@@ -150,6 +150,16 @@ def check_memory(meminfo: str) -> Check:
     if available < GOOD_MEMORY_MIB:
         return Check("memory", "warn", f"{finding}; room for few machines", fix)
     return Check("memory", "ok", finding)
+
+
+def memory_available_mib(meminfo: str) -> int:
+    """What processes that start now may take, by the text of /proc/meminfo."""
+    return _mib(meminfo, "MemAvailable")
+
+
+def _mib(meminfo: str, field: str) -> int:
+    found = re.search(rf"^{field}:\s+(\d+) kB$", meminfo, re.MULTILINE)
+    return int(found[1]) // 1024 if found else 0
 
 
 def check_program(program: Program, path: str | None, version: str | None) -> Check:
@@ -243,8 +253,8 @@ def existing_parent(path: Path) -> Path:
     return path
 
 
-def examine(state: Path, address: str, port: int) -> list[Check]:
-    """All checks, in the order in which they are worth mending."""
+def examine(state: Path, address: str, port: int, hosts: int = 0) -> list[Check]:
+    """All checks, in the order in which they are worth mending; `hosts`: for a cloud of so many."""
     checks = [check_root(os.geteuid())]
     for program in PROGRAMS:
         path = find_program(program.name)
@@ -257,6 +267,10 @@ def examine(state: Path, address: str, port: int) -> list[Check]:
     checks.append(check_memory(Path("/proc/meminfo").read_text()))
     tools = ("apt-get", "apt-cache", "dpkg-deb")
     checks.append(check_image_tools([name for name in tools if find_program(name) is None]))
+    if hosts:
+        from cloudseed.cli.hosts import doctor as many  # it stands on this module
+
+        checks += many.checks(hosts, Path("/proc/meminfo").read_text())
     return checks
 
 
@@ -291,8 +305,11 @@ def run(argv: list[str]) -> int:
     made = options.parser("doctor", DESCRIPTION)
     made.add_argument("--address", default="127.0.0.1", help="where the API shall listen (default %(default)s)")
     made.add_argument("--port", type=_port, default=8080, help="the API's port (default %(default)s)")
+    made.add_argument("--hosts", type=int, metavar="N", help="check also what `up --hosts N` needs")
     chosen = made.parse_args(argv)
-    checks = examine(chosen.state, chosen.address, chosen.port)
+    known = shape.load(chosen.state)
+    hosts = chosen.hosts if chosen.hosts is not None else known.count if known is not None else 0
+    checks = examine(chosen.state, chosen.address, chosen.port, hosts)
     failed = [check for check in checks if check.status == "fail"]
     if chosen.json:
         answer = {"ok": not failed, "checks": [msgspec.to_builtins(check) for check in checks]}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import msgspec
 from rich.console import Console
 
 from cloudseed.cli import control, options, processes
+from cloudseed.host.processes import parent
 
 DESCRIPTION = """Say whether the cloud runs, which processes it has, and what they use.
 
@@ -19,7 +21,7 @@ def run(argv: list[str]) -> int:
     known = processes.load(chosen.state)
     answer = control.running(chosen.state)
     rows = [
-        (name, process.pid, process.alive(), memory_mib(process.pid) if process.alive() else 0.0)
+        (name, process.pid, process.alive(), tree_mib(process.pid, name in known.servers) if process.alive() else 0.0)
         for name, process in reversed(processes.every(known))
     ]
     if chosen.json:
@@ -56,3 +58,17 @@ def memory_mib(pid: int) -> float:
             return next(int(line.split()[1]) for line in file if line.startswith("Pss:")) / 1024
     except (OSError, StopIteration):
         return 0.0
+
+
+def tree_mib(pid: int, with_children: bool = True) -> float:
+    """As `memory_mib`, with all that the process started, such as a database's workers."""
+    total, parents = memory_mib(pid), [pid]
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir() if with_children else ():
+        if entry.name.isdecimal() and (found := parent(int(entry.name))) is not None:
+            children.setdefault(found, []).append(int(entry.name))
+    while parents:
+        below = children.get(parents.pop(), [])
+        total += sum(map(memory_mib, below))
+        parents += below
+    return total

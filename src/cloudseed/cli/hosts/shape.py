@@ -8,7 +8,6 @@ from __future__ import annotations
 import ipaddress
 import os
 import secrets
-import socket
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ from pyroute2 import IPRoute
 
 from cloudseed.cli import public_network
 from cloudseed.cli.hosts.places import UNDERLAYS, Place, check_count, gateway, places
+from cloudseed.cli.servers import rabbitmq
 from cloudseed.host.external import in_use
 from cloudseed.kernel.config import Config, ConfigError, data_directory
 
@@ -33,6 +33,8 @@ class Shape(msgspec.Struct):
     provider: str
     database_port: int
     broker_port: int
+    mapper_port: int  # the broker's own port mapper, and its node: see cli/servers/rabbitmq.py
+    node_port: int
     database_password: str
     broker_password: str
 
@@ -91,13 +93,16 @@ def ensure(config: Config) -> Shape:
 
 
 def _decide(config: Config) -> Shape:
+    database, broker, mapper, node = rabbitmq.free_ports(4)
     return Shape(
         name=config.name,
         count=config.hosts,
         underlay=_free_underlay(config.state),
         provider=str(public_network.choose(config.external_cidr)),
-        database_port=_free_port(),
-        broker_port=_free_port(),
+        database_port=database,
+        broker_port=broker,
+        mapper_port=mapper,
+        node_port=node,
         database_password=secrets.token_urlsafe(18),
         broker_password=secrets.token_urlsafe(18),
     )
@@ -116,13 +121,6 @@ def _free_underlay(state: str) -> str:
 def _underlays(first: int) -> Iterator[ipaddress.IPv4Network]:
     every = list(UNDERLAYS.subnets(new_prefix=24))
     yield from (every[(first + step) % len(every)] for step in range(len(every)))
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _save(state: Path, shape: Shape) -> None:

@@ -11,10 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cloudseed.cli import control, launching, processes
-from cloudseed.cli.hosts import settings, shape, topology
+from cloudseed.cli.hosts import servers, settings, shape, topology
 from cloudseed.cli.hosts.places import Place
 from cloudseed.cli.launching import StartFailed
 from cloudseed.cli.processes import CONTROL_UID, HostProcesses, Process, Processes, host_socket
+from cloudseed.cli.servers import postgres, rabbitmq
 from cloudseed.host.errors import HostError
 from cloudseed.kernel.config import Config, ConfigError
 
@@ -87,6 +88,14 @@ def start_host_process(config: Config, host: Place, known: Processes) -> None:
 
 def _start_servers(config: Config, made: shape.Shape, known: Processes, progress: Progress) -> None:
     """The database with its tables, and the broker."""
+    state = config.state_path
+    progress("starting PostgreSQL and RabbitMQ")
+    try:
+        servers.begin(state, made, known)
+        processes.save(state, known)
+        servers.wait_ready(state, made)
+    except (postgres.ServerError, rabbitmq.BrokerError) as exc:
+        raise StartFailed(str(exc)) from exc
 
 
 def _spawn_host(config: Config, host: Place, environment: dict[str, str] | None) -> Process:

@@ -1,0 +1,45 @@
+"""The database and the broker of a cloud of many hosts on one machine: started, watched and stopped for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cloudseed.cli import processes
+from cloudseed.cli.hosts.shape import ACCOUNT, Shape
+from cloudseed.cli.processes import Process, Processes
+from cloudseed.cli.servers import postgres, rabbitmq
+
+
+def begin(state: Path, shape: Shape, known: Processes) -> None:
+    """Start both unless they run, without waiting for the broker.  Raises what the servers' modules raise."""
+    running = rabbitmq.start(broker(state, shape))  # it takes seconds, on a processor that the other leaves
+    known.servers |= {"rabbitmq": running.server, "epmd": running.mapper}
+    server = database(state, shape)
+    server.start()
+    known.servers["postgres"] = _process(server.pid)
+
+
+def wait_ready(state: Path, shape: Shape) -> None:
+    """Until the broker takes clients."""
+    rabbitmq.wait_ready(broker(state, shape))
+
+
+def stop(state: Path, shape: Shape | None) -> None:
+    """Stop both; what they keep is kept."""
+    if shape is not None:
+        rabbitmq.stop(broker(state, shape).directory)
+        database(state, shape).stop()
+
+
+def broker(state: Path, shape: Shape) -> rabbitmq.Broker:
+    return rabbitmq.Broker(
+        state / "rabbitmq", shape.broker_port, shape.mapper_port, shape.node_port, shape.broker_password,
+        addresses=("127.0.0.1", shape.controller), user=ACCOUNT, vhost=ACCOUNT)
+
+
+def database(state: Path, shape: Shape) -> postgres.PostgresServer:
+    return postgres.PostgresServer(state / "postgres", shape.database_port, shape.database_password)
+
+
+def _process(pid: int | None) -> Process:
+    return Process(pid or 0, processes.start_time(pid) if pid else 0)
