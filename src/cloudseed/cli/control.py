@@ -90,10 +90,7 @@ def start_host(
             state,
             launching.source(state),
             "host",
-            host_arguments(
-                state, uid, config.name, *(["--external-nat"] if config.external_nat else []),
-                *(["--underlay", config.underlay_address] if config.underlay_address else []),
-                *(["--provider-interface", config.provider_interface] if config.provider_interface else [])),
+            host_arguments(config, uid),
             None,
             environment,
         )
@@ -102,10 +99,14 @@ def start_host(
     return known
 
 
-def host_arguments(state: Path, uid: int, cloud: str, *more: str) -> list[str]:
-    """What Python is told to be the host process over that state directory, for the control or agent process `uid`."""
-    return ["-m", "cloudseed.host", "--state", str(state), "--socket", str(host_socket(state)), "--uid", str(uid),
-            "--gid", str(uid), "--name", cloud, *more]  # fmt: skip
+def host_arguments(config: Config, uid: int) -> list[str]:
+    """What Python is told to be the host process of this machine, for the control or agent process `uid`."""
+    state = str(config.state_path)
+    more = ["--external-nat"] if config.external_nat else []
+    for flag, value in (("--underlay", config.underlay_address), ("--provider-interface", config.provider_interface)):
+        more += [flag, value] if value else []
+    return ["-m", "cloudseed.host", "--state", state, "--socket", str(host_socket(config.state_path)), "--uid",
+            str(uid), "--gid", str(uid), "--name", config.name, *more]  # fmt: skip
 
 
 def stop(state: Path) -> bool:

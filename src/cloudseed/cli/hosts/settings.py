@@ -18,8 +18,10 @@ def of_control(config: Config, shape: Shape) -> Config:
     return msgspec.structs.replace(
         config,
         services="control",
+        host="controller",
         database=shape.database_url,
         broker=shape.broker_url("127.0.0.1"),
+        listen=[f"{shape.controller}:{config.port}"],
         external_cidr=shape.provider,
         report_interval_s=REPORT_INTERVAL_S,
         service_down_s=SERVICE_DOWN_S,
@@ -37,6 +39,7 @@ def of_host(config: Config, shape: Shape, host: Place) -> Config:
         services=",".join(roles),
         address=host.address,
         database="",
+        listen=[],
         broker=shape.broker_url(shape.controller),
         controller=f"http://{shape.controller}:{config.port}",
         underlay_address=host.address,

@@ -10,14 +10,15 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from cloudseed.cli import control, launching, processes
+from cloudseed.cli import control, launching, processes, secrets
 from cloudseed.cli.hosts import servers, settings, shape, topology
 from cloudseed.cli.hosts.places import Place
 from cloudseed.cli.launching import StartFailed
 from cloudseed.cli.processes import CONTROL_UID, HostProcesses, Process, Processes, host_socket
+from cloudseed.cli.roles import parts_of
 from cloudseed.cli.servers import postgres, rabbitmq
 from cloudseed.host.errors import HostError
-from cloudseed.kernel.config import Config, ConfigError
+from cloudseed.kernel.config import Config, ConfigError, load_secrets, secrets_path, write_secrets
 
 Progress = Callable[[str], None]
 _START_S = 120.0  # all hosts at once, on a machine with few processors
@@ -57,7 +58,7 @@ def start_hosts(config: Config, made: shape.Shape, hosts: list[Place], known: Pr
         control.prepare(host.state, host.uid)
         if not (pair.host is not None and pair.host.alive() and host_socket(host.state).exists()):
             processes.end(pair.host)
-            pair.host = _spawn_host(config, host, environment)
+            pair.host = _spawn_host(config, made, host, environment)
             processes.save(config.state_path, known)
         waiting.append((pair.host, host_socket(host.state).exists, host.state / "logs" / "host.log"))
     for process, ready, log in waiting:
@@ -76,12 +77,12 @@ def start_hosts(config: Config, made: shape.Shape, hosts: list[Place], known: Pr
         launching.wait(process, ready, log, _START_S)
 
 
-def start_host_process(config: Config, host: Place, known: Processes) -> None:
+def start_host_process(config: Config, made: shape.Shape, host: Place, known: Processes) -> None:
     """Start one host's privileged process and wait for it: what `down --purge` removes by."""
     pair = known.hosts.setdefault(host.name, HostProcesses())
     if pair.host is None or not pair.host.alive():
         launching.snapshot(config.state_path)
-        pair.host = _spawn_host(config, host, None)
+        pair.host = _spawn_host(config, made, host, None)
         processes.save(config.state_path, known)
         launching.wait(pair.host, host_socket(host.state).exists, host.state / "logs" / "host.log", _START_S)
 
@@ -98,16 +99,18 @@ def _start_servers(config: Config, made: shape.Shape, known: Processes, progress
         raise StartFailed(str(exc)) from exc
 
 
-def _spawn_host(config: Config, host: Place, environment: dict[str, str] | None) -> Process:
+def _spawn_host(config: Config, made: shape.Shape, host: Place, environment: dict[str, str] | None) -> Process:
     host_socket(host.state).unlink(missing_ok=True)
-    arguments = control.host_arguments(host.state, host.uid, host.cloud)
+    arguments = control.host_arguments(settings.of_host(config, made, host), host.uid)
     program = launching.source(config.state_path)
     return launching.spawn(host.state, program, "host", arguments, None, environment, host.namespace)
 
 
 def _spawn_agent(config: Config, made: shape.Shape, host: Place, environment: dict[str, str] | None) -> Process:
-    file = host.state / "run" / "config.json"
-    launching.write_settings(file, settings.of_host(config, made, host), host.uid)
+    file, told = host.state / "run" / "config.json", settings.of_host(config, made, host)
+    launching.write_settings(file, told, host.uid)
+    known = secrets.secrets_for(load_secrets(config.state_path), parts_of(told.services.split(",")), told.broker)
+    write_secrets(secrets_path(told), known, (host.uid, host.uid))
     arguments = ["-m", "cloudseed.cli", "daemon", "--config", str(file)]
     program = launching.source(config.state_path)
     return launching.spawn(host.state, program, "agent", arguments, host.uid, environment, host.namespace)

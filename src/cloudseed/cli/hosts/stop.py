@@ -27,7 +27,7 @@ def purge(config: Config, made: shape.Shape) -> None:
     topology.build(made, hosts, nat=False)  # a host process needs its host
     for host in hosts:
         if host.state.exists():
-            start.start_host_process(config, host, known)  # machines may have outlived it
+            start.start_host_process(config, made, host, known)  # machines may have outlived it
             asyncio.run(_purge_host(host))
     control.stop(state)
     topology.remove(made, hosts)
