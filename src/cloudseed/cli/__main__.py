@@ -10,6 +10,7 @@ COMMANDS = {
     "demo": ("demo", "from nothing to a running virtual machine, with a picture of every request"),
     "up": ("up", "start the cloud; returns when every endpoint answers"),
     "serve": ("serve", "run some of the services or roles in this process, one machine of many"),
+    "migrate": ("migrate", "make and upgrade the services' databases of a cloud of many processes"),
     "secrets": ("secrets", "what a machine of many needs to log in to the others, in a file"),
     "status": ("status", "what runs, and where its endpoints are"),
     "down": ("down", "stop the cloud; --purge removes every trace of it"),

@@ -22,6 +22,8 @@ from cloudseed.cli.roles import CONTROL, builders, parts_of, whole
 from cloudseed.host.client import HostClient
 from cloudseed.host.fake import FakeHost
 from cloudseed.kernel.config import Config
+from cloudseed.kernel.errors import Unavailable
+from cloudseed.kernel.migrate import SchemaTooNew, SchemaTooOld
 from cloudseed.kernel.operations.faults import arm_from_environment
 from cloudseed.kernel.runtime import Environment, Runtime
 
@@ -63,7 +65,11 @@ def run_config(config: Config) -> int:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     arm_from_environment()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return 0 if runner.run(serve(config)) else 1
+        try:
+            return 0 if runner.run(serve(config)) else 1
+        except (SchemaTooOld, SchemaTooNew, Unavailable) as exc:
+            print(f"cloudseed: {exc}", file=sys.stderr)
+            return 1
 
 
 def run(argv: list[str]) -> int:

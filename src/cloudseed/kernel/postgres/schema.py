@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, NamedTuple, TypeVar
 
@@ -16,9 +17,12 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from cloudseed.kernel import migrate
+from cloudseed.kernel.errors import Unavailable
+from cloudseed.kernel.postgres import failures
 from cloudseed.kernel.postgres.server import Server
 
 T = TypeVar("T")
+PATIENCE_S = 20.0
 _COMMAND = "cloudseed migrate --config FILE"
 CREATE = "CREATE DATABASE \"{}\" TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'"
 
@@ -92,7 +96,7 @@ def check(url: str, service: str) -> str:
 
     Callable where an event loop runs: the look is short and happens once, at the start of a process.
     """
-    state = _apart(lambda: look(url, service))
+    state = _apart(lambda: _look_patiently(url, service))
     if state.present is None:
         raise migrate.SchemaTooOld(f"The database {state.database} is missing or empty. Run: {_COMMAND}")
     if state.present < state.newest:
@@ -102,6 +106,19 @@ def check(url: str, service: str) -> str:
     if state.present > state.newest:
         raise migrate.SchemaTooNew(_too_new(state))
     return state.database
+
+
+async def _look_patiently(url: str, service: str) -> State:
+    """As `look`; the server may be started at the same moment as we are."""
+    until = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return await look(url, service)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as exc:
+            if not isinstance(failures.explain(exc), Unavailable) or time.monotonic() > until:
+                where = sa.make_url(url).render_as_string(hide_password=True)
+                raise Unavailable(f"The database server at {where} cannot be used: {exc}") from exc
+        await asyncio.sleep(0.5)
 
 
 def database_name(server: Server, service: str) -> str:
