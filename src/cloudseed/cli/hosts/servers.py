@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 from cloudseed.cli import processes
 from cloudseed.cli.hosts.shape import ACCOUNT, Shape
 from cloudseed.cli.processes import Process, Processes
+from cloudseed.cli.roles import CONTROL
 from cloudseed.cli.servers import postgres, rabbitmq
+from cloudseed.kernel import migrate
 
 
 def begin(state: Path, shape: Shape, known: Processes) -> None:
@@ -17,6 +20,18 @@ def begin(state: Path, shape: Shape, known: Processes) -> None:
     server = database(state, shape)
     server.start()
     known.servers["postgres"] = _process(server.pid)
+
+
+def upgrade(shape: Shape) -> None:
+    """Make the services' databases that are missing, and bring their tables to this version's.  Raises ServerError."""
+    import asyncpg
+
+    from cloudseed.kernel.postgres import schema
+
+    try:
+        asyncio.run(schema.upgrade(shape.database_url, [name for name in CONTROL if migrate.directory(name).is_dir()]))
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, migrate.SchemaTooNew) as exc:
+        raise postgres.ServerError(f"the databases could not be brought to this version: {exc}") from exc
 
 
 def wait_ready(state: Path, shape: Shape) -> None:

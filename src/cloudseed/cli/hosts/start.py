@@ -94,6 +94,7 @@ def _start_servers(config: Config, made: shape.Shape, known: Processes, progress
     try:
         servers.begin(state, made, known)
         processes.save(state, known)
+        servers.upgrade(made)
         servers.wait_ready(state, made)
     except (postgres.ServerError, rabbitmq.BrokerError) as exc:
         raise StartFailed(str(exc)) from exc
