@@ -36,7 +36,8 @@ async def picture(nova: Nova) -> dict[str, Any]:
             compute_nodes.c.id, compute_nodes.c.host, compute_nodes.c.hypervisor_hostname, services.c.disabled,
             services.c.forced_down, services.c.last_seen_at).select_from(compute_nodes.outerjoin(
                 services, sa.and_(services.c.host == compute_nodes.c.host, services.c.binary == "nova-compute"))))
-        moves = await tx.all(sa.select(migrations.c.uuid, migrations.c.server_id, migrations.c.status, servers.c.id)
+        moves = await tx.all(sa.select(migrations.c.uuid, migrations.c.server_id, migrations.c.status, servers.c.id,
+                                       migrations.c.source_host, migrations.c.dest_host)
                              .select_from(migrations.outerjoin(servers, sa.and_(
                                  servers.c.id == migrations.c.server_id, servers.c.deleted_at.is_(None))))
                              .where(migrations.c.status.not_in(FINAL)))
@@ -46,6 +47,7 @@ async def picture(nova: Nova) -> dict[str, Any]:
         "console_tokens": [{"digest": token.token_digest[:12], "server_id": token.server_id, "kind": token.kind,
                             "expires_at": token.expires_at.timestamp()} for token in tokens],
         "migrations": [{"uuid": move.uuid, "server_id": move.server_id, "status": move.status,
+                        "source_host": move.source_host, "dest_host": move.dest_host,
                         "server_exists": move.id is not None} for move in moves],
         "servers": [{
             "id": row.id, "project_id": row.project_id, "name": row.name, "vm_state": row.vm_state,

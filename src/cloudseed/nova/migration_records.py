@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime
+import uuid
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from cloudseed.kernel.context import Context
+from cloudseed.kernel.db import Tx, utcnow
 from cloudseed.kernel.errors import Invalid
 from cloudseed.kernel.http.paging import Page
 from cloudseed.nova.models import migrations
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 Migration = sa.Row[Any]
 FINAL = ("confirmed", "reverted", "error", "failed", "completed", "cancelled", "done")
 # what GET /servers/{id}/migrations shows: live migrations under way
-IN_PROGRESS = ("queued", "preparing", "running", "post-migrating")
+IN_PROGRESS = ("accepted", "queued", "preparing", "running", "post-migrating")
 
 
 async def list_migrations(nova: Nova, ctx: Context, page: Page, filters: dict[str, str], *,
@@ -51,9 +53,30 @@ async def list_migrations(nova: Nova, ctx: Context, page: Page, filters: dict[st
         return await page_of(tx, query, table.id, page, Sort(((table.id, True),)), Invalid("marker not found"))
 
 
+async def new_migration(tx: Tx, ctx: Context, server: sa.Row[Any], kind: str, flavor: dict[str, Any]) -> str:
+    """The record of a move that is being ordered; its uuid."""
+    now, made = utcnow(), str(uuid.uuid4())
+    await tx.execute(sa.insert(migrations).values(
+        uuid=made, server_id=server.id, project_id=ctx.project_id or server.project_id,
+        user_id=ctx.user_id or server.user_id, type=kind, status="pre-migrating" if kind == "resize" else "accepted",
+        source_host=server.host, source_node=server.node, dest_host=None, dest_node=None, old_flavor=server.flavor,
+        new_flavor=flavor, old_vm_state=server.vm_state, created_at=now, updated_at=now))
+    return made
+
+
 async def live_migrations(nova: Nova, server_id: str) -> list[Migration]:
     """The server's live migrations that are under way."""
     async with nova.db.read() as tx:
         return list(await tx.all(sa.select(migrations).where(
             migrations.c.server_id == server_id, migrations.c.type == "live-migration",
             migrations.c.status.in_(IN_PROGRESS)).order_by(migrations.c.id)))
+
+
+async def find(nova: Nova, server_id: str, migration_id: str) -> Migration | None:
+    """A migration of the server by the number that the API gives it; any text is taken."""
+    if not migration_id.isascii() or not migration_id.isdecimal() or len(migration_id) > 9:
+        return None
+    async with nova.db.read() as tx:
+        found: Migration | None = await tx.first(sa.select(migrations).where(
+            migrations.c.server_id == server_id, migrations.c.id == int(migration_id)))
+    return found

@@ -1,27 +1,24 @@
-"""Orders to resize a server, to confirm or revert that, and to move it to another host."""
+"""Orders to resize a server, and to confirm or revert that; a cold migration is confirmed in the same way."""
 
 from __future__ import annotations
 
-import uuid
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from cloudseed.kernel.context import Context
 from cloudseed.kernel.db import Tx, utcnow
-from cloudseed.kernel.errors import Invalid, NoCapacity
+from cloudseed.kernel.errors import Invalid
 from cloudseed.nova import flavors, hardware, quotas, servers
 from cloudseed.nova.errors import FlavorNotFound
-from cloudseed.nova.models import migrations, services
+from cloudseed.nova.migration_records import new_migration
+from cloudseed.nova.models import migrations
 from cloudseed.nova.models import servers as server_table
 from cloudseed.nova.server_states import TaskState
-from cloudseed.nova.servers import COMPUTES, Server
-from cloudseed.nova.services import is_up
+from cloudseed.nova.servers import Server
 
 if TYPE_CHECKING:
     from cloudseed.nova.service import Nova
-
-MOVE_TIMEOUT_S = 60.0
 
 
 class MigrationNotFound(Invalid):
@@ -48,7 +45,7 @@ async def resize_server(nova: Nova, ctx: Context, server_id: str, flavor_id: str
         if disk_config is not None:
             await tx.execute(sa.update(server_table).where(server_table.c.id == server_id).values(
                 system_metadata={**row.system_metadata, "disk_config": disk_config}))
-        return {"migration": await _new_migration(tx, ctx, row, "resize", flavor)}
+        return {"migration": await new_migration(tx, ctx, row, "resize", flavor)}
 
     await servers.order(nova, ctx, server_id, "nova.resize", TaskState.RESIZE_PREP, rule="servers:resize",
                         action="resize", record="resize", prepare=prepare)
@@ -98,72 +95,6 @@ async def revert_resize(nova: Nova, ctx: Context, server_id: str) -> None:
 
     await servers.order(nova, ctx, server_id, "nova.revert_resize", TaskState.RESIZE_REVERTING,
                         rule="servers:revert_resize", action="revert_resize", record="revertResize", prepare=prepare)
-
-
-async def migrate_server(nova: Nova, ctx: Context, server_id: str, host: str | None) -> None:
-    """Order the server's move to another host, `host` if one is named."""
-    await _order_move(nova, ctx, server_id, host, "migration", "migrate", TaskState.RESIZE_PREP, "migrate")
-
-
-async def live_migrate_server(nova: Nova, ctx: Context, server_id: str, host: str | None, *, wait: bool) -> None:
-    """Order the move of a server that runs on meanwhile; with `wait` return when it is over, or raise why not."""
-    operation_id = await _order_move(nova, ctx, server_id, host, "live-migration", "live_migrate",
-                                     TaskState.MIGRATING, "live-migration")
-    if wait:
-        try:
-            await servers.outcome(nova, ctx, operation_id, MOVE_TIMEOUT_S)
-        except NoCapacity as exc:
-            raise Invalid(exc.message) from exc
-
-
-async def _order_move(nova: Nova, ctx: Context, server_id: str, host: str | None, kind: str, action: str,
-                      task_state: TaskState, record: str) -> str:
-    rule = f"os-migrate-server:migrate{'_live' if kind == 'live-migration' else ''}{':host' if host else ''}"
-    server = await servers.get_server(nova, ctx, server_id, f"os_compute_api:{rule}")
-    servers.check_order(nova, ctx, server, action)
-    if host:
-        await check_other_host(nova, server, host)
-
-    async def prepare(tx: Tx, row: Server) -> dict[str, Any]:
-        return {"migration": await _new_migration(tx, ctx, row, kind, row.flavor), "host": host}
-
-    return await servers.order(nova, ctx, server_id, "nova.migrate", task_state, rule=rule, action=action,
-                               record=record, prepare=prepare)
-
-
-async def evacuate_server(nova: Nova, ctx: Context, server_id: str, host: str | None) -> None:
-    """A server of a host that is down is built anew elsewhere: refused while its host is up, and, until machines
-    can move, when it is down.  Raises Invalid."""
-    server = await servers.get_server(nova, ctx, server_id, "os_compute_api:os-evacuate")
-    servers.check_order(nova, ctx, server, "evacuate")
-    async with nova.db.read() as tx:
-        mine = await tx.first(COMPUTES.where(services.c.host == server.host))
-    if mine is not None and is_up(mine):
-        raise Invalid(f"Compute service of {server.host} is still in use.")
-    if host:
-        await check_other_host(nova, server, host)
-    raise Invalid("No valid host was found. The server's disks are on host "
-                  f"{server.host or '(none)'}, and no other host can have them: start that host again.")
-
-
-async def check_other_host(nova: Nova, server: Server, host: str) -> None:
-    """A host that is named for a move exists, and is not the server's own.  Invalid."""
-    async with nova.db.read() as tx:
-        known = await tx.first(COMPUTES.where(services.c.host == host))
-    if known is None:
-        raise Invalid(f"Compute host {host} could not be found.")
-    if host == server.host:
-        raise Invalid(f"Server {server.id} cannot be migrated to its own host {host}: it is there already.")
-
-
-async def _new_migration(tx: Tx, ctx: Context, row: Server, kind: str, flavor: dict[str, Any]) -> str:
-    now, made = utcnow(), str(uuid.uuid4())
-    await tx.execute(sa.insert(migrations).values(
-        uuid=made, server_id=row.id, project_id=ctx.project_id or row.project_id, user_id=ctx.user_id or row.user_id,
-        type=kind, status="pre-migrating", source_host=row.host, source_node=row.node,
-        dest_host=row.host if kind == "resize" else None, dest_node=row.node if kind == "resize" else None,
-        old_flavor=row.flavor, new_flavor=flavor, old_vm_state=row.vm_state, created_at=now, updated_at=now))
-    return made
 
 
 async def _waiting(tx: Tx, row: Server, statuses: tuple[str, ...]) -> sa.Row[Any]:

@@ -176,6 +176,8 @@ _ALLOWED: Mapping[str, tuple[str, frozenset[str], frozenset[str | None] | None]]
     "migrate": ("migrate", frozenset({"active", "stopped"}), _NO_TASK),
     "live_migrate": ("os-migrateLive", frozenset({"active", "paused"}), _NO_TASK),
     "evacuate": ("evacuate", frozenset({"active", "stopped", "error"}), None),
+    "abort_live_migration": ("abort live migration", frozenset({"active", "paused"}), frozenset({"migrating"})),
+    "force_complete": ("force_complete", frozenset({"active", "paused"}), frozenset({"migrating"})),
     "confirm_resize": ("confirmResize", frozenset({"resized"}), _NO_TASK),
     "revert_resize": ("revertResize", frozenset({"resized"}), _NO_TASK),
     "attach_interface": ("attach_interface", _UP_OR_OFF, _NO_TASK),

@@ -67,7 +67,9 @@ class EngineNova:
         self.scheduler_bus = env.bus("nova-scheduler")
         self.conductor: Any = Conductor(self)  # type: ignore[arg-type]
         self.scheduler = Scheduler(self)  # type: ignore[arg-type]
-        self.computes: list[ComputeService] = build_computes(env)
+        self.computes: list[ComputeService] = [
+            ComputeService(env, compute.host, compute.driver, network_host=compute.host)
+            for compute in build_computes(env)]
         self.engine.register(*self.conductor.types)
 
     def service(self) -> Service:
@@ -295,7 +297,8 @@ class Bench:
             held = sorted(str(d.attachment_id) for d in devices if d.attachment_id)
             if held != sorted(a["id"] for a in self.cinder.attachments.values() if a["instance"] == row.id):
                 found.append(f"server {row.id} knows attachments {held}, cinder {self.cinder.attachments}")
-            if row.id in machines and machines[row.id].running:
+            here = (row.host, row.id)
+            if here in machines and machines[here].running:
                 number = [compute.host for compute in self.nova.computes].index(row.host)
                 seen = self.driver(number).volumes(row.id)
                 if sorted(seen) != sorted(str(d.volume_id) for d in devices if d.state == "attached"):
@@ -328,17 +331,28 @@ class Bench:
         found += [f"no claim for {s}" for s in placed - claims] + [f"claim without server {s}" for s in claims - placed
                                                                    - held]
         found += [f"nothing held for migration {m}" for m in held - claims]
-        machines = {m.server_id: m for compute in self.nova.computes for m in await compute.driver.machines()}
-        found += [f"no machine for {s}" for s in placed - machines.keys()]
-        found += [f"machine without server {s}" for s in machines.keys() - placed]
+        machines = {(compute.host, m.server_id): m for compute in self.nova.computes
+                    for m in await compute.driver.machines()}
+        async with self.nova.db.read() as tx:
+            moves = await tx.all(sa.select(migrations).where(migrations.c.status == "finished"))
+        here = {(row.host, row.id) for row in rows if row.host is not None}
+        left = {(move.source_host, move.server_id) for move in moves}
+        found += [f"no machine for {s}" for s in here | left if s not in machines]
+        found += [f"machine without server {s}" for s in machines.keys() - here - left]
+        found += [f"{s} runs where it is not" for s in left - here if machines[s].running]
         for row in rows:
-            running = row.id in machines and machines[row.id].running
+            running = (row.host, row.id) in machines and machines[row.host, row.id].running
             runs = row.vm_state in ("active", "paused", "rescued") or (
                 row.vm_state == "resized" and row.power_state == 1)
             if runs != running:
                 found.append(f"server {row.id} is {row.vm_state}, its machine runs: {running}")
             if row.task_state is not None:
                 found.append(f"server {row.id} is still {row.task_state}")
+            on = {p["binding:host_id"] for p in self.neutron.ports.values() if p["device_id"] == row.id}
+            if row.host is not None and on - {row.host}:
+                found.append(f"server {row.id} on {row.host} has ports on {on}")
+            found += [f"port {p['id']} waits on {p['waiting']}" for p in self.neutron.ports.values()
+                      if p.get("waiting")]
             ports = [p["id"] for p in self.neutron.ports.values() if p["device_id"] == row.id]
             if sorted(ports) != sorted(vif["id"] for vif in row.network_info):
                 found.append(f"server {row.id} has ports {ports}, knows {row.network_info}")

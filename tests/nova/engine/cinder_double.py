@@ -188,7 +188,10 @@ class Attachments(_Base):
         await self.cinder.note("POST attachments")
         body = (await req.json(Json))["attachment"]
         volume = self.cinder.volume(body["volume_uuid"])
-        if volume["status"] not in (("available", "in-use", "reserved") if volume["multiattach"] else ("available",)):
+        own = any(a["volume_id"] == volume["id"] and a["instance"] == body["instance_uuid"]
+                  for a in self.cinder.attachments.values())
+        expected = ("available", "in-use", "reserved") if volume["multiattach"] else ("available",)
+        if not own and volume["status"] not in expected:
             raise Invalid(f"Invalid volume: Volume {volume['id']} status must be available or downloading to reserve, "
                           f"but the current status is {volume['status']}.")
         attachment = {"id": str(uuid.uuid4()), "status": "reserved", "instance": body["instance_uuid"],

@@ -7,7 +7,7 @@ import uuid
 from collections import defaultdict
 from typing import Any
 
-from cloudseed.kernel.errors import CloudseedError, NotFound
+from cloudseed.kernel.errors import CloudseedError, Conflict, NotFound
 from cloudseed.kernel.http import faults
 from cloudseed.kernel.http.app import Response, make_app
 from cloudseed.kernel.http.edge import Mount
@@ -53,6 +53,8 @@ class Neutron:
         validator = env.validator(env.session("neutron-server", "neutron"))
         app = make_app({
             "/v2.0/ports": Ports(self), "/v2.0/ports/{port_id}": Port(self), "/v2.0/networks": Networks(self),
+            "/v2.0/ports/{port_id}/bindings": Bindings(self), "/v2.0/ports/{port_id}/bindings/{host}": Binding(self),
+            "/v2.0/ports/{port_id}/bindings/{host}/activate": Activate(self),
             "/v2.0/networks/{network_id}": Network(), "/v2.0/subnets": Subnets(),
             "/v2.0/floatingips": FloatingIps()},
             fault=faults.neutron, validator=validator, identity_url=env.identity_url)
@@ -104,6 +106,54 @@ class Port:
         self._find(port_id)
         del self._neutron.ports[port_id]
         resp.status = 204
+
+
+class Bindings(Port):
+    """A port's bindings; those that wait are in its `waiting`."""
+
+    on_put = on_delete = None  # type: ignore[assignment]
+
+    async def on_get(self, req: Request, resp: Response, port_id: str) -> None:
+        port = self._find(port_id)
+        active = [port["binding:host_id"]] if port["binding:host_id"] else []
+        resp.media = {"bindings": [{"host": host, "status": "ACTIVE"} for host in active]
+                      + [{"host": host, "status": "INACTIVE"} for host in port.get("waiting", [])]}
+
+    async def on_post(self, req: Request, resp: Response, port_id: str) -> None:
+        await self._neutron.note("POST bindings")
+        port, host = self._find(port_id), (await req.json(dict[str, Any]))["binding"]["host"]
+        if host in (port["binding:host_id"], *port.get("waiting", [])):
+            raise Conflict(f"Binding for port {port_id} on host {host} already exists.")
+        port.setdefault("waiting", []).append(host)
+        resp.status = 201
+        resp.media = {"binding": {"host": host, "status": "INACTIVE"}}
+
+
+class Binding(Port):
+    on_get = on_put = None  # type: ignore[assignment]
+
+    async def on_delete(self, req: Request, resp: Response, port_id: str, host: str) -> None:  # type: ignore[override]
+        await self._neutron.note("DELETE bindings")
+        if host not in self._find(port_id).get("waiting", []):
+            raise NotFound(f"Binding for port {port_id} for host {host} could not be found.")
+        self._find(port_id)["waiting"].remove(host)
+        resp.status = 204
+
+
+class Activate(Port):
+    on_get = on_delete = None  # type: ignore[assignment]
+
+    async def on_put(self, req: Request, resp: Response, port_id: str, host: str) -> None:  # type: ignore[override]
+        await self._neutron.note("PUT activate")
+        port = self._find(port_id)
+        if host == port["binding:host_id"]:
+            raise Conflict(f"Binding for port {port_id} on host {host} is already active.")
+        if host not in port.get("waiting", []):
+            raise NotFound(f"Binding for port {port_id} for host {host} could not be found.")
+        port["waiting"].remove(host)
+        port["waiting"].append(port["binding:host_id"])
+        port["binding:host_id"] = host
+        resp.media = {"host": host, "status": "ACTIVE"}
 
 
 def _network() -> dict[str, Any]:

@@ -126,7 +126,7 @@ async def test_a_resized_server_runs_again_after_its_host_rebooted(tmp_path: Pat
 
 
 async def test_no_other_host_takes_a_server(tmp_path: Path) -> None:
-    async with Bench(tmp_path, fake_hosts=2) as bench:
+    async with Bench(tmp_path) as bench:
         server_id = await server(bench)
         migration = await resize(bench, server_id, FLAVOR, "migrate")
         assert await bench.violations() == []

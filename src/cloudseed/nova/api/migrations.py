@@ -10,7 +10,7 @@ from cloudseed.kernel.http import paging
 from cloudseed.kernel.http.app import Response
 from cloudseed.kernel.http.microversion import require
 from cloudseed.kernel.http.request import Request
-from cloudseed.nova import migration_records, servers
+from cloudseed.nova import migration_records, server_moves, servers
 from cloudseed.nova.api.body import check_query, is_uuid, shown
 from cloudseed.nova.api.links import add_next
 from cloudseed.nova.api.server_query import moment
@@ -91,6 +91,17 @@ class _OfServer:
     async def check(self, req: Request, server_id: str, action: str) -> None:
         await servers.get_server(self.nova, req.ctx, server_id, f"os_compute_api:servers:migrations:{action}")
 
+    async def view(self, req: Request, row: Any) -> dict[str, Any]:
+        """A live migration as its server shows it."""
+        body = {"id": row.id, "server_uuid": row.server_id, "status": row.status,
+                "created_at": micro(row.created_at), "updated_at": micro(row.updated_at),
+                **await server_moves.progress(self.nova, req.ctx, row), **_hosts(row, True)}
+        if req.microversion >= (2, 59):
+            body["uuid"] = row.uuid
+        if req.microversion >= (2, 80):
+            body |= {"user_id": row.user_id, "project_id": row.project_id}
+        return body
+
 
 class ServerMigrations(_OfServer):
     """/v2.1/servers/{server_id}/migrations: its live migrations that are under way"""
@@ -98,51 +109,46 @@ class ServerMigrations(_OfServer):
     async def on_get(self, req: Request, resp: Response, server_id: str) -> None:
         require(req.microversion, (2, 23))
         await self.check(req, server_id, "index")
-        resp.media = {"migrations": [_progress(row, req.microversion)
-                                     for row in await migration_records.live_migrations(self.nova, server_id)]}
-
-
-def _progress(row: Any, version: tuple[int, int]) -> dict[str, Any]:
-    """A live migration as its server shows it; nothing counts its bytes yet."""
-    parts = ("total", "processed", "remaining")
-    sizes = {f"{what}_{part}_bytes": None for what in ("memory", "disk") for part in parts}
-    body = {"id": row.id, "server_uuid": row.server_id, "status": row.status, "created_at": micro(row.created_at),
-            "updated_at": micro(row.updated_at), **sizes, **_hosts(row, True)}
-    if version >= (2, 59):
-        body["uuid"] = row.uuid
-    if version >= (2, 80):
-        body |= {"user_id": row.user_id, "project_id": row.project_id}
-    return body
+        rows = await migration_records.live_migrations(self.nova, server_id)
+        resp.media = {"migrations": [await self.view(req, row) for row in rows]}
 
 
 class ServerMigration(_OfServer):
     """/v2.1/servers/{server_id}/migrations/{migration_id}"""
 
-    async def _find(self, server_id: str, migration_id: str) -> Any:
-        for row in await migration_records.live_migrations(self.nova, server_id):
-            if str(row.id) == migration_id:
-                return row
-        raise NotFound(f"Migration {migration_id} is not found for server {server_id}.")
-
     async def on_get(self, req: Request, resp: Response, server_id: str, migration_id: str) -> None:
         require(req.microversion, (2, 23))
         await self.check(req, server_id, "show")
-        resp.media = {"migration": _progress(await self._find(server_id, migration_id), req.microversion)}
+        row = await migration_records.find(self.nova, server_id, migration_id)
+        if row is None:
+            raise NotFound(f"In-progress live migration {shown(migration_id)} is not found for server {server_id}.")
+        if row.type != "live-migration":
+            raise NotFound(f"Migration {row.id} for server {server_id} is not live-migration.")
+        if row.status not in migration_records.IN_PROGRESS:
+            raise NotFound(f"Live migration {row.id} for server {server_id} is not in progress.")
+        resp.media = {"migration": await self.view(req, row)}
 
     async def on_delete(self, req: Request, resp: Response, server_id: str, migration_id: str) -> None:
         require(req.microversion, (2, 24))
         await self.check(req, server_id, "delete")
-        await self._find(server_id, migration_id)
-        raise Invalid(f"Migration {migration_id} is over before it could be stopped.")
+        row = await migration_records.find(self.nova, server_id, migration_id)
+        if row is None:
+            raise NotFound(f"Migration {shown(migration_id)} not found for instance {server_id}")
+        await server_moves.abort(self.nova, req.ctx, server_id, row, early=req.microversion >= (2, 65))
+        resp.status = 202
 
 
-class ServerMigrationAction(ServerMigration):
+class ServerMigrationAction(_OfServer):
     """/v2.1/servers/{server_id}/migrations/{migration_id}/action"""
-
-    on_get = on_delete = None  # type: ignore[assignment]
 
     async def on_post(self, req: Request, resp: Response, server_id: str, migration_id: str) -> None:
         require(req.microversion, (2, 22))
         await self.check(req, server_id, "force_complete")
-        await self._find(server_id, migration_id)
-        raise Invalid(f"Migration {migration_id} is over before it could be hurried.")
+        body: Any = await req.json()
+        if not isinstance(body, dict) or list(body) != ["force_complete"] or body["force_complete"] is not None:
+            raise Invalid("Invalid input for field/attribute body. It must be {\"force_complete\": null}.")
+        row = await migration_records.find(self.nova, server_id, migration_id)
+        if row is None:
+            raise Invalid(f"Migration {shown(migration_id)} not found for instance {server_id}")
+        await server_moves.force_complete(self.nova, req.ctx, server_id, row)
+        resp.status = 202

@@ -58,6 +58,23 @@ class Kind(StrEnum):
     RESTORE_DISKS = "restore_disks"  # the undo, and a revert
     DROP_KEPT_DISKS = "drop_kept_disks"
     FORGET_PORT = "forget_port"  # it was deleted in neutron
+    ARRIVE_PORTS = "arrive_ports"  # of a cold move, on the destination
+    ARRIVE_VOLUMES = "arrive_volumes"
+    RECEIVE_DISKS = "receive_disks"
+    SETTLE_DISKS = "settle_disks"
+    START_ARRIVED = "start_arrived"
+    SEND_DISKS = "send_disks"  # on the source
+    STOP_SENDING = "stop_sending"  # its undo
+    RETURN_PORTS = "return_ports"  # back on the source: the undo of a cold move, and a revert
+    RETURN_VOLUMES = "return_volumes"
+    START_RETURNED = "start_returned"
+    JOIN_NETWORKS = "join_networks"  # of a live migration, on the destination: beside the source
+    JOIN_VOLUMES = "join_volumes"
+    RECEIVE_LIVE = "receive_live"
+    RUN_HERE = "run_here"
+    LEAVE_NETWORKS = "leave_networks"  # on the one that does not have the guest in the end
+    SEND_LIVE = "send_live"  # on the source
+    TAKE_BACK = "take_back"  # its undo
     SYNC_NETWORK = "sync_network"
     SYNC_POWER = "sync_power"
 
@@ -65,10 +82,13 @@ class Kind(StrEnum):
 BUILDING = frozenset({
     Kind.ALLOCATE_NETWORKS, Kind.MAKE_VOLUMES, Kind.CONNECT_VOLUMES, Kind.PREPARE_DISKS, Kind.START_NEW,
     Kind.OBTAIN_PORT, Kind.PLUG_PORT, Kind.ATTACH_VOLUME, Kind.SNAPSHOT, Kind.UPLOAD_SNAPSHOT, Kind.RESIZE_DISKS,
-    Kind.BIND_NETWORKS, Kind.START_UNSHELVED})
+    Kind.BIND_NETWORKS, Kind.START_UNSHELVED, Kind.ARRIVE_PORTS, Kind.ARRIVE_VOLUMES, Kind.RECEIVE_DISKS,
+    Kind.SETTLE_DISKS, Kind.START_ARRIVED, Kind.SEND_DISKS, Kind.JOIN_NETWORKS, Kind.JOIN_VOLUMES, Kind.RECEIVE_LIVE,
+    Kind.SEND_LIVE})
 UNDOING = frozenset({
     Kind.RELEASE_NETWORKS, Kind.DISCONNECT_VOLUMES, Kind.REMOVE_MACHINE, Kind.DROP_PORT, Kind.DROP_VOLUME,
-    Kind.DISCARD_SNAPSHOT, Kind.RESTORE_DISKS, Kind.UNBIND_NETWORKS})
+    Kind.DISCARD_SNAPSHOT, Kind.RESTORE_DISKS, Kind.UNBIND_NETWORKS, Kind.STOP_SENDING, Kind.RETURN_PORTS,
+    Kind.RETURN_VOLUMES, Kind.START_RETURNED, Kind.TAKE_BACK, Kind.LEAVE_NETWORKS})
 ENDING = UNDOING | {Kind.DESTROY}
 SYNCING = frozenset({Kind.SYNC_NETWORK, Kind.SYNC_POWER})
 

@@ -10,6 +10,7 @@ from typing import Any
 from cloudseed.nova.compute.admission import Kind
 from cloudseed.nova.compute.boot_work import BootWork
 from cloudseed.nova.compute.interface_work import InterfaceWork
+from cloudseed.nova.compute.move_work import MoveWork
 from cloudseed.nova.compute.parts import HostParts, Verb
 from cloudseed.nova.compute.power_work import PowerWork
 from cloudseed.nova.compute.remake_work import RemakeWork
@@ -30,7 +31,8 @@ class HostWork:
         self._verbs: dict[Kind, Verb] = {
             **BootWork(parts).verbs, **power.verbs, **InterfaceWork(parts).verbs,
             **ResizeWork(parts).verbs, **ShelveWork(parts).verbs, **SnapshotWork(parts).verbs,
-            **SuspendWork(parts).verbs, **VolumeWork(parts).verbs, **RemakeWork(parts, power).verbs,
+            **SuspendWork(parts).verbs, **MoveWork(parts).verbs, **VolumeWork(parts).verbs,
+            **RemakeWork(parts, power).verbs,
             Kind.SYNC_NETWORK: self._sync_network}
 
     async def perform(self, work: Work) -> Any:

@@ -191,6 +191,38 @@ class Networks:
         found: list[dict[str, Any]] = answer[resource.replace("-", "_")]
         return found
 
+    # ---- moving between hosts: a second binding, then the other is the active one
+
+    async def join(self, ctx: Context, port_id: str, host: str) -> None:
+        """Bind the port to one more host, where it waits; bound there already is fine."""
+        try:
+            await self._session.request(ctx, "network", "POST", f"/v2.0/ports/{port_id}/bindings",
+                                        json={"binding": {"host": host}})
+        except Conflict:
+            if host not in await self._bindings(ctx, port_id):
+                raise
+
+    async def activate(self, ctx: Context, port_id: str, host: str) -> None:
+        """Let the port's binding to `host` be the active one; so already is fine."""
+        try:
+            await self._session.request(ctx, "network", "PUT", f"/v2.0/ports/{port_id}/bindings/{host}/activate")
+        except Conflict:
+            if (await self._bindings(ctx, port_id)).get(host) != "ACTIVE":
+                raise
+
+    async def leave(self, ctx: Context, port_id: str, host: str) -> None:
+        """Forget the port's binding to `host`, unless it is the active one; gone already is fine."""
+        if (await self._bindings(ctx, port_id)).get(host, "ACTIVE") != "ACTIVE":
+            await self._session.request(ctx, "network", "DELETE", f"/v2.0/ports/{port_id}/bindings/{host}",
+                                        expect=(404,))
+
+    async def _bindings(self, ctx: Context, port_id: str) -> dict[str, str]:
+        """The port's bindings: host -> ACTIVE or INACTIVE; none of a port that is gone."""
+        answer = await self._session.request(ctx, "network", "GET", f"/v2.0/ports/{port_id}/bindings", expect=(404,))
+        if answer.status == 404:
+            return {}
+        return {binding["host"]: binding["status"] for binding in answer.json()["bindings"]}
+
     # ---- giving back
 
     async def release(self, ctx: Context, server_id: str, given: list[str]) -> None:

@@ -1,8 +1,9 @@
 """Keeps the machines of a host as the conductor wishes them: reads the whole wish, compares, mends.
 
 `decide` is pure and small on purpose; every act goes through the server's own task.  A server with an operation
-under way is left to it.  Only the machine of a server that the conductor calls deleted or elsewhere is removed: a
-machine that nobody knows is reported and left alone, since a lost database must not destroy what runs.
+under way is left to it, and so is what a server that moves has on either host.  Only the machine of a server that
+the conductor calls deleted or elsewhere is removed: a machine that nobody knows is reported and left alone, since a
+lost database must not destroy what runs.
 """
 
 from __future__ import annotations
@@ -56,5 +57,7 @@ def decide(machines: Iterable[Machine], wish: Iterable[Mapping[str, Any]], fates
                 pass
     for server_id in here:
         fate = fates.get(server_id, "unknown")
+        if fate == "moving":
+            continue
         actions.append(Action(Mend.UNKNOWN if fate == "unknown" else Mend.REMOVE, server_id))
     return actions

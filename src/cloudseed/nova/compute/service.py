@@ -29,6 +29,7 @@ from cloudseed.nova.compute.errors import Superseded
 from cloudseed.nova.compute.guest_requests import GuestRequests
 from cloudseed.nova.compute.host_work import HostWork
 from cloudseed.nova.compute.images import ImageCache
+from cloudseed.nova.compute.move_work import LiveRequests
 from cloudseed.nova.compute.network import Networks
 from cloudseed.nova.compute.node import NodeFile
 from cloudseed.nova.compute.parts import HostParts
@@ -52,10 +53,12 @@ LOCAL = (Kind.FORGET_PORT, Kind.SYNC_NETWORK, Kind.SYNC_POWER, Kind.EXTEND_VOLUM
 
 
 class ComputeService:
-    """The machines of one host, driven by `driver`."""
+    """The machines of one host, driven by `driver`.  `network_host`: the host's name for neutron, when it is not the
+    process's own."""
 
     def __init__(self, env: Environment, host_name: str, driver: Driver,
-                 session: ServiceSession | None = None, images: ImageCache | None = None) -> None:
+                 session: ServiceSession | None = None, images: ImageCache | None = None,
+                 network_host: str = "") -> None:
         self.host = host_name
         self.driver = driver
         self._session = session or env.session("nova-compute", "nova")
@@ -67,8 +70,9 @@ class ComputeService:
         self._plugs = Plugs()
         self._images = images
         self._work = HostWork(HostParts(
-            host=host_name, network_host=env.config.host, address=env.config.address, node_id=self.node_id,
-            driver=driver, session=self._session, images=images, plugs=self._plugs, publisher=self._publisher,
+            host=host_name, network_host=network_host or env.config.host, address=env.config.address,
+            node_id=self.node_id, driver=driver, session=self._session, images=images, plugs=self._plugs,
+            publisher=self._publisher,
             networks=Networks(self._session), volumes=Volumes(self._session),
             vendor_data=vendor_data.load(env.config.vendor_data_file)))
         self._workers: dict[str, ServerWorker] = {}
@@ -84,7 +88,7 @@ class ComputeService:
         self._unsubscribe = self._bus.serve(f"compute.{self.host}", {
             **asks, "external_event": self._external_event, "console_output": self._console_output,
             "console": self._console, "look_again": self._look_again,
-            **GuestRequests(self.driver, self.host).handlers()})
+            **GuestRequests(self.driver, self.host).handlers(), **LiveRequests(self.driver).handlers()})
         try:
             await self._report()
         except CloudseedError as exc:

@@ -124,6 +124,25 @@ class Volumes:
             if volume_id is None or attachment["volume_id"] == volume_id:
                 await self.disconnect(ctx, attachment["id"])
 
+    # ---- moving between hosts
+
+    async def second(self, ctx: Context, server_id: str, device: BlockDevice, connector: Json) -> BlockDevice:
+        """The device with another attachment beside its own, connected for another host of the same server."""
+        await self.only(ctx, server_id, [device])  # what an earlier try made
+        bare = msgspec.structs.replace(device, attachment_id=None, connection_info=None)
+        made = await self.connect(ctx, server_id, bare, connector, again=False)
+        assert made.attachment_id is not None
+        await self.complete(ctx, made.attachment_id)
+        return made
+
+    async def only(self, ctx: Context, server_id: str, devices: list[BlockDevice]) -> None:
+        """Take every attachment of these volumes by the server away but those that the devices name."""
+        kept = {device.attachment_id for device in devices}
+        volumes = {device.volume_id for device in devices}
+        for attachment in await self.attachments_of(ctx, server_id):
+            if attachment["volume_id"] in volumes and attachment["id"] not in kept:
+                await self.disconnect(ctx, attachment["id"])
+
     # ---- making
 
     async def make(self, ctx: Context, device: BlockDevice, *, again: bool) -> BlockDevice:

@@ -74,7 +74,7 @@ class Boot:
         async with self._nova.db.write() as tx:
             row = await read_server(tx, run.resource_id)
             # two members of a group may have been scheduled side by side: the second one here tries again
-            if group is not None and not _allowed(await server_group(tx, run.resource_id), chosen["host"]):
+            if group is not None and not allowed(await server_group(tx, run.resource_id), chosen["host"]):
                 raise Backtrack("schedule", NoValidHost(reason=(
                     f"another member of the server group was just placed so that host {chosen['host']} no longer "
                     "fits the group's policy.")))
@@ -219,7 +219,8 @@ async def server_group(tx: Tx, server_id: str) -> dict[str, Any] | None:
             "hosts": {row[0]: row[1] for row in rows}}
 
 
-def _allowed(group: dict[str, Any] | None, host: str) -> bool:
+def allowed(group: dict[str, Any] | None, host: str) -> bool:
+    """Whether the group's policy lets one more member onto `host`."""
     match group:
         case {"policy": "anti-affinity", "limit": limit, "hosts": hosts}:
             return bool(hosts.get(host, 0) < limit)

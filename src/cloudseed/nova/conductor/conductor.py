@@ -15,9 +15,11 @@ from cloudseed.kernel.operations.tables import OPEN
 from cloudseed.nova import console_tokens
 from cloudseed.nova.conductor.boot import Boot
 from cloudseed.nova.conductor.delete import Delete
+from cloudseed.nova.conductor.evacuation import Evacuation
 from cloudseed.nova.conductor.heartbeats import Heartbeats
 from cloudseed.nova.conductor.hosts import HostDesk
 from cloudseed.nova.conductor.interfaces import Interfaces
+from cloudseed.nova.conductor.live_migration import LiveMigration
 from cloudseed.nova.conductor.on_host import Hosts
 from cloudseed.nova.conductor.power import Power
 from cloudseed.nova.conductor.rebuild import Rebuild
@@ -59,7 +61,8 @@ class Conductor:
                                          *Snapshot(nova, hosts).types, *Suspend(nova, hosts).types,
                                          *VolumeOperations(nova, hosts).types, self.reservation.type(nothing),
                                          volume_snapshots.type, volume_snapshots.unquiesce]
-        self.types += [Rebuild(nova, hosts).type, *Rescue(nova, hosts).types]
+        self.types += [Rebuild(nova, hosts).type, *Rescue(nova, hosts).types, LiveMigration(nova, hosts).type,
+                       Evacuation(nova, hosts).type]
         self._by_kind = {kind.kind: kind for kind in self.types}
 
     async def start(self) -> None:

@@ -22,6 +22,7 @@ from cloudseed.kernel.operations import OperationType, Run, Step
 from cloudseed.nova.conductor.boot_volumes import BootVolumes
 from cloudseed.nova.conductor.on_host import HostGone, Hosts
 from cloudseed.nova.conductor.records import (
+    Server,
     add_fault,
     begin_event,
     change,
@@ -39,7 +40,8 @@ if TYPE_CHECKING:
     from cloudseed.nova.service import Nova
 
 _OPEN = migrations.c.status.not_in(FINAL)
-_OPEN_MOVES = sa.select(migrations.c.uuid).where(migrations.c.server_id == sa.bindparam("this"), _OPEN)
+_OPEN_MOVES = sa.select(migrations.c.uuid, migrations.c.source_host, migrations.c.dest_host).where(
+    migrations.c.server_id == sa.bindparam("this"), _OPEN)
 _CLOSE_MOVES = sa.update(migrations).where(migrations.c.server_id == sa.bindparam("server"), _OPEN)
 EVENT = "compute_terminate_instance"
 
@@ -70,6 +72,18 @@ class Delete:
             run.data["ports_left"] = False
         except HostGone:
             pass
+        for host in await self._other_hosts(row):
+            try:
+                await self._hosts.ask(run, host, "remove_machine")
+            except HostGone:
+                pass  # its reconciler removes it
+
+    async def _other_hosts(self, row: Server) -> list[str]:
+        """Where a move that is not over, such as a resize that waits for its user, has left something."""
+        async with self._nova.db.read() as tx:
+            moves = await tx.all(_OPEN_MOVES, {"this": row.id})
+        hosts = {host for move in moves for host in (move.source_host, move.dest_host)}
+        return sorted(host for host in hosts if host is not None and host != row.host)
 
     async def ports(self, run: Run) -> None:
         if run.data["ports_left"]:
@@ -86,7 +100,7 @@ class Delete:
     async def allocations(self, run: Run) -> None:
         await self._nova.conductor_bus.call(run.ctx, "scheduler", "release", server_id=run.resource_id)
         async with self._nova.db.read() as tx:
-            moves = list(await tx.scalars(_OPEN_MOVES, {"this": run.resource_id}))
+            moves = [move.uuid for move in await tx.all(_OPEN_MOVES, {"this": run.resource_id})]
         for consumer in moves:  # what a resize held of the server's earlier size
             await self._nova.conductor_bus.call(run.ctx, "scheduler", "release", server_id=consumer)
 

@@ -17,10 +17,12 @@ from cloudseed.nova import block_devices, console_tokens
 from cloudseed.nova.compute.publishing import VOLATILE
 from cloudseed.nova.compute.spec import encode_spec, spec_from_row
 from cloudseed.nova.conductor.records import change
+from cloudseed.nova.migration_records import FINAL
 from cloudseed.nova.models import (
     aggregate_hosts,
     aggregates,
     compute_nodes,
+    migrations,
     operation_tables,
     server_action_events,
     servers,
@@ -89,12 +91,16 @@ class HostDesk:
                  "spec": encode_spec(spec_from_row(row))} for row in rows]
 
     async def fates(self, ctx: Context, host: str, server_ids: list[str]) -> dict[str, str]:
-        """What became of servers whose machines `host` found: deleted, elsewhere, or (left out) unknown."""
+        """What became of servers whose machines `host` found: deleted, elsewhere, moving (one to or from this host
+        is not over: it may yet be wanted here), or (left out) unknown."""
         async with self._nova.db.read() as tx:
             rows = await tx.all(sa.select(servers.c.id, servers.c.host, servers.c.deleted_at)
                                 .where(servers.c.id.in_(server_ids)))
-        return {row.id: "deleted" if row.deleted_at is not None else "elsewhere" for row in rows
-                if row.deleted_at is not None or row.host != host}
+            moving = set(await tx.scalars(sa.select(migrations.c.server_id).where(
+                migrations.c.server_id.in_(server_ids), migrations.c.status.not_in(FINAL),
+                sa.or_(migrations.c.source_host == host, migrations.c.dest_host == host))))
+        return {row.id: "deleted" if row.deleted_at is not None else "moving" if row.id in moving else "elsewhere"
+                for row in rows if row.deleted_at is not None or row.host != host}
 
     async def machine_off(self, ctx: Context, host: str, server_id: str, reason: str) -> None:
         """A machine is off.  News only when the server should run and nobody is at work on it."""

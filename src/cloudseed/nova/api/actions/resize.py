@@ -9,7 +9,7 @@ import msgspec
 from cloudseed.kernel.errors import Invalid
 from cloudseed.kernel.http.app import Response
 from cloudseed.kernel.http.request import Request
-from cloudseed.nova import server_resize
+from cloudseed.nova import server_moves, server_resize
 from cloudseed.nova.api.body import as_type, check_name
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ async def revert(nova: Nova, req: Request, resp: Response, server_id: str, value
 
 async def migrate(nova: Nova, req: Request, resp: Response, server_id: str, value: Any) -> None:
     order = as_type(value, Migrate, "migrate") if value is not None and req.microversion >= (2, 56) else Migrate()
-    await server_resize.migrate_server(nova, req.ctx, server_id, order.host)
+    await server_moves.migrate_server(nova, req.ctx, server_id, order.host)
 
 
 async def migrate_live(nova: Nova, req: Request, resp: Response, server_id: str, value: Any) -> None:
@@ -89,14 +89,32 @@ async def migrate_live(nova: Nova, req: Request, resp: Response, server_id: str,
     _between(order.force, "force", (2, 30) <= version < (2, 68))
     if version < (2, 25) and order.block_migration == "auto":
         raise Invalid("Invalid input for field/attribute block_migration. Value: auto. 'auto' is not a 'boolean'.")
-    await server_resize.live_migrate_server(nova, req.ctx, server_id, order.host, wait=version < (2, 34))
+    forced = _truth(order.force)
+    if forced and not order.host:
+        raise Invalid("Can't force to a non-provided destination")
+    await server_moves.live_migrate_server(nova, req.ctx, server_id, server_moves.LiveOrder(
+        host=order.host, block_migration=None if order.block_migration == "auto" else _truth(order.block_migration),
+        forced=bool(order.host) and (forced or version < (2, 30)), wait=version < (2, 34)))
 
 
 async def evacuate(nova: Nova, req: Request, resp: Response, server_id: str, value: Any) -> None:
     order, version = as_type(value, Evacuate, "evacuate"), req.microversion
     _between(order.on_shared, "onSharedStorage", version < (2, 14), needed=version < (2, 14))
     _between(order.force, "force", (2, 29) <= version < (2, 68))
-    await server_resize.evacuate_server(nova, req.ctx, server_id, order.host)
+    forced = _truth(order.force)
+    if forced and not order.host:
+        raise Invalid("Can't force to a non-provided destination")
+    password = await server_moves.evacuate_server(nova, req.ctx, server_id, server_moves.EvacuateOrder(
+        host=order.host, forced=bool(order.host) and (forced or version < (2, 29)), stopped=version >= (2, 95),
+        admin_password=order.password))
+    resp.status = 200
+    if version < (2, 14):
+        resp.media = {"adminPass": password}
+
+
+def _truth(value: Any) -> bool:
+    """A flag as clients write it."""
+    return value is not msgspec.UNSET and str(value).lower() in ("true", "1", "on", "yes")
 
 
 def _between(value: Any, name: str, known: bool, needed: bool = False) -> None:

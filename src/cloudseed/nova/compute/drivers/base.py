@@ -60,6 +60,25 @@ class MachineExit(msgspec.Struct, frozen=True):
     reason: str
 
 
+class Door(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a machine that moves is expected: `ticket` is what its sender must show there, once a connection."""
+
+    address: str
+    port: int
+    ticket: str
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a live migration is, in bytes."""
+
+    memory_total_bytes: int = 0
+    memory_processed_bytes: int = 0
+    memory_remaining_bytes: int = 0
+    disk_total_bytes: int = 0
+    disk_processed_bytes: int = 0
+    disk_remaining_bytes: int = 0
+
+
 class Driver(Protocol):
     """One host's hypervisor."""
 
@@ -93,6 +112,46 @@ class Driver(Protocol):
 
     async def drop_kept_disks(self, server_id: str) -> None:
         """Forget the disks that `resize_disks` kept."""
+        ...
+
+    async def receive_disks(self, spec: ServerSpec, image: CachedImage | None,
+                            config_drive: dict[str, bytes]) -> Door:
+        """Make empty disks for a machine that comes from another host while it is off; its sender fills them through
+        the door."""
+        ...
+
+    async def send_disks(self, spec: ServerSpec, door: Door) -> None:
+        """Fill the disks behind the door with those of a machine that is off here, and stays as it is."""
+        ...
+
+    async def settle_disks(self, spec: ServerSpec) -> None:
+        """The disks have come: close the door, and give them the sizes that `spec` wants."""
+        ...
+
+    async def receive_live(self, spec: ServerSpec, vifs: list[Vif], image: CachedImage | None,
+                           config_drive: dict[str, bytes]) -> Door:
+        """Make a machine that waits for another host's guest; it stands still until `run_here`."""
+        ...
+
+    async def send_live(self, spec: ServerSpec, door: Door) -> None:
+        """Send the running guest, with its own disks, through the door.  Returns when all of it is there: it stands
+        still here then.  When it raises, or is cancelled, `take_back` makes it go on."""
+        ...
+
+    async def run_here(self, spec: ServerSpec, *, paused: bool) -> None:
+        """Let a guest that has come go on, unless it is `paused`.  Running already is fine."""
+        ...
+
+    async def take_back(self, server_id: str, *, paused: bool) -> None:
+        """The guest stays here: stop sending, and let it go on.  Only while it has not run elsewhere."""
+        ...
+
+    async def hurry(self, server_id: str) -> None:
+        """Let a guest that is being sent stand still, so that the rest of it goes at once."""
+        ...
+
+    async def progress(self, server_id: str) -> Progress | None:
+        """How far a guest is that is being sent; None for one that is not."""
         ...
 
     async def attach_interface(self, spec: ServerSpec, vif: Vif) -> None:

@@ -22,11 +22,12 @@ from cloudseed.nova.compute.consoles import ConsoleAddress, ConsoleKind, Console
 from cloudseed.nova.compute.devices import BlockDevice
 from cloudseed.nova.compute.drivers.base import CachedImage, DriverFacts, Machine, MachineExit
 from cloudseed.nova.compute.drivers.fake_consoles import FakeConsoles
+from cloudseed.nova.compute.drivers.fake_moves import FakeMoves
+from cloudseed.nova.compute.drivers.fake_records import GIB, Record, disks_of
 from cloudseed.nova.compute.errors import BuildAborted, HostFailed
 from cloudseed.nova.compute.network_info import Vif
 from cloudseed.nova.compute.spec import ServerSpec
 
-GIB = 1024**3
 TRAITS = ["COMPUTE_NODE", "COMPUTE_ARCH_X86_64", "COMPUTE_FIRMWARE_BIOS", "COMPUTE_FIRMWARE_UEFI",
           "COMPUTE_IMAGE_TYPE_QCOW2", "COMPUTE_IMAGE_TYPE_RAW", "COMPUTE_STORAGE_BUS_VIRTIO",
           "COMPUTE_STORAGE_BUS_SCSI", "COMPUTE_STORAGE_BUS_IDE", "COMPUTE_STORAGE_BUS_SATA",
@@ -34,22 +35,7 @@ TRAITS = ["COMPUTE_NODE", "COMPUTE_ARCH_X86_64", "COMPUTE_FIRMWARE_BIOS", "COMPU
           "COMPUTE_GRAPHICS_MODEL_VGA", "COMPUTE_GRAPHICS_MODEL_VIRTIO", "COMPUTE_GRAPHICS_MODEL_NONE"]
 
 
-class _Record(msgspec.Struct):
-    server_id: str
-    name: str
-    started_at: float | None = None
-    ports: list[str] = []
-    paused: bool = False
-    quiesced: bool = False
-    suspended: bool = False
-    disk_of: str | None = None  # the image of the root disk
-    rescue: str | None = None  # of the rescue disk
-    volumes: dict[str, int] = {}  # while it runs: volume id -> the size that its guest sees
-    disks: dict[str, int] = {}  # GiB by name; swap in MiB
-    kept: dict[str, int] | None = None
-
-
-class FakeDriver:
+class FakeDriver(FakeMoves):
     """Machines in memory, each with a file below `directory`."""
 
     needs_image = False
@@ -66,7 +52,7 @@ class FakeDriver:
         self._exits: asyncio.Queue[MachineExit] = asyncio.Queue()
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._consoles = FakeConsoles(directory)
-        self._records = {path.stem: msgspec.json.decode(path.read_bytes(), type=_Record)
+        self._records = {path.stem: msgspec.json.decode(path.read_bytes(), type=Record)
                          for path in directory.glob("*.json")}
 
     async def _pretend(self, doing: str) -> None:
@@ -75,7 +61,7 @@ class FakeDriver:
         if self.failures[doing]:
             raise self.failures[doing].pop(0)
 
-    def _save(self, record: _Record) -> None:
+    def _save(self, record: Record) -> None:
         self._records[record.server_id] = record
         path = self._directory / f"{record.server_id}.json"
         temporary = path.with_suffix(".new")
@@ -94,7 +80,7 @@ class FakeDriver:
     async def prepare(self, spec: ServerSpec, image: CachedImage | None, config_drive: dict[str, bytes]) -> None:
         await self._pretend("prepare")
         if spec.id not in self._records:
-            self._save(_Record(spec.id, spec.name, disks=_disks(spec), disk_of=spec.image_id))
+            self._save(Record(spec.id, spec.name, disks=disks_of(spec), disk_of=spec.image_id))
 
     async def start(self, spec: ServerSpec, vifs: list[Vif]) -> None:
         await self._pretend("start")
@@ -136,7 +122,7 @@ class FakeDriver:
         await self._pretend("resize_disks")
         record = self._record(spec.id)
         kept = record.disks if record.kept is None else record.kept
-        self._save(msgspec.structs.replace(record, disks=_disks(spec), kept=kept))
+        self._save(msgspec.structs.replace(record, disks=disks_of(spec), kept=kept))
 
     async def restore_disks(self, server_id: str) -> None:
         await self._pretend("restore_disks")
@@ -153,7 +139,7 @@ class FakeDriver:
         record = self._record(server_id)
         return record.disks, record.kept
 
-    def _record(self, server_id: str) -> _Record:
+    def _record(self, server_id: str) -> Record:
         record = self._records.get(server_id)
         if record is None:
             raise NotFound(f"Server {server_id} has no disks on this host.")
@@ -176,7 +162,7 @@ class FakeDriver:
         """The ports whose cards the machine has (of its present or last run)."""
         return list(self._records[server_id].ports)
 
-    def _running(self, server_id: str) -> _Record:
+    def _running(self, server_id: str) -> Record:
         record = self._records.get(server_id)
         if record is None or record.started_at is None:
             raise Conflict(f"Server {server_id} does not run on this host.")
@@ -184,7 +170,7 @@ class FakeDriver:
 
     async def remake(self, spec: ServerSpec, image: CachedImage | None, config_drive: dict[str, bytes]) -> None:
         await self._pretend("remake")
-        self._save(_Record(spec.id, spec.name, None, self._records[spec.id].ports, disks=_disks(spec),
+        self._save(Record(spec.id, spec.name, None, self._records[spec.id].ports, disks=disks_of(spec),
                            disk_of=spec.image_id))
 
     async def prepare_rescue(self, spec: ServerSpec, image: CachedImage | None,
@@ -327,17 +313,12 @@ class FakeDriver:
             yield await self._exits.get()
 
 
-def _check_goes_on(record: _Record, doing: str) -> None:
+def _check_goes_on(record: Record, doing: str) -> None:
     if record.paused:
         raise HostFailed(host="fake", doing=f"{doing} from server {record.server_id}",
                          reason="it is paused, so its guest cannot let go: unpause it first")
 
 
-def _disks(spec: ServerSpec) -> dict[str, int]:
-    sizes = {"root": spec.root_gib, "ephemeral": spec.ephemeral_gib, "swap": spec.swap_mib}
-    return {name: size for name, size in sizes.items() if size}
-
-
-def _machine(record: _Record) -> Machine:
+def _machine(record: Record) -> Machine:
     return Machine(server_id=record.server_id, running=record.started_at is not None, started_at=record.started_at,
                    paused=record.paused, suspended=record.suspended)

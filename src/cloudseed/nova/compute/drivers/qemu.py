@@ -47,6 +47,7 @@ from cloudseed.nova.compute.drivers.qemu_guest import (
     set_password,
     thaw,
 )
+from cloudseed.nova.compute.drivers.qemu_moves import QemuMoves
 from cloudseed.nova.compute.errors import BuildAborted, HostFailed
 from cloudseed.nova.compute.network_info import Vif
 from cloudseed.nova.compute.spec import ServerSpec
@@ -65,7 +66,7 @@ RESERVED_MEMORY_MIB = 512
 CONSOLE_MAX_BYTES = 100 * 1024
 
 
-class QemuDriver:
+class QemuDriver(QemuMoves):
     """The machines that `host` runs for the compute `name`; `paths` is its state directory, where consoles are read.
 
     Computes that share a machine (`sharing` says how many) each have their part of its processors, memory and disk.
@@ -233,6 +234,8 @@ class QemuDriver:
         await self._ask(f"suspend server {server_id}", self._host.suspend_machine(server_id))
 
     async def remove(self, server_id: str) -> None:
+        if await self.machine(server_id) is None:
+            return  # nothing, or that of another compute that shares the host with us
         await self._ask(f"remove server {server_id}", self._host.remove_machine(server_id))
 
     async def copy_disk(self, spec: ServerSpec, copy_id: str) -> Path:
