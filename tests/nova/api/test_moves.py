@@ -45,8 +45,7 @@ class Three(NovaCloud):
         assert (await nova(self.admin, "PUT", f"/os-services/{service['id']}", change)).status == 200
 
     def drivers(self) -> list[FakeDriver]:
-        (service,) = (service.handle for service in self.runtime.services if service.name == "nova")
-        return [compute.driver for compute in service.computes]  # type: ignore[attr-defined]
+        return [compute.driver for compute in self.service("nova-compute").handle]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

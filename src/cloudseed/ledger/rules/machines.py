@@ -79,7 +79,7 @@ def machines_have_a_server(picture: Picture) -> Iterator[Violation]:
     mine = {server["id"] for server in servers if server["host"] in host["computes"]} | busy(picture)
     # what a move that is not settled yet has on its source
     mine |= {move["server_id"] for move in held(picture, "nova", "migrations") or []
-             if move["source_host"] in host["computes"] and move["server_exists"]}
+             if move.get("source_host") in host["computes"] and move["server_exists"]}
     for server_id in sorted((machines | running) - mine):
         runs = f"process {host['machine_pids'][server_id]} runs" if server_id in running else "its files are there"
         yield Violation(
