@@ -19,10 +19,12 @@ import msgspec
 
 from cloudseed.cli import control, launching, processes
 from cloudseed.cli.processes import CONTROL_UID, Process
+from cloudseed.cli.roles import parts_of
+from cloudseed.cli.secrets import secrets_for
 from cloudseed.cli.servers import rabbitmq
 from cloudseed.cli.servers.rabbitmq import Broker
 from cloudseed.cli.status import memory_mib
-from cloudseed.kernel.config import Config, load, load_secrets
+from cloudseed.kernel.config import Config, load, load_secrets, secrets_path, write_secrets
 
 REPORT_INTERVAL_S, SERVICE_DOWN_S = 20.0, 120.0  # a thousand hosts: fifty words a second
 _START_S = 180.0
@@ -120,7 +122,9 @@ class Fleet:
         parts = ["nova-compute"] + (["neutron-l2-agent", "neutron-dhcp-agent"] if number == 1 else [])
         config = msgspec.structs.replace(
             self._config, state=str(state), host=f"sim{number}", services=",".join(parts), database="",
-            fake_hosts=base + (number <= mine), controller=self.url, port=rabbitmq.free_ports(1)[0])
+            fake_hosts=base + (number <= mine), controller=self.url)
+        known = secrets_for(load_secrets(self._config.state_path), parts_of(parts), self._config.broker)
+        write_secrets(secrets_path(config), known, (uid, uid) if root else None)
         file = state / "run" / "config.json"
         launching.write_settings(file, config, uid if root else None)
         process = launching.spawn(state, launching.source(self._config.state_path), "hosts",
