@@ -6,6 +6,7 @@ them knows that it is simulated but nova's fake driver.  Loopback only.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
 import shutil
@@ -19,12 +20,14 @@ import msgspec
 
 from cloudseed.cli import control, launching, processes
 from cloudseed.cli.processes import CONTROL_UID, Process
-from cloudseed.cli.roles import parts_of
+from cloudseed.cli.roles import CONTROL, parts_of
 from cloudseed.cli.secrets import secrets_for
-from cloudseed.cli.servers import rabbitmq
+from cloudseed.cli.servers import postgres, rabbitmq
+from cloudseed.cli.servers.postgres import PostgresServer
 from cloudseed.cli.servers.rabbitmq import Broker
 from cloudseed.cli.status import memory_mib
 from cloudseed.kernel.config import Config, load, load_secrets, secrets_path, write_secrets
+from cloudseed.kernel.postgres import schema
 
 REPORT_INTERVAL_S, SERVICE_DOWN_S = 20.0, 120.0  # a thousand hosts: fifty words a second
 _START_S = 180.0
@@ -46,6 +49,7 @@ class Fleet:
         self._config = Config()
         self._running: dict[str, Process] = {}
         self._broker: Broker | None = None
+        self._database: PostgresServer | None = None
         self.started_at = 0.0
 
     @property
@@ -65,6 +69,8 @@ class Fleet:
         """Why this machine cannot do it; None when it can."""
         if self._engines and not rabbitmq.is_installed():
             return "RabbitMQ is not installed: install the package rabbitmq-server, or use --embedded"
+        if self._engines and postgres.find_binaries() is None:
+            return "PostgreSQL is not installed: install the package postgresql, or use --embedded"
         return None
 
     def __enter__(self) -> Fleet:
@@ -79,6 +85,8 @@ class Fleet:
         control.stop(state)
         if self._broker is not None:
             rabbitmq.stop(self._broker.directory, at_once=True)
+        if self._database is not None:
+            self._database.stop(mode="immediate")
         shutil.rmtree(self._directory, ignore_errors=True)
 
     def start(self, tell: Callable[[str], None]) -> None:
@@ -90,6 +98,7 @@ class Fleet:
             launching.snapshot(state)
         if self._engines:
             self._start_broker(tell)
+            self._start_database(tell)
         self.started_at = time.monotonic()
         known = control.start_control(self._config, processes.load(state), tell)
         assert known.control is not None
@@ -112,6 +121,13 @@ class Fleet:
         rabbitmq.start(self._broker)
         rabbitmq.wait_ready(self._broker)
         self._config.broker = self._broker.url
+
+    def _start_database(self, tell: Callable[[str], None]) -> None:
+        tell("starting PostgreSQL")
+        self._database = PostgresServer(self._directory / "postgresql", postgres.free_port(), secrets.token_urlsafe(18))
+        self._database.start()
+        self._config.database = self._database.url("simulated")
+        asyncio.run(schema.upgrade(self._config.database, [name for name in CONTROL if name != "dashboard"]))
 
     def _start_hosts(self, number: int) -> Process:
         """A process with its share of the hosts; the first one also pretends the wiring of all."""
@@ -137,7 +153,15 @@ class Fleet:
         found = [(name, process.pid) for name, process in self._running.items()]
         if self._broker is not None and (broker := rabbitmq.running(self._broker.directory)) is not None:
             found.append(("RabbitMQ", broker.server.pid))
-        return [(name, memory_mib(pid), _cpu_s(pid)) for name, pid in found]
+        measured = [(name, memory_mib(pid), _cpu_s(pid)) for name, pid in found]
+        if self._database is not None and (postmaster := self._database.pid) is not None:
+            every = [postmaster, *_children(postmaster)]
+            measured.append(("PostgreSQL", sum(map(memory_mib, every)), sum(map(_cpu_s, every))))
+        return measured
+
+
+def _children(pid: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def _cpu_s(pid: int) -> float:
