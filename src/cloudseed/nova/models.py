@@ -219,7 +219,10 @@ services = sa.Table(
     sa.Column("last_seen_at", UtcDateTime),
     sa.Column("created_at", UtcDateTime, nullable=False),
     sa.Column("updated_at", UtcDateTime, nullable=False),
-    sa.UniqueConstraint("host", "binary"))
+    sa.UniqueConstraint("host", "binary"),
+    # the scheduler counts who is alive, and looks for the latest change, before each of its decisions
+    sa.Index("services_alive", "binary", "forced_down", "last_seen_at"),
+    sa.Index("services_updated", "updated_at"))
 
 # A hypervisor, as its nova-compute reports it.  `id` is also its resource provider's uuid in placement.
 compute_nodes = sa.Table(
@@ -235,7 +238,8 @@ compute_nodes = sa.Table(
     sa.Column("local_gb", sa.Integer, nullable=False),
     sa.Column("facts", Json, nullable=False),  # cpu_info, free disk, boot_id, uptime, ...
     sa.Column("created_at", UtcDateTime, nullable=False),
-    sa.Column("updated_at", UtcDateTime, nullable=False))
+    sa.Column("updated_at", UtcDateTime, nullable=False),
+    sa.Index("compute_nodes_updated", "updated_at"))
 
 aggregates = sa.Table(
     "aggregates", metadata,
