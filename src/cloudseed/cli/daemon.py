@@ -35,7 +35,9 @@ async def serve(config: Config) -> bool:
     it ended because something broke."""
     parts = parts_of(name.strip() for name in config.services.split(",")) if config.services else whole()
     socket = host_socket(config.state_path)
-    host = HostClient(socket) if socket.exists() else FakeHost(config.name, config.data_path)
+    host: HostClient | FakeHost | None = None
+    if any(part not in CONTROL for part in parts):
+        host = HostClient(socket) if socket.exists() else FakeHost(config.name, config.data_path)
     if config.driver == "auto":
         config.driver = "qemu" if socket.exists() else "fake"
     env = Environment(config, host=host, serves_api=any(part in CONTROL for part in parts))
@@ -55,7 +57,8 @@ async def serve(config: Config) -> bool:
         task.cancel()
     log.info("stopping")
     await runtime.stop()
-    await host.close()
+    if host is not None:
+        await host.close()
     return stopping.is_set()
 
 
