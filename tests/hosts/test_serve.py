@@ -2,55 +2,126 @@
 
 from __future__ import annotations
 
+import signal
+import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from cloudseed.cli.servers.rabbitmq import Broker
-from tests.support.broker import broker
-from tests.support.daemon import wait_for
+from cloudseed.ledger import checks
+from tests.faults.scene import COMPUTE, Scene
+from tests.support.daemon import Daemon, wait_for
 from tests.support.serving import Serving
 
-__all__ = ["broker"]
+DOWN_S = 15.0  # what we promise; the machines here report each second and count as down after three
+PARTS = ("nova-compute", "neutron-l2-agent", "neutron-dhcp-agent", "neutron-l3-agent", "cinder-volume",
+         "cinder-backup")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def cloud(broker: Broker) -> Iterator[Serving]:
     with Serving(broker.url) as cloud:
         cloud.start("control", "control")
         cloud.start("h1", "compute,network,storage")
+        cloud.start("h2", "compute")
         yield cloud
 
 
+@pytest.fixture(scope="module")
+def scene(cloud: Serving) -> Scene:
+    return Scene(cast(Daemon, cloud))
+
+
 def alive(cloud: Serving) -> dict[str, bool]:
-    """What the four lists say, by part and host."""
+    """What the lists of services and agents say, by part and host."""
     api = cloud.api
-    found = {f"{s['binary']} {s['host']}": s["state"] == "up" for s in api.get("/compute/v2.1/os-services")["services"]}
+    found = {f"{s['binary']} {s['host']}": s["state"] == "up" for s in api.get(f"{COMPUTE}/os-services")["services"]}
     found |= {f"{a['binary']} {a['host']}": a["alive"] for a in api.get("/networking/v2.0/agents")["agents"]}
-    project = api.get("/identity/v3/auth/projects")["projects"][0]["id"]
-    found |= {f"{s['binary']} {s['host']}": s["state"] == "up"
-              for s in api.get(f"/volume/v3/{project}/os-services")["services"]}
+    found |= {f"{s['binary']} {s['host']}": s["state"] == "up" for s in api.get("/volume/v3/os-services")["services"]}
+    for hypervisor in api.get(f"{COMPUTE}/os-hypervisors/detail")["hypervisors"]:
+        found[f"hypervisor {hypervisor['hypervisor_hostname']}"] = hypervisor["state"] == "up"
     return found
 
 
-def make_server(cloud: Serving, name: str) -> Any:
-    api = cloud.api
-    networks = api.get("/networking/v2.0/networks?name=net")["networks"]
-    if not networks:
-        networks = [api.send("POST", "/networking/v2.0/networks", {"network": {"name": "net"}})["network"]]
-        api.send("POST", "/networking/v2.0/subnets", {"subnet": {
-            "network_id": networks[0]["id"], "ip_version": 4, "cidr": "10.9.0.0/24"}})
-    volume = api.send("POST", "/volume/v3/volumes", {"volume": {"size": 1, "name": name}})["volume"]
-    wait_for(lambda: api.get(f"/volume/v3/volumes/{volume['id']}")["volume"]["status"] == "available", 30, "a volume")
-    flavor = api.get("/compute/v2.1/flavors")["flavors"][0]["id"]
-    image = api.send("POST", "/image/v2/images", {"name": name, "disk_format": "raw", "container_format": "bare"})
-    return volume, flavor, image, networks[0]["id"]
+def on(cloud: Serving, host: str) -> set[bool]:
+    return {up for name, up in alive(cloud).items() if name.endswith(f" {host}")}
 
 
-def test_a_boot_across_machines(cloud: Serving) -> None:
-    up = wait_for(lambda: (found := alive(cloud)) and len(found) == 9 and all(found.values()) and found, 20, "all parts")
-    assert {name for name in up if name.endswith(" h1")} == {
-        "nova-compute h1", "neutron-l2-agent h1", "neutron-dhcp-agent h1", "neutron-l3-agent h1", "cinder-volume h1",
-        "cinder-backup h1"}
-    print(make_server(cloud, "vm"))
+def settled(cloud: Serving) -> dict[str, Any]:
+    """The picture of all, once it is clean."""
+    picture: dict[str, Any] = {}
+
+    def clean() -> bool:
+        nonlocal picture
+        picture = cloud.ask("control", "ledger")
+        return not checks.check(picture)
+
+    try:
+        wait_for(clean, 20, "a clean audit")
+    finally:
+        if wrong := checks.check(picture):
+            print(wrong)
+    return picture
+
+
+def boot(scene: Scene, name: str, **more: Any) -> Any:
+    server_id = scene.boot(name, **more)
+    return wait_for(lambda: (server := scene.api.get(f"{COMPUTE}/servers/{server_id}")["server"])
+                    and server["status"] in ("ACTIVE", "ERROR") and server, 30, f"server {name}")
+
+
+def test_every_part_of_every_machine_is_known(cloud: Serving) -> None:
+    found = wait_for(lambda: (now := alive(cloud)) and all(now.values()) and now, DOWN_S, "all parts")
+    assert set(found) == {f"{part} h1" for part in PARTS} | {
+        "nova-compute h2", "neutron-l2-agent h2", "neutron-dhcp-agent h2", "nova-conductor control",
+        "nova-scheduler control", "cinder-scheduler control", "hypervisor h1", "hypervisor h2"}
+
+
+def test_a_server_with_a_volume_on_another_machine(cloud: Serving, scene: Scene) -> None:
+    hosts = set()
+    for name in ("h1", "h2"):
+        server = boot(scene, f"on-{name}", availability_zone=f"nova:{name}")
+        assert server["status"] == "ACTIVE", server.get("fault")
+        assert server["OS-EXT-SRV-ATTR:host"] == name
+        hosts.add(server["id"])
+    volume = scene.send("POST", "/volume/v3/volumes", {"volume": {"size": 1}})["volume"]["id"]
+    path = f"/volume/v3/volumes/{volume}"
+    wait_for(lambda: scene.api.get(path)["volume"]["status"] == "available", 20, "the volume")
+    assert scene.api.get(path)["volume"]["os-vol-host-attr:host"].startswith("h1@")
+    settled(cloud)
+    for server_id in hosts:
+        scene.send("DELETE", f"{COMPUTE}/servers/{server_id}")
+    scene.send("DELETE", path)
+    wait_for(lambda: not scene.api.get(f"{COMPUTE}/servers")["servers"]
+             and not scene.api.get("/volume/v3/volumes")["volumes"], 20, "all to be gone")
+    settled(cloud)
+
+
+def test_a_killed_machine_is_said_to_be_down(cloud: Serving) -> None:
+    wait_for(lambda: on(cloud, "h1") == {True}, DOWN_S, "h1 to be up")
+    began = time.monotonic()
+    cloud.stop("h1", signal.SIGKILL)
+    wait_for(lambda: on(cloud, "h1") == {False}, DOWN_S, "h1 to be down")
+    took = time.monotonic() - began
+    assert on(cloud, "h2") == {True} and on(cloud, "control") == {True} and took < DOWN_S
+    cloud.restart("h1")
+    wait_for(lambda: on(cloud, "h1") == {True}, DOWN_S, "h1 to be up again")
+
+
+def test_hosts_outlive_their_controller(cloud: Serving, scene: Scene) -> None:
+    assert cloud.stop("control") == 0
+    time.sleep(1.5)  # hosts miss at least one report
+    cloud.restart("control")
+    wait_for(lambda: all(alive(cloud).values()), DOWN_S, "all parts")
+    server = boot(scene, "later")
+    assert server["status"] == "ACTIVE", server.get("fault")
+    scene.send("DELETE", f"{COMPUTE}/servers/{server['id']}")
+    wait_for(lambda: not scene.api.get(f"{COMPUTE}/servers")["servers"], 20, "the server to be gone")
+    settled(cloud)
+
+
+def test_agents_have_no_database(cloud: Serving) -> None:
+    for name in ("h1", "h2"):
+        assert not list(cloud.state(name).rglob("*.sqlite")), name

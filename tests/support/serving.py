@@ -94,9 +94,9 @@ class Serving:
         with (self.root / f"{name}.log").open("ab") as log:
             # each as an ordinary user: the machine's privileged part is not what is tried here
             extra: dict[str, Any] = {"user": _USER, "group": _USER, "extra_groups": []} if os.geteuid() == 0 else {}
+            environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
             process = subprocess.Popen(arguments, stdout=log, stderr=log, cwd="/", start_new_session=True,
-                                       env={**os.environ, "PYTHONPATH": str(ROOT / "src"), "PYTHONDONTWRITEBYTECODE": "1"},
-                                       **extra)
+                                       env=environment, **extra)
         self.processes[name] = process
         wait_for(lambda: process.poll() is not None or self.ask(name, "status"), 60, f"{name} to be at work")
         assert process.poll() is None, self.log(name)

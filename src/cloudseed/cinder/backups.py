@@ -117,7 +117,7 @@ async def create_backup(cinder: Cinder, ctx: Context, order: Order) -> Backup:
         volume = await volumes.get(cinder, tx, ctx, order.volume_id)
         cinder.policy.enforce("backup:create", ctx.identity, volume.target)
         moment = await _check_source(cinder, tx, ctx, order, volume)
-        host = await _host(tx, volume)
+        host = await _host(cinder, tx, volume)
         parent = await _parent(tx, order, volume.project_id) if order.incremental else None
         await quotas.check(tx, volume.project_id, None, {"backups": 1, "backup_gigabytes": volume.size})
         backup_id = str(uuid.uuid4())
@@ -162,12 +162,12 @@ async def _check_source(cinder: Cinder, tx: Tx, ctx: Context, order: Order, volu
     return utcnow()
 
 
-async def _host(tx: Tx, volume: Volume) -> str:
+async def _host(cinder: Cinder, tx: Tx, volume: Volume) -> str:
     """The backup manager that can read the volume: the one of its own host."""
     if volume.host is None:
         raise InvalidVolume(reason=f"Volume {volume.id} is on no host.")
     for row in await services.list_services(tx, "cinder-backup", volume.host):
-        if services.is_up(row) and not row.disabled:
+        if services.is_up(cinder, row) and not row.disabled:
             return volume.host
     raise Unavailable(f"Service cinder-backup on host {volume.host} could not be found, or is down or disabled.")
 
@@ -366,7 +366,7 @@ async def import_record(cinder: Cinder, ctx: Context, record: Record) -> Backup:
     async with cinder.db.write() as tx:
         if await read(tx, record.id) is not None:
             raise InvalidBackup(reason=f"Backup {record.id} already exists in database")
-        managers = [row for row in await services.list_services(tx, "cinder-backup") if services.is_up(row)]
+        managers = [row for row in await services.list_services(tx, "cinder-backup") if services.is_up(cinder, row)]
         if not managers:
             raise Unavailable("Service cinder-backup could not be found.")
         now = utcnow()

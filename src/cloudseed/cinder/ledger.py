@@ -30,7 +30,7 @@ _ON_HOSTS = ("cinder-volume", "cinder-backup")
 async def picture(cinder: Cinder) -> dict[str, Any]:
     """Lists by name: volumes, attachments, snapshots, backups, agents; sizes in GiB, times in Unix seconds."""
     async with cinder.db.read() as tx:
-        agents = [{"host": row.host, "binary": row.binary, "up": services.is_up(row)}
+        agents = [{"host": row.host, "binary": row.binary, "up": services.is_up(cinder, row)}
                   for row in await services.list_services(tx) if row.binary in _ON_HOSTS]
         return {"agents": agents,
                 **{name: [dict(row._mapping) for row in await tx.all(sa.select(*columns))]

@@ -27,7 +27,6 @@ from cloudseed.kernel.periodic import Loop
 from cloudseed.kernel.runtime import Environment, Service
 
 PART, SCHEDULER = "cinder-api", "cinder-scheduler"
-HEARTBEAT_S = 10.0
 
 
 def build(env: Environment) -> Service:
@@ -69,5 +68,5 @@ def build(env: Environment) -> Service:
         return await ledger.explain(cinder, kind, name)
 
     return Service("cinder", mounts=[Mount("/volume", PART, app)],
-                   loops=[Loop("cinder service reports", report, HEARTBEAT_S)],
+                   loops=[Loop("cinder service reports", report, env.config.report_interval_s)],
                    engines=[cinder.engine], start=start, ledger=picture, explain=explain, handle=cinder)

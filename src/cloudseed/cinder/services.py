@@ -2,33 +2,34 @@
 
 from __future__ import annotations
 
-import time
 import uuid
 from typing import Any
 
 import sqlalchemy as sa
 
 from cloudseed.cinder.models import services
-from cloudseed.cinder.state import DEFAULT_ZONE, DOWN_AFTER_S, Cinder
+from cloudseed.cinder.state import DEFAULT_ZONE, Cinder
 from cloudseed.kernel.context import Context
 from cloudseed.kernel.db import Tx, utcnow
 from cloudseed.kernel.errors import Invalid, NoCapacity
 
 
 async def report(cinder: Cinder, host: str, binary: str, capabilities: dict[str, Any]) -> None:
-    """What a part says of itself, every ten seconds; its first word makes it known."""
+    """What a part says of itself, now and again; its first word makes it known."""
+    now = cinder.db.now()
     async with cinder.db.write() as tx:
         changed = await tx.execute(
             sa.update(services).where(services.c.host == host, services.c.binary == binary)
-            .values(reported_at=time.time(), capabilities=capabilities))
+            .values(reported_at=now, capabilities=capabilities))
         if changed.rowcount == 0:
             await tx.execute(sa.insert(services).values(
                 host=host, binary=binary, uuid=str(uuid.uuid4()), availability_zone=DEFAULT_ZONE, disabled=False,
-                frozen=False, reported_at=time.time(), capabilities=capabilities, created_at=utcnow()))
+                frozen=False, reported_at=now, capabilities=capabilities, created_at=utcnow()))
 
 
-def is_up(row: Any) -> bool:
-    return bool(time.time() - row.reported_at <= DOWN_AFTER_S)
+def is_up(cinder: Cinder, row: Any) -> bool:
+    """Whether its last word is recent, by the clock of those who share the database: never by one of its own."""
+    return bool(cinder.db.now() - row.reported_at <= cinder.config.service_down_s)
 
 
 async def list_services(tx: Tx, binary: str | None = None, host: str | None = None) -> list[Any]:
@@ -58,14 +59,14 @@ async def check_zone(tx: Tx, name: str | None) -> str:
     return name
 
 
-def _fits(row: Any, size: int, extra_specs: dict[str, str]) -> str | None:
+def _fits(cinder: Cinder, row: Any, size: int, extra_specs: dict[str, str]) -> str | None:
     """Why a manager cannot take a volume of `size` GiB; None when it can."""
     capabilities = row.capabilities
     if row.disabled:
         return "disabled"
     if row.frozen:
         return "frozen"
-    if not is_up(row):
+    if not is_up(cinder, row):
         return "down"
     free = capabilities.get("free_capacity_gb")
     if isinstance(free, int | float) and free < size:
@@ -80,7 +81,7 @@ async def choose_host(cinder: Cinder, ctx: Context, *, size: int, zone: str, ext
     """cinder-scheduler's one question: which manager takes a volume.  Raises NoCapacity that says why none does."""
     async with cinder.db.read() as tx:
         rows = [row for row in await list_services(tx, "cinder-volume") if row.availability_zone == zone]
-    refused = {row.host: _fits(row, size, extra_specs) for row in rows}
+    refused = {row.host: _fits(cinder, row, size, extra_specs) for row in rows}
     able = [row for row in rows if refused[row.host] is None]
     if not able:
         reasons = "; ".join(f"{host}: {why}" for host, why in refused.items()) or f"there is none in zone {zone}"

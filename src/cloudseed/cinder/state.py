@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 DEFAULT_TYPE = "__DEFAULT__"
 DEFAULT_ZONE = "nova"  # upstream's storage_availability_zone
-DOWN_AFTER_S = 60.0  # a manager that has not reported for so long is down
 
 
 @dataclass

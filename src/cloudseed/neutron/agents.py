@@ -1,9 +1,8 @@
-"""Agents: who wires which host, and whether it lives.  Alive means a heartbeat in the last 75 seconds."""
+"""Agents: who wires which host, and whether it lives: whether its last heartbeat is recent (`Neutron.alive_since`)."""
 
 from __future__ import annotations
 
 import datetime
-import time
 import uuid
 from typing import Any
 
@@ -18,32 +17,34 @@ from cloudseed.neutron.errors import AgentNotFound
 from cloudseed.neutron.server import Neutron
 
 table = models.agents
-DOWN_AFTER_S = 75.0  # upstream's agent_down_time
 L2 = "Linux bridge agent"
 DHCP = "DHCP agent"
 L3 = "L3 agent"
 
 
-def _alive(values: list[str], ctx: Context) -> sa.ColumnElement[bool]:
-    lives = table.c.heartbeat_at > time.time() - DOWN_AFTER_S
-    return sa.or_(*[lives if boolean(value) else sa.not_(lives) for value in values])
+def _spec(since: float) -> listing.Spec:
+    def alive(values: list[str], ctx: Context) -> sa.ColumnElement[bool]:
+        lives = table.c.heartbeat_at > since
+        return sa.or_(*[lives if boolean(value) else sa.not_(lives) for value in values])
+
+    return listing.spec(table, AgentNotFound, special={"alive": alive})
 
 
-SPEC = listing.spec(table, AgentNotFound, special={"alive": _alive})
+SPEC = _spec(0.0)  # what can be asked for; each list judges by its own moment
 
 
 def _time(seconds: float) -> str:
     return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
-def is_alive(row: Any) -> bool:
-    return bool(row.heartbeat_at > time.time() - DOWN_AFTER_S)
+def is_alive(row: Any, since: float) -> bool:
+    return bool(row.heartbeat_at > since)
 
 
-def record(row: Any) -> dict[str, Any]:
+def record(row: Any, since: float) -> dict[str, Any]:
     return {
         "id": row.id, "agent_type": row.agent_type, "binary": row.binary, "topic": row.topic, "host": row.host,
-        "availability_zone": row.availability_zone, "admin_state_up": row.admin_state_up, "alive": is_alive(row),
+        "availability_zone": row.availability_zone, "admin_state_up": row.admin_state_up, "alive": is_alive(row, since),
         "description": row.description, "configurations": row.configurations, "created_at": _time(row.created_at),
         "started_at": _time(row.started_at), "heartbeat_timestamp": _time(row.heartbeat_at),
         "resources_synced": None}
@@ -54,7 +55,8 @@ async def list_agents(neutron: Neutron, ctx: Context, query: listing.Query) -> l
     if not neutron.policy.check("get_agent", ctx.identity):
         return []
     async with neutron.db.read() as tx:
-        return [record(row) for row in await listing.page(tx, sa.select(table), SPEC, query, ctx)]
+        since = neutron.alive_since()
+        return [record(row, since) for row in await listing.page(tx, sa.select(table), _spec(since), query, ctx)]
 
 
 async def load(neutron: Neutron, ctx: Context, tx: Tx, agent_id: str) -> Any:
@@ -66,7 +68,7 @@ async def load(neutron: Neutron, ctx: Context, tx: Tx, agent_id: str) -> Any:
 
 async def get_agent(neutron: Neutron, ctx: Context, agent_id: str) -> dict[str, Any]:
     async with neutron.db.read() as tx:
-        return record(await load(neutron, ctx, tx, agent_id))
+        return record(await load(neutron, ctx, tx, agent_id), neutron.alive_since())
 
 
 async def update_agent(neutron: Neutron, ctx: Context, agent_id: str, wish: Wish) -> dict[str, Any]:
@@ -75,7 +77,7 @@ async def update_agent(neutron: Neutron, ctx: Context, agent_id: str, wish: Wish
         await load(neutron, ctx, tx, agent_id)
         access.authorize(neutron, ctx, "update_agent", {}, wish.values)
         await tx.execute(sa.update(table).where(table.c.id == agent_id).values(**wish.values))
-        return record(await load(neutron, ctx, tx, agent_id))
+        return record(await load(neutron, ctx, tx, agent_id), neutron.alive_since())
 
 
 async def delete_agent(neutron: Neutron, ctx: Context, agent_id: str, expected: int | None = None) -> None:
@@ -91,7 +93,7 @@ async def delete_agent(neutron: Neutron, ctx: Context, agent_id: str, expected: 
 async def report_state(neutron: Neutron, agent_type: str, binary: str, topic: str, host: str, started_at: float,
                        configurations: dict[str, Any]) -> None:
     """A heartbeat; the first one registers the agent."""
-    moment = time.time()
+    moment = neutron.db.now()  # never a clock of the agent's
     changes = {"heartbeat_at": moment, "started_at": started_at, "configurations": configurations, "binary": binary}
     async with neutron.db.write() as tx:
         found = await tx.execute(sa.update(table).where(table.c.agent_type == agent_type, table.c.host == host)
@@ -103,12 +105,12 @@ async def report_state(neutron: Neutron, agent_type: str, binary: str, topic: st
                 **changes))
 
 
-async def can_bind(tx: Tx, hosts: set[str]) -> set[str]:
+async def can_bind(neutron: Neutron, tx: Tx, hosts: set[str]) -> set[str]:
     """Those of `hosts` on which a living agent would wire a port.
 
     An agent that only simulates wiring (`configurations` says so) does it for every host without one of its own.
     """
     rows = await tx.all(sa.select(table).where(
-        table.c.agent_type == L2, table.c.admin_state_up, table.c.heartbeat_at > time.time() - DOWN_AFTER_S))
+        table.c.agent_type == L2, table.c.admin_state_up, table.c.heartbeat_at > neutron.alive_since()))
     own = {row.host for row in rows}
     return set(hosts) if any(row.configurations.get("any_host") for row in rows) else hosts & own

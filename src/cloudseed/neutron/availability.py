@@ -66,7 +66,7 @@ async def list_availability_zones(neutron: Neutron, ctx: Context) -> list[dict[s
     for row in rows:
         if row.availability_zone:
             key = (row.availability_zone, "network" if row.agent_type == agents.DHCP else "router")
-            states[key] = states.get(key, False) or (row.admin_state_up and agents.is_alive(row))
+            states[key] = states.get(key, False) or (row.admin_state_up and agents.is_alive(row, neutron.alive_since()))
     return [{"name": name, "resource": resource, "state": "available" if up else "unavailable"}
             for (name, resource), up in sorted(states.items())]
 
@@ -79,7 +79,7 @@ async def dhcp_agents_of(neutron: Neutron, ctx: Context, network_id: str) -> lis
         await networks.load(neutron, ctx, tx, network_id)
         rows = await tx.all(sa.select(table).where(table.c.agent_type == agents.DHCP, table.c.host.in_(
             sa.select(ports.c.host).where(ports.c.network_id == network_id, ports.c.device_owner == "network:dhcp"))))
-    return [agents.record(row) for row in rows]
+    return [agents.record(row, neutron.alive_since()) for row in rows]
 
 
 async def networks_of(neutron: Neutron, ctx: Context, agent_id: str) -> list[dict[str, Any]]:

@@ -49,7 +49,8 @@ async def ledger(neutron: Neutron) -> dict[str, Any]:
                       for row in ports],
             "wishes": [{**wish, "networks": sorted(wish["networks"])} for wish in hosts.values()],
             "routers": held,
-            "agents": [{"host": row.host, "binary": row.binary, "up": agents.is_alive(row)} for row in parts],
+            "agents": [{"host": row.host, "binary": row.binary, "up": agents.is_alive(row, neutron.alive_since())}
+                       for row in parts],
             "taken_at": time.time()}
 
 

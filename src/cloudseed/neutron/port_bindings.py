@@ -61,8 +61,8 @@ async def get_port_binding(neutron: Neutron, ctx: Context, port_id: str, host: s
         return _record(await _waiting(tx, port_id, host), port.project_id, False)
 
 
-async def _check_host(tx: Tx, port_id: str, host: str) -> None:
-    if host not in await agents.can_bind(tx, {host}):
+async def _check_host(neutron: Neutron, tx: Tx, port_id: str, host: str) -> None:
+    if host not in await agents.can_bind(neutron, tx, {host}):
         raise errors.PortBindingError(id=port_id, host=host)
 
 
@@ -75,7 +75,7 @@ async def create_port_binding(neutron: Neutron, ctx: Context, port_id: str, wish
                                                               table.c.host == values["host"]))
         if values["host"] in (known, port.host):
             raise errors.PortBindingAlreadyExists(id=port_id, host=values["host"])
-        await _check_host(tx, port_id, values["host"])
+        await _check_host(neutron, tx, port_id, values["host"])
         if not port.host:
             await networks.touch(tx, ports, port_id, **values, vif_type="bridge")
             made = _record(await port_records.load(neutron, ctx, tx, port_id), port.project_id, True)
@@ -92,7 +92,7 @@ async def update_port_binding(neutron: Neutron, ctx: Context, port_id: str, host
         port = await _port(neutron, ctx, tx, port_id, "create_port_binding")
         if port.host != host:
             await _waiting(tx, port_id, host)
-        await _check_host(tx, port_id, host)
+        await _check_host(neutron, tx, port_id, host)
         changes = {**wish.values, "vif_type": "bridge"}
         if port.host == host:
             await networks.touch(tx, ports, port_id, **changes)

@@ -74,7 +74,7 @@ async def create_ports(neutron: Neutron, ctx: Context, wishes: list[Wish], attri
             by_network.setdefault(wish.values["network_id"], []).append(wish)
         for project_id in {wish.values["project_id"] for wish in wishes}:
             await quotas.check(tx, project_id, "port", sum(w.values["project_id"] == project_id for w in wishes))
-        bindable = await agents.can_bind(tx, hosts) if (hosts := {
+        bindable = await agents.can_bind(neutron, tx, hosts) if (hosts := {
             wish.values["binding:host_id"] for wish in wishes} - {""}) else set()
         ids: dict[int, str] = {}
         for network_id, its in by_network.items():
@@ -194,7 +194,7 @@ async def update_port(neutron: Neutron, ctx: Context, port_id: str, wish: Wish) 
         access.authorize(neutron, ctx, "update_port", port_records.target(row), _named(wish, list(values)))
         changes: dict[str, Any] = {name: values[name] for name in _PLAIN if name in values}
         moved = await _readdress(tx, row, values, changes)
-        moved |= await _rebind(tx, row, values, changes)
+        moved |= await _rebind(neutron, tx, row, values, changes)
         await _resecure(neutron, ctx, tx, row, values, changes)
         if "qos_policy_id" in values:
             await qos_policies.check_use(neutron, ctx, tx, "port", port_id, values["qos_policy_id"], row.qos_policy_id)
@@ -252,7 +252,7 @@ async def _readdress(tx: Tx, row: Any, values: dict[str, Any], changes: dict[str
     return moved
 
 
-async def _rebind(tx: Tx, row: Any, values: dict[str, Any], changes: dict[str, Any]) -> bool:
+async def _rebind(neutron: Neutron, tx: Tx, row: Any, values: dict[str, Any], changes: dict[str, Any]) -> bool:
     """A new host, or another try on the same one; whether the binding changed."""
     if "binding:vnic_type" in values:
         changes["vnic_type"] = values["binding:vnic_type"]
@@ -261,7 +261,7 @@ async def _rebind(tx: Tx, row: Any, values: dict[str, Any], changes: dict[str, A
     if "binding:host_id" not in values:
         return False
     host = values["binding:host_id"]
-    vif_type = _vif_type(host, await agents.can_bind(tx, {host}) if host else set())
+    vif_type = _vif_type(host, await agents.can_bind(neutron, tx, {host}) if host else set())
     if (host, vif_type) == (row.host, row.vif_type):
         return False
     changes |= {"host": host, "vif_type": vif_type, "plug_event": None}

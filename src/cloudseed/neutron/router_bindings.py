@@ -31,7 +31,7 @@ async def agents_of(neutron: Neutron, ctx: Context, router_id: str) -> list[dict
         await routers.load(neutron, ctx, tx, router_id)
         rows = await tx.all(sa.select(models.agents).join(table, table.c.host == models.agents.c.host).where(
             table.c.router_id == router_id, models.agents.c.agent_type == agents.L3))
-    return [{**agents.record(row), "ha_state": None} for row in rows]
+    return [{**agents.record(row, neutron.alive_since()), "ha_state": None} for row in rows]
 
 
 async def routers_on(neutron: Neutron, ctx: Context, agent_id: str) -> list[dict[str, Any]]:

@@ -9,11 +9,12 @@ import sqlalchemy as sa
 
 from cloudseed.kernel.db import Tx
 from cloudseed.neutron import agents, models
+from cloudseed.neutron.server import Neutron
 
 table = models.router_bindings
 
 
-async def schedule(tx: Tx, router_id: str | None = None) -> list[str]:
+async def schedule(neutron: Neutron, tx: Tx, router_id: str | None = None) -> list[str]:
     """Give routers that join something and have no agent (this one, or all of them) to the living agent with the
     fewest; returns those that have one now."""
     everybody, inner = models.routers, models.router_ports
@@ -28,7 +29,7 @@ async def schedule(tx: Tx, router_id: str | None = None) -> list[str]:
         return []
     hosts = list(await tx.scalars(sa.select(models.agents.c.host).where(
         models.agents.c.agent_type == agents.L3, models.agents.c.admin_state_up,
-        models.agents.c.heartbeat_at > time.time() - agents.DOWN_AFTER_S).order_by(models.agents.c.host)))
+        models.agents.c.heartbeat_at > neutron.alive_since()).order_by(models.agents.c.host)))
     if not hosts:
         return []
     load = dict.fromkeys(hosts, 0)

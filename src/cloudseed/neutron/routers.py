@@ -156,7 +156,7 @@ async def _set_gateway(neutron: Neutron, ctx: Context, tx: Tx, row: Any, info: d
         changes["gateway_port_id"], _ = await service_ports.make(
             tx, network_id, GATEWAY, row.id, "", info.get("external_fixed_ips") or None)
     await tx.execute(sa.update(table).where(table.c.id == row.id).values(**changes))
-    await router_scheduling.schedule(tx, row.id)
+    await router_scheduling.schedule(neutron, tx, row.id)
 
 
 async def _remove_gateway(tx: Tx, row: Any, *, moving: bool = False) -> None:
@@ -245,7 +245,7 @@ async def add_interface(neutron: Neutron, ctx: Context, router_id: str, body: di
             await touch(tx, models.ports, port.id, device_id=router_id, device_owner=INTERFACE)
             port_id, network_id = port.id, port.network_id
         await tx.execute(sa.insert(inner).values(port_id=port_id, router_id=router_id))
-        await router_scheduling.schedule(tx, router_id)
+        await router_scheduling.schedule(neutron, tx, router_id)
         await touch(tx, table, router_id)
         fault_point("router_interface_add:commit:before")
     fault_point("router_interface_add:commit:after")

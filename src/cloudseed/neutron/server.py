@@ -35,7 +35,12 @@ class Neutron:
     session: ServiceSession
     bus: Bus
     region: str = "RegionOne"
+    agent_down_s: float = 75.0  # upstream's agent_down_time
     background: set[asyncio.Task[Any]] = field(default_factory=set)
+
+    def alive_since(self) -> float:
+        """An agent whose last word is later than this lives; both by the clock of those who share the database."""
+        return self.db.now() - self.agent_down_s
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> None:
         """Run `work` beside the request, outside its context: the request's answer does not wait for it."""

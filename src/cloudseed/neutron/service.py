@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from cloudseed.kernel.config import Config
 from cloudseed.kernel.http.app import make_app
 from cloudseed.kernel.http.edge import Mount
 from cloudseed.kernel.runtime import Environment, Service
@@ -87,11 +88,16 @@ def _routes(neutron: Neutron) -> dict[str, Any]:
         "/v2.0/agents/{id}/dhcp-networks/{network_id}": availability.DhcpNetwork(neutron)}
 
 
+def _agent_down_s(config: Config) -> float:
+    """Agents are given longer than other parts, as upstream does, unless somebody wants to know sooner."""
+    return 75.0 if config.service_down_s == 60.0 else config.service_down_s
+
+
 def build(env: Environment) -> Service:
     """neutron-server."""
     session = env.session(PART, "neutron", discover=True)
     neutron = Neutron(env.database("neutron", models.metadata), env.policy("neutron", policies.rules()), session,
-                      env.bus(PART), env.config.region)
+                      env.bus(PART), env.config.region, _agent_down_s(env.config))
     app = make_app(_routes(neutron), fault=errors.fault, validator=env.validator(session),
                    identity_url=env.identity_url)
     wiring = Wiring(neutron)

@@ -67,7 +67,7 @@ class Wiring:
         await agents.report_state(self._neutron, agent_type, binary, topic_name, host, started_at, configurations)
         if agent_type == agents.L3:
             async with self._neutron.db.write() as tx:
-                taken = await router_scheduling.schedule(tx)
+                taken = await router_scheduling.schedule(self._neutron, tx)
             if taken:
                 await self._neutron.look_again(ctx)
 

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sqlalchemy as sa
 
-from cloudseed.kernel.db import Tx, utcnow
+from cloudseed.kernel.db import Tx
 from cloudseed.kernel.errors import Invalid, NotFound
 from cloudseed.kernel.http.paging import Page
 from cloudseed.nova.models import compute_nodes, servers, services
 from cloudseed.nova.paging import Sort, page_of
-from cloudseed.nova.services import is_up
+from cloudseed.nova.services import alive_since, is_up
 
 if TYPE_CHECKING:
     from cloudseed.nova.service import Nova
@@ -44,7 +44,7 @@ async def list_hypervisors(nova: Nova, page: Page, *, pattern: str | None = None
     async with nova.db.read() as tx:
         rows, more = await page_of(tx, query, compute_nodes.c.id, page, Sort(((compute_nodes.c.id, False),)),
                                    Invalid(f"marker [{page.marker}] not found"))
-        return await _whole(tx, rows, with_servers), more
+        return await _whole(nova, tx, rows, with_servers), more
 
 
 async def get_hypervisor(nova: Nova, id: str, *, with_servers: bool = False) -> Hypervisor:
@@ -56,10 +56,10 @@ async def get_hypervisor(nova: Nova, id: str, *, with_servers: bool = False) -> 
             row = next((row for row in rows if str(number_of(row.id)) == id), None)
         if row is None:
             raise NotFound(f"Hypervisor with ID '{id}' could not be found.")
-        return (await _whole(tx, [row], with_servers))[0]
+        return (await _whole(nova, tx, [row], with_servers))[0]
 
 
-async def _whole(tx: Tx, rows: list[sa.Row[Any]], with_servers: bool) -> list[Hypervisor]:
+async def _whole(nova: Nova, tx: Tx, rows: list[sa.Row[Any]], with_servers: bool) -> list[Hypervisor]:
     nodes = [row.hypervisor_hostname for row in rows]
     known = {row.host: row for row in await tx.all(
         sa.select(services).where(services.c.binary == "nova-compute",
@@ -74,10 +74,10 @@ async def _whole(tx: Tx, rows: list[sa.Row[Any]], with_servers: bool) -> list[Hy
         for server in await tx.all(sa.select(servers.c.id, servers.c.name, servers.c.node).where(*present)
                                    .order_by(servers.c.created_at)):
             its.setdefault(server.node, []).append(server)
-    now, found = utcnow(), []
+    since, found = alive_since(nova), []
     for row in rows:
         service, used = known.get(row.host), sums.get(row.hypervisor_hostname)
-        found.append(Hypervisor(row, service, service is not None and is_up(service, now),
+        found.append(Hypervisor(row, service, service is not None and is_up(service, since),
                                 used.running if used else 0, used.vcpus if used else 0,
                                 used.memory_mb if used else 0, used.disk_gb if used else 0,
                                 its.get(row.hypervisor_hostname, [])))

@@ -18,7 +18,7 @@ from cloudseed.nova.models import (
     servers,
     services,
 )
-from cloudseed.nova.services import is_up
+from cloudseed.nova.services import alive_since, is_up
 
 if TYPE_CHECKING:
     from cloudseed.nova.service import Nova
@@ -43,6 +43,7 @@ async def picture(nova: Nova) -> dict[str, Any]:
                              .where(migrations.c.status.not_in(FINAL)))
         tokens = await tx.all(sa.select(console_tokens.c.token_digest, console_tokens.c.server_id,
                                         console_tokens.c.kind, console_tokens.c.expires_at))
+    since = alive_since(nova)
     return {
         "console_tokens": [{"digest": token.token_digest[:12], "server_id": token.server_id, "kind": token.kind,
                             "expires_at": token.expires_at.timestamp()} for token in tokens],
@@ -60,10 +61,10 @@ async def picture(nova: Nova) -> dict[str, Any]:
             "ports": [vif["id"] for vif in row.network_info if isinstance(vif, dict) and "id" in vif],
             "created_at": row.created_at.timestamp(), "updated_at": row.updated_at.timestamp()} for row in rows],
         "computes": [{"id": row.id, "host": row.host, "node": row.hypervisor_hostname,
-                      "up": row.last_seen_at is not None and is_up(row), "disabled": bool(row.disabled)}
+                      "up": row.last_seen_at is not None and is_up(row, since), "disabled": bool(row.disabled)}
                      for row in computes],
         "agents": [{"host": row.host, "binary": "nova-compute",
-                    "up": row.last_seen_at is not None and is_up(row)} for row in computes]}
+                    "up": row.last_seen_at is not None and is_up(row, since)} for row in computes]}
 
 
 def _claimed_gib(row: Any) -> int:

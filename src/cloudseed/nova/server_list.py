@@ -72,7 +72,7 @@ async def list_servers(nova: Nova, ctx: Context, filters: Filters, page: Page, s
     async with nova.db.read() as tx:
         rows, more = await page_of(tx, query, servers.c.id, page, sort, Invalid(f"marker [{page.marker}] not found"),
                                    marker_query=sa.select(servers).where(*owner))
-        return rows, more, await load_extras(tx, rows) if extras else Extras()
+        return rows, more, await load_extras(nova, tx, rows) if extras else Extras()
 
 
 def conditions(filters: Filters) -> list[sa.ColumnElement[bool]]:

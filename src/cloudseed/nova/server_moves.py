@@ -18,7 +18,7 @@ from cloudseed.nova.models import migrations, services
 from cloudseed.nova.server_create import new_password
 from cloudseed.nova.server_states import TaskState, VmState
 from cloudseed.nova.servers import COMPUTES, Server
-from cloudseed.nova.services import is_up
+from cloudseed.nova.services import alive_since, is_up
 
 if TYPE_CHECKING:
     from cloudseed.nova.service import Nova
@@ -141,7 +141,7 @@ async def _check_down(nova: Nova, server: Server) -> None:
         raise Invalid(f"Server {server.id} is on no host: there is nothing to evacuate it from.")
     async with nova.db.read() as tx:
         mine = await tx.first(COMPUTES.where(services.c.host == server.host))
-    if mine is not None and is_up(mine):
+    if mine is not None and is_up(mine, alive_since(nova)):
         raise Invalid(f"Compute service of {server.host} is still in use.")
 
 

@@ -26,7 +26,7 @@ from cloudseed.nova.models import (
     services,
 )
 from cloudseed.nova.server_states import TaskState
-from cloudseed.nova.services import is_up, zones_by_host
+from cloudseed.nova.services import alive_since, is_up, zones_by_host
 
 if TYPE_CHECKING:
     from cloudseed.nova.service import Nova
@@ -90,7 +90,7 @@ async def get_server(nova: Nova, ctx: Context, server_id: str,
         return await find_server(nova, tx, ctx, server_id, rule, deleted=deleted)
 
 
-async def load_extras(tx: Tx, rows: Iterable[Server], *, groups: bool = False) -> Extras:
+async def load_extras(nova: Nova, tx: Tx, rows: Iterable[Server], *, groups: bool = False) -> Extras:
     """What belongs to `rows`; five statements at most, however many rows."""
     extras, rows = Extras(), list(rows)
     ids = [row.id for row in rows]
@@ -108,9 +108,9 @@ async def load_extras(tx: Tx, rows: Iterable[Server], *, groups: bool = False) -
             extras.groups.setdefault(member.server_id, []).append(member.group_id)
     if any(row.host for row in rows):
         extras.zones = await zones_by_host(tx)
-        now = utcnow()
+        since = alive_since(nova)
         for record in await tx.all(COMPUTES):
-            up = "UP" if is_up(record, now) else "DOWN" if record.forced_down else "UNKNOWN"
+            up = "UP" if is_up(record, since) else "DOWN" if record.forced_down else "UNKNOWN"
             extras.host_status[record.host] = "MAINTENANCE" if record.disabled else up
     return extras
 

@@ -32,8 +32,6 @@ from cloudseed.nova.metadata.answers import Answers
 from cloudseed.nova.policies import RULES
 from cloudseed.nova.scheduler import Scheduler
 
-HEARTBEAT_S = 10.0
-
 
 @dataclass
 class Nova:
@@ -95,5 +93,5 @@ def build(env: Environment) -> Service:
     return Service(
         "nova", mounts=[Mount("/compute", "nova-api", app),
                         Mount(CONSOLES, "nova-novncproxy", console_app, ConsoleProxy(nova), "browser")],
-        loops=[Loop("nova service reports", report, HEARTBEAT_S), nova.conductor.heartbeats.loop],
+        loops=[Loop("nova service reports", report, env.config.report_interval_s), nova.conductor.heartbeats.loop],
         engines=[nova.engine], start=start, ledger=picture, explain=explain, handle=nova)

@@ -1,6 +1,6 @@
 """Service records: which nova part runs on which host, whether it is up, and whether an operator disabled it.
 
-A part is up when it reported within `DOWN_AFTER_S` and nobody forced it down.  nova-compute reports over the bus
+A part is up when its last word is recent (`alive_since`) and nobody forced it down.  nova-compute reports over the bus
 (the conductor writes it); the controllers of this process report here.
 """
 
@@ -19,21 +19,27 @@ from cloudseed.nova.models import aggregate_hosts, aggregates, compute_nodes, se
 if TYPE_CHECKING:
     from cloudseed.nova.service import Nova
 
-DOWN_AFTER_S = 60.0
 ServiceRecord = sa.Row[Any]
 
 
-def is_up(record: Any, now: datetime.datetime | None = None) -> bool:
-    """Whether a service (a row of `services`) is alive."""
-    if record.forced_down or record.last_seen_at is None:
-        return False
-    age: float = ((now or utcnow()) - record.last_seen_at).total_seconds()
-    return age <= DOWN_AFTER_S
+def moment(nova: Nova) -> datetime.datetime:
+    """Now, by the clock of all who share nova's database: when a report came, and what is compared with that."""
+    return datetime.datetime.fromtimestamp(nova.db.now(), datetime.UTC)
 
 
-async def touch(tx: Tx, host: str, binary: str) -> None:
+def alive_since(nova: Nova) -> datetime.datetime:
+    """The earliest last word of a part that still counts as up."""
+    return moment(nova) - datetime.timedelta(seconds=nova.config.service_down_s)
+
+
+def is_up(record: Any, since: datetime.datetime) -> bool:
+    """Whether a service (a row of `services`) is alive; `since` as `alive_since` says."""
+    return not record.forced_down and record.last_seen_at is not None and bool(record.last_seen_at >= since)
+
+
+async def touch(nova: Nova, tx: Tx, host: str, binary: str) -> None:
     """Note that a part reported; its record is made on the first report."""
-    now = utcnow()
+    now = moment(nova)
     seen = await tx.execute(sa.update(services).where(services.c.host == host, services.c.binary == binary)
                             .values(last_seen_at=now))
     if seen.rowcount == 0:
@@ -46,7 +52,7 @@ async def report_controllers(nova: Nova) -> None:
     """This process's conductor and scheduler are alive."""
     async with nova.db.write() as tx:
         for binary in ("nova-conductor", "nova-scheduler"):
-            await touch(tx, nova.config.host, binary)
+            await touch(nova, tx, nova.config.host, binary)
 
 
 async def list_services(nova: Nova, *, host: str | None = None,

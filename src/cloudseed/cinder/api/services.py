@@ -41,13 +41,14 @@ class Services(_Base):
         resp.media = {"services": [self._view(req, row) for row in rows]}
 
     def _view(self, req: Request, row: Any) -> dict[str, Any]:
+        state = "up" if services.is_up(self.cinder, row) else "down"
         view = {"binary": row.binary, "host": row.host, "zone": row.availability_zone,
-                "status": "disabled" if row.disabled else "enabled", "state": "up" if services.is_up(row) else "down",
+                "status": "disabled" if row.disabled else "enabled", "state": state,
                 "updated_at": _reported(row), "disabled_reason": row.disabled_reason}
         if row.binary == "cinder-volume":
             view |= {"replication_status": "disabled", "active_backend_id": None, "frozen": row.frozen}
             if req.microversion >= (3, 49):
-                view["backend_state"] = "up" if services.is_up(row) else "down"
+                view["backend_state"] = state
         if req.microversion >= (3, 7):
             view["cluster"] = None
         return view
@@ -118,7 +119,7 @@ class Hosts(_Base):
             rows = await services.list_services(tx)
         resp.media = {"hosts": [
             {"host_name": row.host, "service": row.binary, "zone": row.availability_zone,
-             "service-status": "available" if services.is_up(row) else "unavailable",
+             "service-status": "available" if services.is_up(self.cinder, row) else "unavailable",
              "service-state": "disabled" if row.disabled else "enabled", "last-update": _reported(row)}
             for row in rows if zone in (None, "", row.availability_zone)]}
 

@@ -20,7 +20,6 @@ from cloudseed.kernel.runtime import Environment, Service
 
 PART = "cinder-backup"
 API_TOPIC = "cinder-api"
-REPORT_S = 10.0
 
 
 class BackupManager:
@@ -33,7 +32,7 @@ class BackupManager:
         self._work = BackupWork(Backend(host, self.name))
         self._jobs = Jobs()
         self._unsubscribe: Callable[[], None] | None = None
-        self.loops = [Loop(f"cinder-backup {self.name}: report", self.report, REPORT_S)]
+        self.loops = [Loop(f"cinder-backup {self.name}: report", self.report, env.config.report_interval_s)]
 
     async def start(self) -> None:
         """Listen."""

@@ -24,7 +24,6 @@ from cloudseed.kernel.runtime import Environment, Service
 log = logging.getLogger(__name__)
 PART = "cinder-volume"
 API_TOPIC = "cinder-api"
-REPORT_S = 10.0
 EXPORTS_S = 60.0
 GIB = 1024**3
 BACKEND_NAME = "files"
@@ -42,7 +41,8 @@ class VolumeManager:
         self._jobs = Jobs()
         self._unsubscribe: Callable[[], None] | None = None
         self.exports = Loop(f"cinder-volume {self.name}: exports", self.sync_exports, EXPORTS_S)
-        self.loops = [Loop(f"cinder-volume {self.name}: report", self.report, REPORT_S), self.exports]
+        self.loops = [Loop(f"cinder-volume {self.name}: report", self.report, env.config.report_interval_s),
+                      self.exports]
 
     async def start(self) -> None:
         """Listen."""

@@ -46,10 +46,10 @@ class NetworkHost(Protocol):
 class Reconciler:
     """Keeps one host's networks as the server wishes.  `dhcp`, `l3` None: without that agent.  `wires` None: nothing
     is wired here.  `simulate`: ports of hosts without a wiring of their own count as wired.  `underlay`: this
-    host's address among the hosts, if any."""
+    host's address among the hosts, if any.  `report_s`: how often, at most, its agents say that they live."""
 
     def __init__(self, host: str, l2: Bus, dhcp: Bus | None, l3: Bus | None, wires: NetworkHost | None,
-                 simulate: bool, underlay: str = "") -> None:
+                 simulate: bool, underlay: str = "", report_s: float = INTERVAL_S) -> None:
         self._host = host
         self._l2 = l2
         self._dhcp = dhcp
@@ -59,12 +59,13 @@ class Reconciler:
         self._underlay = underlay
         self._started_at = time.time()
         self._heartbeat = 0.0
+        self._heartbeat_s = min(HEARTBEAT_S, 2 * report_s) if report_s >= INTERVAL_S else 0.9 * report_s
         self._flow: Context | None = None
         self._applied: tuple[float, tuple[list[NetworkWish], list[RouterWish]], ApplyResult] | None = None
         self._lost = False  # the host process did not answer the last time
         self._errors: dict[str, str] = {}  # by network, as logged last
         self._failures = Failures()
-        self.loop = Loop("neutron: wiring of this host", self.sync_host, INTERVAL_S)
+        self.loop = Loop("neutron: wiring of this host", self.sync_host, min(INTERVAL_S, report_s))
 
     def serve(self) -> None:
         """Listen for hints."""
@@ -138,7 +139,7 @@ class Reconciler:
 
     async def report_state(self, ctx: Context) -> None:
         """The agents' heartbeats, when due."""
-        if time.monotonic() - self._heartbeat < HEARTBEAT_S and self._heartbeat:
+        if time.monotonic() - self._heartbeat < self._heartbeat_s and self._heartbeat:
             return
         agents: list[tuple[Bus, str, dict[str, Any]]] = [
             (self._l2, "Linux bridge agent", {

@@ -28,7 +28,8 @@ def build(env: Environment, parts: Collection[str] = PARTS) -> Service:
     # thousands of simulated ports: who is not up yet costs less than what everybody wishes
     wires = None if simulate else env.host
     agent = Reconciler(env.config.host, env.bus(L2_PART), env.bus(DHCP_PART) if DHCP_PART in parts else None,
-                       env.bus(L3_PART) if L3_PART in parts else None, wires, simulate, env.config.underlay_address)
+                       env.bus(L3_PART) if L3_PART in parts else None, wires, simulate, env.config.underlay_address,
+                       env.config.report_interval_s)
 
     async def start() -> None:
         agent.serve()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from typing import TYPE_CHECKING, Any
 
 from cloudseed.kernel.http.app import Response
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
     from cloudseed.nova.service import Nova
 
 
-def zones(records: list[Any], by_host: dict[str, str], *, detail: bool) -> list[dict[str, Any]]:
+def zones(records: list[Any], by_host: dict[str, str], *, detail: bool,
+          since: datetime.datetime) -> list[dict[str, Any]]:
     """Zones with their hosts.  A zone is available while one service in it is enabled."""
     found: dict[str, dict[str, Any]] = {}
     for record in records:
@@ -27,7 +29,7 @@ def zones(records: list[Any], by_host: dict[str, str], *, detail: bool) -> list[
         zone["zoneState"]["available"] |= not record.disabled
         if detail:
             zone["hosts"].setdefault(record.host, {})[record.binary] = {
-                "available": services.is_up(record), "active": not record.disabled,
+                "available": services.is_up(record, since), "active": not record.disabled,
                 "updated_at": micro(record.last_seen_at)}
     return [found[name] for name in sorted(found)]
 
@@ -43,4 +45,5 @@ class AvailabilityZones:
         self.nova.policy.enforce(f"os_compute_api:os-availability-zone:{'detail' if self.detail else 'list'}",
                                  req.ctx.identity)
         records, by_host = await services.list_services(self.nova)
-        resp.media = {"availabilityZoneInfo": zones(records, by_host, detail=self.detail)}
+        resp.media = {"availabilityZoneInfo": zones(records, by_host, detail=self.detail,
+                                                        since=services.alive_since(self.nova))}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -62,10 +63,11 @@ def zone_of(record: Any, zones: dict[str, str]) -> str:
     return zones.get(record.host, DEFAULT_ZONE) if record.binary == "nova-compute" else INTERNAL_ZONE
 
 
-def view(record: Any, zones: dict[str, str], version: tuple[int, int]) -> dict[str, Any]:
+def view(record: Any, zones: dict[str, str], version: tuple[int, int], since: datetime.datetime) -> dict[str, Any]:
     body: dict[str, Any] = VIEW.lower(version, {
         "binary": record.binary, "host": record.host, "id": record.id, "zone": zone_of(record, zones),
-        "status": "disabled" if record.disabled else "enabled", "state": "up" if services.is_up(record) else "down",
+        "status": "disabled" if record.disabled else "enabled",
+        "state": "up" if services.is_up(record, since) else "down",
         "updated_at": micro(record.last_seen_at or record.updated_at), "disabled_reason": record.disabled_reason,
         "forced_down": record.forced_down})
     return body
@@ -82,7 +84,8 @@ class Services:
         check_query(req, ("host", "binary"), since=(2, 75))
         records, zones = await services.list_services(self.nova, host=req.text_param("host"),
                                                       binary=req.text_param("binary"))
-        resp.media = {"services": [view(record, zones, req.microversion) for record in records]}
+        since = services.alive_since(self.nova)
+        resp.media = {"services": [view(record, zones, req.microversion, since) for record in records]}
 
 
 class Service:
@@ -111,7 +114,7 @@ class Service:
             raise Invalid("No updates were requested. Fields 'status' or 'forced_down' should be specified.")
         record = await services.update_service(self.nova, service_id, values)
         _, zones = await services.list_services(self.nova, host=record.host)
-        resp.media = {"service": view(record, zones, req.microversion)}
+        resp.media = {"service": view(record, zones, req.microversion, services.alive_since(self.nova))}
 
     async def _old(self, req: Request, action: str, body: Any) -> dict[str, Any]:
         change = as_type(body, OldChange, "body")

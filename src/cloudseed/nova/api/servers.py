@@ -94,7 +94,7 @@ class Server(_Base):
     async def view(self, req: Request, row: servers.Server, *, update: bool = False) -> dict[str, Any]:
         """One server for this caller; `update`: as the answer to a change of it."""
         async with self.nova.db.read() as tx:
-            extras = await servers.load_extras(tx, [row], groups=True)
+            extras = await servers.load_extras(self.nova, tx, [row], groups=True)
         extras.security_groups = await load_security_groups(self.nova, req.ctx, [row])
         return View(self.nova, req, extras).detail(row, groups=True, update=update)
 
@@ -128,7 +128,7 @@ class Server(_Base):
     async def _pinned(self, row: servers.Server, zone: str | None) -> str | None:
         """A server may be unpinned, or pinned to the zone where it is; moving it is another matter."""
         async with self.nova.db.read() as tx:
-            there = (await servers.load_extras(tx, [row])).zone_of(row)
+            there = (await servers.load_extras(self.nova, tx, [row])).zone_of(row)
         if zone is not None and zone not in (row.availability_zone, there):
             raise Conflict(f"Cannot pin instance {row.id} to availability zone {zone}: it is in {there or 'none'}.")
         if zone is not None and row.availability_zone not in (None, zone):

@@ -44,7 +44,6 @@ from cloudseed.nova.metadata.door import Door
 from cloudseed.nova.metadata.inquiry import Inquiry
 
 log = logging.getLogger(__name__)
-REPORT_S = 10.0
 RECONCILE_S = 60.0
 RECONCILE_AGAIN_S = 3.0
 DROP_IMAGES_S = 3600.0
@@ -77,7 +76,8 @@ class ComputeService:
             vendor_data=vendor_data.load(env.config.vendor_data_file)))
         self._workers: dict[str, ServerWorker] = {}
         self._begun = Begun()
-        self._report_loop = Loop(f"nova-compute {host_name}: report", self._report, REPORT_S, first_delay_s=REPORT_S)
+        self._report_loop = Loop(f"nova-compute {host_name}: report", self._report, env.config.report_interval_s,
+                                 first_delay_s=env.config.report_interval_s)
         self._reconcile_loop = Loop(f"nova-compute {host_name}: machines", self._reconcile, RECONCILE_S)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._unsubscribe: Callable[[], None] | None = None

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from cloudseed.kernel.context import Context
-from cloudseed.kernel.db import utcnow
 from cloudseed.kernel.periodic import Loop
 from cloudseed.nova.models import services
+from cloudseed.nova.services import moment
 
 if TYPE_CHECKING:
     from cloudseed.nova.service import Nova
@@ -46,4 +46,4 @@ class Heartbeats:
             for first in range(0, len(heard), LONGEST_LIST):
                 await tx.execute(sa.update(services).where(
                     services.c.binary == "nova-compute", services.c.host.in_(heard[first:first + LONGEST_LIST]))
-                    .values(last_seen_at=utcnow()))
+                    .values(last_seen_at=moment(self._nova)))

@@ -29,7 +29,7 @@ from cloudseed.nova.models import (
     services,
 )
 from cloudseed.nova.server_states import PowerState, TaskState, VmState
-from cloudseed.nova.services import DOWN_AFTER_S, is_up, touch, zones_by_host
+from cloudseed.nova.services import alive_since, is_up, touch, zones_by_host
 
 if TYPE_CHECKING:
     from cloudseed.nova.service import Nova
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 RUNNING = (VmState.ACTIVE, VmState.PAUSED)  # whose end by itself is news
 DEFAULT_ZONE = "nova"
-ALIVE_FOR = datetime.timedelta(seconds=DOWN_AFTER_S)
 
 
 def _lasting(node: Mapping[str, Any]) -> dict[str, Any]:
@@ -66,7 +65,7 @@ class HostDesk:
             "memory_mb": facts["memory_mib"], "local_gb": facts["disk_gib"],
             "facts": {**facts["details"], "boot_id": facts["boot_id"]}, "host_ip": self._nova.config.address}
         async with self._nova.db.write() as tx:
-            await touch(tx, host, "nova-compute")
+            await touch(self._nova, tx, host, "nova-compute")
             row = await tx.first(sa.select(compute_nodes).where(compute_nodes.c.id == node_id))
             if row is None:
                 # the same name under another id: the node lost its state and is a new one now
@@ -154,7 +153,8 @@ class HostDesk:
         hosts costs one statement a boot.
         """
         async with self._nova.db.read() as tx:
-            mark = await self._mark(tx)
+            since = alive_since(self._nova)
+            mark = await self._mark(tx, since)
             if mark == known:
                 return {"mark": mark, "hosts": None}
             zones = await zones_by_host(tx)
@@ -164,18 +164,17 @@ class HostDesk:
                 services.c.last_seen_at).select_from(compute_nodes.join(services, sa.and_(
                     services.c.host == compute_nodes.c.host, services.c.binary == "nova-compute")))
                 .order_by(compute_nodes.c.id))
-        now = utcnow()
         return {"mark": mark, "hosts": [{
             "node_id": row.id, "host": row.host, "node": row.hypervisor_hostname, "type": row.hypervisor_type,
-            "machine_types": row.facts.get("machine_types", []), "up": is_up(row, now),
+            "machine_types": row.facts.get("machine_types", []), "up": is_up(row, since),
             "enabled": not row.disabled, "zone": zones.get(row.host, DEFAULT_ZONE)} for row in rows]}
 
     @staticmethod
-    async def _mark(tx: Tx) -> list[Any]:
+    async def _mark(tx: Tx, since: datetime.datetime) -> list[Any]:
         # select (select count(*) from services where seen lately), (select max(updated_at) from services), ...
         alive = sa.select(sa.func.count()).where(
             services.c.binary == "nova-compute", services.c.forced_down.is_(False),
-            services.c.last_seen_at > utcnow() - ALIVE_FOR)
+            services.c.last_seen_at >= since)
         parts = [alive] + [sa.select(what) for what in (
             sa.func.max(services.c.updated_at), sa.func.max(compute_nodes.c.updated_at),
             sa.func.count(compute_nodes.c.id), sa.func.max(aggregates.c.updated_at), sa.func.count(aggregates.c.id),

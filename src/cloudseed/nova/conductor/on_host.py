@@ -13,7 +13,7 @@ from cloudseed.kernel.operations import Run
 from cloudseed.nova.compute.errors import HostFailed, NotHere
 from cloudseed.nova.compute.network import Networks
 from cloudseed.nova.models import services
-from cloudseed.nova.services import is_up
+from cloudseed.nova.services import alive_since, is_up
 
 if TYPE_CHECKING:
     from cloudseed.nova.service import Nova
@@ -74,7 +74,7 @@ class Hosts:
         async with self._nova.db.read() as tx:
             row = await tx.first(sa.select(services).where(services.c.host == host,
                                                            services.c.binary == "nova-compute"))
-        return row is not None and is_up(row)
+        return row is not None and is_up(row, alive_since(self._nova))
 
     async def release_ports(self, run: Run, given_ports: list[str]) -> None:
         """Give a server's ports back without its host, which is gone or never was."""
