@@ -65,7 +65,8 @@ def clean() -> Picture:
             "ports": [_port(PORT, SERVER), _port(PORT2, STOPPED)],
             "routers": [{"id": ROUTER, "admin_state_up": True, "host": "here", "error": "", "gateway": GATEWAY,
                          "legs": [GATEWAY, LEG], "floatingips": [{"id": "fip", "status": "ACTIVE"}]}],
-            "wishes": [{"host": "here", "ports": [PORT, PORT2], "networks": [NETWORK], "external": [NETWORK]}],
+            "wishes": [{"host": "here", "ports": [PORT, PORT2], "networks": [NETWORK], "external": [NETWORK],
+                        "dhcp": [NETWORK], "tunnels": {NETWORK: 7}}],
             "operations": []},
         "nova": {
             "servers": [_server(SERVER, PORT, volumes=[
@@ -93,7 +94,7 @@ def clean() -> Picture:
             "dnsmasq_pids": {NETWORK: 11}, "machine_pids": {SERVER: 12}, "machines": [SERVER, STOPPED],
             "images": [IMAGE], "strays": [], "routers": {RSPACE: ROUTER}, "radvd_pids": {ROUTER: 15},
             "router_links": {RSPACE: ["qg-aaaaaaaa-00", "qr-bbbbbbbb-00"]}, "host_links": ["cs-x66666"],
-            "host_rules": True,
+            "host_rules": True, "tunnels": {SPACE: 7}, "underlay_rules": True,
             "files": [f"machines/{SERVER}/root.qcow2", f"images/{IMAGE}", f"images/{IMAGE}.info",
                       f"dhcp/{NETWORK}/hosts"]},
     }
@@ -184,6 +185,10 @@ BROKEN: list[tuple[str, str, Change]] = [
     ("namespace-leaked", SPACE, lambda p: p["neutron"]["wishes"].clear()),
     ("tap-leaked", "tap99", lambda p: p["host"]["taps"][SPACE].append("tap99")),
     ("dnsmasq-leaked", GONE, lambda p: p["host"]["dnsmasq_pids"].update({GONE: 14})),
+    ("tunnel-missing", SPACE, lambda p: p["host"]["tunnels"].clear()),
+    ("tunnel-wrong", SPACE, lambda p: p["host"]["tunnels"].update({SPACE: 8})),
+    ("tunnel-leaked", SPACE, lambda p: p["neutron"]["wishes"][0].update(tunnels={})),
+    ("underlay-rules-leaked", "here", lambda p: p["neutron"]["wishes"][0].update(tunnels={})),
     ("router-failed", ROUTER, lambda p: p["neutron"]["routers"][0].update(error="the range is in use")),
     ("router-missing", ROUTER, lambda p: p["host"]["routers"].clear()),
     ("router-link-missing", "qr-bbbbbbbb-00", lambda p: p["host"]["router_links"][RSPACE].pop()),

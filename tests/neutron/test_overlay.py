@@ -148,6 +148,16 @@ async def test_a_waiting_binding_is_wired_and_not_sent_to(hosts: Hosts, admin: C
     assert await ends() == [None, "198.18.5.11", "198.18.5.11"]
     assert wired() == ["host-0", "host-1"]
     assert hosts.wish("host-1", network["id"]).dhcp_port is not None
+    # nova heard that the port is wired at the new place, once
+    await hosts.cloud.service("neutron").loops[0].run_soon()
+    told = [e["name"] for e in hosts.cloud.nova.events if e.get("tag") == port["id"] and e["by"] == "neutron"]
+    assert told in (["network-vif-plugged"], ["network-vif-plugged"] * 2)  # and, if not told before, at the old one
+    await hosts.look()
+    await hosts.cloud.service("neutron").loops[0].run_soon()
+    assert len([e for e in hosts.cloud.nova.events if e.get("tag") == port["id"] and e["by"] == "neutron"]) == len(told)
+    ledger = (await hosts.cloud.runtime.ledger())["neutron"]
+    there, = [wish for wish in ledger["wishes"] if wish["host"] == "host-1"]
+    assert there["ports"] == [port["id"]] and list(there["tunnels"]) == there["dhcp"] == [network["id"]]
     assert (await nova.put(f"{path}/host-1/activate")).status == 200
     assert await ends() == ["198.18.5.12", None, "198.18.5.12"]
     assert wired() == ["host-0", "host-1"]

@@ -221,5 +221,6 @@ async def test_the_ledger_names_everything(cloud: NeutronCloud, admin: Client, n
     assert (row["status"], row["host"], row["device_id"]) == ("ACTIVE", "localhost", SERVER)
     assert row["addresses"] == [port["fixed_ips"][0]["ip_address"]]
     assert ledger["wishes"] == [
-        {"host": "localhost", "ports": [port["id"]], "networks": [network["id"]], "external": []}]
+        {"host": "localhost", "ports": [port["id"]], "networks": [network["id"]], "external": [],
+         "dhcp": [network["id"]], "tunnels": {}}]
     assert [n["id"] for n in ledger["networks"]] == [network["id"]]

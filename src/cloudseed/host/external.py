@@ -10,6 +10,10 @@ its own network, and trusted by a firewall in front of it that a guest stands be
 do guests reach link-local addresses by the host: in a cloud, its metadata service hands the host's own rights to
 whoever asks from there.
 
+Where a link leads to the provider's segment (`provider_interface`), the host is nobody's gateway: a bridge of its own
+joins that link and those of external networks, and it has no address there and forwards nothing.  The gateway, and
+other hosts' routers, are on the segment.
+
 If it was us who switched forwarding on, nothing else is forwarded either: a machine does not become a router
 because a cloud runs on it.  Several clouds share the switch; the last to go puts it back.  All is gone with a reboot.
 """
@@ -48,11 +52,14 @@ class _Switched(msgspec.Struct):
     clouds: list[str]
 
 
-def apply(cloud: str, wish: NetworkWish) -> bool:
-    """Make the host's end of one network so, after the network's namespace; true when something changed."""
+def apply(cloud: str, wish: NetworkWish, provider: str = "") -> bool:
+    """Make the host's end of one network so, after the network's namespace; true when something changed.
+
+    `provider`: the link to the provider's segment, if there is one.
+    """
     if wish.external is None:
         return False
-    addresses = {_check(address) for address in wish.external.addresses}
+    addresses = set[str]() if provider else {_check(address) for address in wish.external.addresses}
     name = external_link_name(cloud, wish.network_id)
     network = namespace_name(cloud, wish.network_id)
     changed = False
@@ -80,9 +87,26 @@ def apply(cloud: str, wish: NetworkWish) -> bool:
             if not link.up or link.mtu != wish.mtu:
                 ip.link("set", index=link.index, mtu=wish.mtu, state="up")
             changed |= links.sync_addresses(ip, link.index, addresses) is not None
+            changed |= _join_segment(ip, cloud, name, provider)
         return netns.run(network, lambda: _plug(wish.mtu)) or changed
     except NetlinkError as exc:
         raise HostError("failed", f"the kernel refused the host's end of network {wish.network_id}: {exc}") from exc
+
+
+def leave_segment(cloud: str) -> None:
+    """Without external networks the link to the provider's segment is nobody's: our bridge goes."""
+    def leave() -> None:
+        with IPRoute() as ip:
+            bridge = links.list_links(ip).get(segment_bridge(cloud))
+            if bridge is not None:
+                links.remove_link(ip, bridge)
+
+    netns.run_here(leave)
+
+
+def segment_bridge(cloud: str) -> str:
+    """The bridge that joins external networks with the provider's segment."""
+    return f"{cloud}-prov"
 
 
 def forward(cloud: str, wishes: Sequence[NetworkWish], nat: bool) -> None:
@@ -117,7 +141,8 @@ def stop_forwarding(cloud: str) -> None:
 
 def link_names(cloud: str) -> list[str]:
     """Our links outside our namespaces."""
-    return sorted(name for name in netns.run_here(_names) if name.startswith(f"{cloud}-x"))
+    return sorted(name for name in netns.run_here(_names)
+                  if name.startswith(f"{cloud}-x") or name == segment_bridge(cloud))
 
 
 def has_rules(cloud: str) -> bool:
@@ -166,6 +191,40 @@ def ruleset(cloud: str, nat: bool, only_ours: bool, closed: Sequence[str] = ()) 
     body = "\n".join([*out, "}", ""])
     body = body.replace("@COMMENT@", f'comment "{digest(body)}"')
     return f"add table inet {cloud}\ndelete table inet {cloud}\n{body}"
+
+
+def _join_segment(ip: IPRoute, cloud: str, name: str, provider: str) -> bool:
+    """The network's link on the bridge with the provider's, or on none."""
+    present = links.list_links(ip)
+    bridge = present.get(segment_bridge(cloud))
+    if not provider:
+        if present[name].master is None:
+            return False
+        ip.link("set", index=present[name].index, master=0)
+        return True
+    if provider not in present:
+        message = f"this host has no link {provider} to the provider's segment: make it, or name another"
+        raise HostError("failed", message)
+    changed = bridge is None
+    if bridge is None:
+        ip.link("add", ifname=segment_bridge(cloud), kind="bridge", br_stp_state=0, br_forward_delay=0,
+                br_mcast_snooping=0)
+        bridge = links.list_links(ip)[segment_bridge(cloud)]
+    # a switch and nothing more: this host has no address here
+    for each in (segment_bridge(cloud), name):
+        links.write_sysctl(f"net/ipv6/conf/{each}/disable_ipv6", "1")
+    if not bridge.up:
+        ip.link("set", index=bridge.index, state="up")
+        changed = True
+    master = present[provider].master
+    if master not in (None, bridge.index):
+        message = f"the link {provider} to the provider's segment is part of another bridge: take it out there"
+        raise HostError("conflict", message)
+    for link in (present[provider], present[name]):
+        if link.master != bridge.index or not link.up:
+            ip.link("set", index=link.index, master=bridge.index, state="up")
+            changed = True
+    return changed
 
 
 def _names() -> set[str]:

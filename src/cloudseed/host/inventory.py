@@ -105,6 +105,7 @@ def purge(cloud: str, paths: StatePaths) -> None:
     routers.remove_others(cloud, paths, ())
     networks.remove_others(cloud, paths, set())
     external.remove_others(cloud, set())
+    external.leave_segment(cloud)
     overlay.remove_rules(cloud)
     external.stop_forwarding(cloud)
     for directory in (*_listed(paths), paths.volumes, paths.cache):

@@ -7,6 +7,7 @@ answered at its first question.
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Sequence
 
@@ -73,8 +74,11 @@ def apply(
         ]
     removed = []
     if full:
-        external.forward(cloud, wishes, around.nat)
-        external.remove_others(cloud, {w.network_id for w in wishes if w.external})
+        outside = [wish for wish in wishes if wish.external]
+        external.forward(cloud, [] if around.provider_interface else outside, around.nat)
+        external.remove_others(cloud, {wish.network_id for wish in outside})
+        if around.provider_interface and not outside:
+            external.leave_segment(cloud)
     failed = {status.network_id: status.error for status in networks if status.error}
     found = routers.apply(cloud, paths, router_wishes, failed)
     if full:
@@ -123,7 +127,7 @@ def _apply_one(cloud: str, paths: StatePaths, wish: NetworkWish, around: Surroun
         directory.chmod(0o755)
         changed = netns.create(namespace)
         changed |= netns.run(namespace, lambda: _wire(cloud, wish, rules))
-        changed |= external.apply(cloud, wish)
+        changed |= external.apply(cloud, wish, around.provider_interface)
         changed |= overlay.apply(cloud, wish, around)
         return dhcp.sync(namespace, directory, wish) or changed
     except OSError as exc:
@@ -157,7 +161,7 @@ def _wire(cloud: str, wish: NetworkWish, rules: str) -> bool:
     """Links and rules, from within the namespace."""
     changed = False
     local = {tap_name(port.port_id): port for port in wish.ports if port.local}
-    mac = wish.dhcp_port.mac_address if wish.dhcp_port else None
+    mac = wish.dhcp_port.mac_address if wish.dhcp_port else _bridge_mac(wish.network_id)
     with IPRoute() as ip:
         links.harden_namespace(ip)
         changed |= links.sync_bridge(ip, wish.mtu, mac, _own_addresses(wish))
@@ -180,6 +184,12 @@ def _wire(cloud: str, wish: NetworkWish, rules: str) -> bool:
         for name, port in local.items():
             changed |= links.plug(ip, present[name], present[links.BRIDGE], wish.mtu, port.admin_state_up)
     return changed
+
+
+def _bridge_mac(network_id: str) -> str:
+    """A bridge's own MAC, locally administered.  Left to itself it would take one of its links', another one whenever
+    links come and go, and with each the kernel forgets all neighbours, permanent ones too."""
+    return "02:" + hashlib.sha256(network_id.encode()).digest()[:5].hex(":")
 
 
 def _own_addresses(wish: NetworkWish) -> set[str]:

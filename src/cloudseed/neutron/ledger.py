@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from cloudseed.kernel.db import Tx
-from cloudseed.neutron import agents, models
+from cloudseed.neutron import agents, models, overlay
 from cloudseed.neutron.server import Neutron
 
 
@@ -17,7 +17,8 @@ async def ledger(neutron: Neutron) -> dict[str, Any]:
     table, allocations = models.ports, models.ip_allocations
     async with neutron.db.read() as tx:
         networks = await tx.all(sa.select(models.networks.c.id, models.networks.c.project_id, models.networks.c.name,
-                                          models.networks.c.admin_state_up, models.networks.c.external))
+                                          models.networks.c.admin_state_up, models.networks.c.external,
+                                          models.networks.c.network_type, models.networks.c.segmentation_id))
         subnets = await tx.all(sa.select(models.subnets.c.id, models.subnets.c.network_id, models.subnets.c.cidr,
                                          models.subnets.c.enable_dhcp))
         ports = await tx.all(sa.select(table.c.id, table.c.network_id, table.c.project_id, table.c.device_id,
@@ -26,6 +27,9 @@ async def ledger(neutron: Neutron) -> dict[str, Any]:
                                        table.c.plug_event))
         addresses = await tx.all(sa.select(allocations.c.port_id, allocations.c.ip_address))
         held = await routers(tx)
+        waiting = await tx.all(sa.select(models.port_bindings.c.port_id, models.port_bindings.c.host)
+                               .where(models.port_bindings.c.vif_type == "bridge"))
+        sharing = await overlay.tunnels(tx)
         parts = await tx.all(sa.select(models.agents))
     fixed: dict[str, list[str]] = {}
     for port_id, ip_address in addresses:
@@ -37,13 +41,27 @@ async def ledger(neutron: Neutron) -> dict[str, Any]:
             wish["ports"].append(port.id)
             wish["networks"].add(port.network_id)
     networks_of = {port.id: port.network_id for port in ports}
+    for port_id, host in waiting:
+        wish = hosts.setdefault(host, {"host": host, "ports": [], "networks": set()})
+        wish["ports"].append(port_id)
+        wish["networks"].add(networks_of[port_id])
+    for wish in hosts.values():
+        wish["guests"] = sorted(wish["networks"])
     external = {network.id for network in networks if network.external}
+    segments = {network.id: network.segmentation_id for network in networks if network.network_type == "vxlan"
+                and not network.external}
     for router in held:
         if router["host"] and router["legs"]:
             wish = hosts.setdefault(router["host"], {"host": router["host"], "ports": [], "networks": set()})
             wish["networks"].update(networks_of[leg] for leg in router["legs"])
     for wish in hosts.values():
         wish["external"] = sorted(wish["networks"] & external)
+        # a host that shares networks has DHCP for its own guests alone, and a tunnel in each network
+        shares = wish["host"] in sharing
+        guests = wish.pop("guests", [])
+        wish["dhcp"] = guests if shares else sorted(wish["networks"])
+        wish["tunnels"] = {network: segments[network] for network in sorted(wish["networks"] & segments.keys())} \
+            if shares else {}
     return {"networks": [dict(row._mapping) for row in networks], "subnets": [dict(row._mapping) for row in subnets],
             "ports": [{**row._mapping, "since": row.status_since, "addresses": fixed.get(row.id, [])}
                       for row in ports],

@@ -280,10 +280,12 @@ auto_allocated_topologies = sa.Table(
     sa.Column("router_id", sa.String(36), sa.ForeignKey("routers.id", ondelete="SET NULL"), index=True))
 
 # Bindings of ports that wait to be activated (`port_bindings.py`); the active one stands in the port's row.
+# `wired`: the host said so, and nova was told.
 port_bindings = sa.Table(
     "port_bindings", metadata,
     sa.Column("port_id", sa.String(36), sa.ForeignKey("ports.id", ondelete="CASCADE"), primary_key=True),
     sa.Column("host", sa.String(255), primary_key=True),
     sa.Column("vif_type", sa.String(64), nullable=False),
     sa.Column("vnic_type", sa.String(64), nullable=False),
-    sa.Column("profile", Json, nullable=False))
+    sa.Column("profile", Json, nullable=False),
+    sa.Column("wired", sa.Boolean, nullable=False, default=False, server_default=sa.false()))

@@ -7,13 +7,14 @@ an agent is no doubt about its guests.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
 from cloudseed.kernel.db import Tx
-from cloudseed.neutron import agents, models
+from cloudseed.neutron import agents, events, models
 
 ports = models.ports
 waiting = models.port_bindings
@@ -31,6 +32,21 @@ async def tunnels(tx: Tx) -> dict[str, str]:
 def waiting_on(host: str) -> list[sa.ColumnElement[bool]]:
     """Bindings that wait on a host for a server to arrive: wired there, but not sent to."""
     return [waiting.c.host == host, waiting.c.vif_type == "bridge"]
+
+
+async def newly_wired(tx: Tx, host: str, up: Sequence[str]) -> list[str]:
+    """Ports of which a host says, for the first time, that they are wired where a server may arrive."""
+    rows = await tx.scalars(sa.select(waiting.c.port_id).where(*waiting_on(host), sa.not_(waiting.c.wired)))
+    return sorted(set(rows) & set(up))
+
+
+async def note_wired(tx: Tx, host: str, port_ids: Sequence[str]) -> None:
+    """Remember it, and owe nova the news."""
+    if port_ids:
+        await tx.execute(sa.update(waiting).where(waiting.c.host == host, waiting.c.port_id.in_(port_ids))
+                         .values(wired=True))
+        await tx.execute(sa.update(ports).where(ports.c.id.in_(port_ids), ports.c.device_id != "")
+                         .values(plug_event=events.PLUGGED, status_since=time.time()))
 
 
 def networks_with_guests(host: str) -> sa.CompoundSelect[Any]:

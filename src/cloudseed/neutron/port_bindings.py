@@ -1,6 +1,8 @@
 """Bindings of a server's port to several hosts, of which one is active: how nova prepares a server's move.
 
-The active binding is the port's own row; the others wait in a table of their own, where no host sees them.
+The active binding is the port's own row; the others wait in a table of their own.  Their hosts wire the port too, so
+that a server may arrive at any moment, but everybody sends to the active binding's host (`overlay.py`).  Nova hears
+network-vif-plugged when a waiting binding is wired.  One that was active before is wired until it is deleted.
 """
 
 from __future__ import annotations
@@ -127,8 +129,8 @@ async def activate(neutron: Neutron, ctx: Context, port_id: str, host: str) -> d
         row = await _waiting(tx, port_id, host)
         await tx.execute(sa.delete(table).where(table.c.port_id == port_id, table.c.host == host))
         if port.host:
-            await tx.execute(sa.insert(table).values(port_id=port_id, **{name: getattr(port, name)
-                                                                         for name in _COLUMNS}))
+            await tx.execute(sa.insert(table).values(port_id=port_id, wired=port.status == "ACTIVE",
+                                                     **{name: getattr(port, name) for name in _COLUMNS}))
         await networks.touch(tx, ports, port_id, **{name: getattr(row, name) for name in _COLUMNS},
                              status="DOWN", status_since=time.time(), plug_event=None)
         active = _record(await port_records.load(neutron, ctx, tx, port_id), port.project_id, True)

@@ -130,7 +130,7 @@ class Wiring:
             found.append(_network_wish(network, its, on_it, fixed, rules, here, host, stateless, limits)
                          | {"legs": legs.get(network.id, []),
                             "external": router_wiring.external_wish(network, its, taken)})
-            if host in hosts and network.network_type == "vxlan":
+            if host in hosts and network.network_type == "vxlan" and not network.external:
                 found[-1] |= {"segmentation_id": network.segmentation_id,
                               "remotes": overlay.remotes(on_it, fixed, host, hosts, routers)}
         return found
@@ -150,9 +150,11 @@ class Wiring:
 
         The host goes on trying; should it succeed, the port's status and its event follow as ever.
         """
+        waits = ports.c.id.in_(sa.select(overlay.waiting.c.port_id).where(
+            *overlay.waiting_on(host), sa.not_(overlay.waiting.c.wired)))
         async with self._neutron.db.write() as tx:
             found = await tx.execute(sa.update(ports).where(
-                ports.c.id.in_(port_ids), ports.c.host == host, ports.c.status != "ACTIVE",
+                ports.c.id.in_(port_ids), sa.and_(ports.c.host == host, ports.c.status != "ACTIVE") | waits,
                 ports.c.plug_event.is_(None), ports.c.device_id != "", ports.c.device_owner.like("compute:%"))
                 .values(plug_event=events.FAILED))
         self._flow = ctx
@@ -167,9 +169,10 @@ class Wiring:
         A port that was bound elsewhere while the host worked is none of this report's business.
         """
         async with self._neutron.db.read() as tx:
-            if not await _status_changes(tx, host, up, down, any_host):
+            if not await _status_changes(tx, host, up, down, any_host) and not await overlay.newly_wired(tx, host, up):
                 return 0
         async with self._neutron.db.write() as tx:
+            await overlay.note_wired(tx, host, await overlay.newly_wired(tx, host, up))
             changes = await _status_changes(tx, host, up, down, any_host)
             for status, rows in changes.items():
                 await _set_status(tx, rows, status)

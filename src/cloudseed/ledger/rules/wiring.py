@@ -32,7 +32,9 @@ class _Wired:
                       if port["id"] in here}
         with_dhcp = {subnet["network_id"] for subnet in held(picture, "neutron", "subnets") or []
                      if subnet["enable_dhcp"]}
-        self.dhcp = [network for network in self.networks if network in with_dhcp]
+        served = {network for wish in wishes for network in wish["dhcp"]}
+        self.dhcp = [network for network in self.networks if network in with_dhcp & served]
+        self.tunnels = {network: number for wish in wishes for network, number in wish["tunnels"].items()}
 
 
 def _look(picture: Picture) -> tuple[Item, _Wired] | None:
@@ -88,3 +90,30 @@ def wiring_has_an_owner(picture: Picture) -> Iterator[Violation]:
         if network not in wish.dhcp:
             yield Violation("dnsmasq-leaked", network, f"dnsmasq {pid} serves a network without ports here",
                             f"{SEE_AGENT}; by hand: kill {pid}")
+
+
+@host_rule
+def tunnels_are_those_of_neutron(picture: Picture) -> Iterator[Violation]:
+    """A network that hosts share has its tunnel here, with its segment's id; no other has one."""
+    found = _look(picture)
+    if found is None:
+        return
+    host, wish = found
+    tunnels = host.get("tunnels", {})
+    wanted = {name: wish.tunnels[network] for network in wish.tunnels for name in host["namespaces"]
+              if name.endswith(_suffix(network))}
+    for name in sorted(wanted.keys() | tunnels.keys()):
+        if tunnels.get(name) == wanted.get(name):
+            continue
+        if name not in tunnels:
+            yield Violation("tunnel-missing", name, f"its network is segment {wanted[name]} for all hosts but has no "
+                            "link to others", SEE_AGENT)
+        elif name not in wanted:
+            yield Violation("tunnel-leaked", name, f"a link to other hosts (segment {tunnels[name]}) that neutron does "
+                            "not wish", f"{SEE_AGENT}; by hand: ip netns exec {name} ip link delete vxlan")
+        else:
+            yield Violation("tunnel-wrong", name, f"its link has segment {tunnels[name]}, the network {wanted[name]}",
+                            SEE_AGENT)
+    if host.get("underlay_rules") and not wish.tunnels:
+        yield Violation("underlay-rules-leaked", host["name"], "the host has rules for tunnels without any",
+                        f"{SEE_AGENT}; by hand: nft delete table inet <the cloud's name>-underlay")
