@@ -28,6 +28,7 @@ from cloudseed.kernel.runtime import Environment
 from cloudseed.kernel.sqlite import SqliteDatabase
 
 T = TypeVar("T")
+_environments_own = Environment.database
 ON_POSTGRESQL = os.environ.get("CLOUDSEED_TEST_DATABASE") == "postgresql"
 
 
@@ -52,8 +53,10 @@ def beside(database: Database) -> Database:
     return SqliteDatabase(database.path, name=database.name)
 
 
-def services_on_postgresql(env: Environment, service: str, _: sa.MetaData) -> Database:
+def services_on_postgresql(env: Environment, service: str, tables: sa.MetaData) -> Database:
     """What `Environment.database` is in such a run: one process alone, with its databases on the server."""
+    if env.config.database:  # a test that brings its own
+        return _environments_own(env, service, tables)
     server = the_server()
     database, new = server.find(env.state, service)
     if new:

@@ -23,7 +23,9 @@ from cloudseed.kernel.context import (
     trace_for_audit_id,
 )
 from cloudseed.kernel.db import Durability
+from cloudseed.kernel.errors import Unavailable
 from cloudseed.kernel.flow.recorder import Exchange, FlowRecorder
+from cloudseed.kernel.http import json
 from cloudseed.kernel.http.linger import lingering
 from cloudseed.kernel.http.request import RequestState
 
@@ -195,11 +197,19 @@ class Edge:
             return message
 
         with Durability() as durability:
+            answered = False
 
             async def sending(message: dict[str, Any]) -> None:
+                nonlocal answered
                 if message["type"] == "http.response.start":
-                    state.wrote = await durability.wait()
-                await send(message)
+                    try:
+                        state.wrote = await durability.wait()
+                    except Unavailable as exc:  # what was done may be lost: the answer that says so is ours
+                        log.warning("%s: %s %s", state.context.request_id, exc.message, exc.detail)
+                        answered = True
+                        await _unavailable(send, exc, state.context.request_id)
+                if not answered:
+                    await send(message)
 
             await mount.app(inner, receiving, sending)
 
@@ -210,6 +220,15 @@ class _ClientLeft(Exception):
 
 def _sane_host(host: str) -> bool:
     return len(host) < 256 and all(c.isalnum() or c in ".-:[]_" for c in host)
+
+
+async def _unavailable(send: Send, error: Unavailable, request_id: str) -> None:
+    said = {"code": error.status, "title": error.title, "message": error.message}
+    body = json.encode({"error": said})
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()),
+               (b"x-openstack-request-id", request_id.encode())]
+    await send({"type": "http.response.start", "status": error.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
 
 
 async def _plain(send: Send, status: int, body: bytes) -> None:

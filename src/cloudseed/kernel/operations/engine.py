@@ -163,7 +163,10 @@ class Engine:
     def _finished(self, operation_id: str, task: asyncio.Task[None]) -> None:
         self._tasks.pop(operation_id, None)
         if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, Killed):
-            log.error("operation %s: the engine failed, will go on from its record", operation_id, exc_info=error)
+            if isinstance(error, Unavailable):
+                log.warning("operation %s: will go on from its record: %s", operation_id, error.message)
+            else:
+                log.error("operation %s: the engine failed, will go on from its record", operation_id, exc_info=error)
             self._dropped.add(operation_id)
             return  # not woken: what failed (a full disk) needs a moment
         self._wake.set()

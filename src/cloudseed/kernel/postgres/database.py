@@ -21,6 +21,7 @@ import sqlalchemy as sa
 from cloudseed.kernel.db import Database, Statement, Tx
 from cloudseed.kernel.errors import Unavailable
 from cloudseed.kernel.postgres import failures
+from cloudseed.kernel.postgres.failures import FAILURES
 from cloudseed.kernel.postgres.server import Server, Session
 from cloudseed.kernel.statements import UNPLANNED, Parameters, Plan, Plans, Rows, rows_of
 
@@ -47,19 +48,18 @@ class PostgresTx(Tx):
     async def execute(self, statement: Statement, parameters: Parameters = None) -> Rows:
         try:
             return await _run(self._session, statement, parameters)
-        except (sa.exc.DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, ValueError,
-                EOFError) as exc:
+        except (*FAILURES, UnicodeEncodeError) as exc:
             if (ours := failures.explain(exc)) is not None:
                 raise ours from exc
             raise
 
     async def notify(self, channel: str) -> None:
-        await self._session.raw.execute(f"NOTIFY {channel}")
+        await self._command(f"NOTIFY {channel}")
 
     async def _command(self, text: str) -> None:
         try:
             await self._session.raw.execute(text)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as exc:
+        except FAILURES as exc:
             raise failures.explain(exc) or exc from exc
 
 
@@ -205,8 +205,7 @@ class PostgresDatabase(Database):
         while True:
             try:
                 return await begin()
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, sa.exc.DBAPIError, OSError, TimeoutError,
-                    EOFError) as exc:
+            except FAILURES as exc:
                 ours = failures.explain(exc)
                 if ours is None:
                     raise
@@ -233,7 +232,7 @@ class PostgresDatabase(Database):
                     raise RuntimeError(f"{self.name}: a statement failed in a transaction that was then committed: use "
                                        "Tx.savepoint to go on after an error")
                 self._commit = self._server.committed()
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, EOFError) as exc:
+        except FAILURES as exc:
             ours = failures.explain(exc)
             if commit and isinstance(ours, Unavailable):
                 raise Unavailable("The database did not answer: whether the change was kept is unknown. Look, and try "

@@ -9,6 +9,9 @@ import sqlalchemy as sa
 
 from cloudseed.kernel.errors import CloudseedError, Invalid, NoSpace, Unavailable
 
+# whatever the driver, SQLAlchemy or a socket may raise
+FAILURES = (sa.exc.DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError,
+            TimeoutError, EOFError)
 # SQLSTATEs after which the same transaction may well succeed
 _PASSING = (
     "08",  # the connection
