@@ -102,7 +102,7 @@ def root(unpacked: Path) -> list[Entry]:
 
 
 def initramfs(unpacked: Path) -> list[Entry]:
-    """The initramfs' entries: busybox, the disks' drivers and `init`."""
+    """The initramfs' entries: busybox, the drivers of disks and virtio cards, and `init`."""
     entries = {name: directory(name) for name in ("dev", "proc", "sys", "root", "bin", "lib")}
     entries["bin/busybox"] = file("bin/busybox", find(unpacked, "busybox").read_bytes(), 0o755)
     for name in (
@@ -122,7 +122,7 @@ def initramfs(unpacked: Path) -> list[Entry]:
         entries[f"bin/{name}"] = symlink(f"bin/{name}", "busybox")
     entries["sbin"] = symlink("sbin", "bin")
     entries["init"] = file("init", (HERE / "tiny_initramfs" / "init").read_bytes(), 0o755)
-    for entry in _modules(unpacked, BOOT_MODULES, ("ahci",), prefix="lib/modules"):
+    for entry in _modules(unpacked, (*BOOT_MODULES, "virtio_net"), ("ahci",), prefix="lib/modules"):
         entries[entry.path] = entry
     return _with_parents(entries)
 

@@ -20,6 +20,8 @@ from cloudseed.host.suspension import Layout
 
 _NIC_MODELS = {"virtio": "virtio-net-pci", "e1000": "e1000", "rtl8139": "rtl8139"}
 RECONNECT_S = 300  # how long a guest's requests wait for a volume's storage daemon before they fail
+# TCG runs the "fast" string instructions, which this flag recommends to guests for clearing and copying, byte by byte
+_EMULATED_CPU = "max,-erms"
 _HOT_PLUG_PORTS = 12  # of a q35 machine; a pc machine's slots are all hot-pluggable
 
 
@@ -99,7 +101,7 @@ def arguments(spec: MachineSpec, launch: Launch, layout: Layout | None = None) -
         "-machine", f"{machine_type},usb=off,graphics={'off' if spec.vga == 'none' else 'on'}"
         + (",pflash0=uefi-code,pflash1=uefi-vars" if launch.uefi is not None else ""),
         "-accel", "tcg,thread=multi" if launch.accel == "tcg" else launch.accel,
-        "-cpu", spec.cpu_model or ("host" if launch.accel == "kvm" else "max"),
+        "-cpu", spec.cpu_model or ("host" if launch.accel == "kvm" else _EMULATED_CPU),
         "-smp", _processors(spec),
         "-m", str(spec.memory_mib),
         "-rtc", "base=localtime" if spec.local_time else "base=utc",
