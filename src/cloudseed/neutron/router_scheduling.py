@@ -27,20 +27,32 @@ async def schedule(neutron: Neutron, tx: Tx, router_id: str | None = None) -> li
     waiting = list(await tx.scalars(unbound))
     if not waiting:
         return []
-    hosts = list(await tx.scalars(sa.select(models.agents.c.host).where(
-        models.agents.c.agent_type == agents.L3, models.agents.c.admin_state_up,
-        models.agents.c.heartbeat_at > neutron.alive_since()).order_by(models.agents.c.host)))
-    if not hosts:
+    load = await loads(neutron, tx)
+    if not load:
         return []
-    load = dict.fromkeys(hosts, 0)
-    for host, count in await tx.all(sa.select(table.c.host, sa.func.count()).group_by(table.c.host)):
-        if host in load:
-            load[host] = count
     for each in waiting:
         host = min(load, key=lambda name: load[name])
         load[host] += 1
         await tx.execute(sa.insert(table).values(router_id=each, host=host, error=""))
     return waiting
+
+
+async def living_hosts(neutron: Neutron, tx: Tx) -> set[str]:
+    """Hosts whose L3 agent is heard, whether or not it takes more routers."""
+    return set(await tx.scalars(sa.select(models.agents.c.host).where(
+        models.agents.c.agent_type == agents.L3, models.agents.c.heartbeat_at > neutron.alive_since())))
+
+
+async def loads(neutron: Neutron, tx: Tx) -> dict[str, int]:
+    """How many routers each living agent has that may be given more."""
+    hosts = await tx.scalars(sa.select(models.agents.c.host).where(
+        models.agents.c.agent_type == agents.L3, models.agents.c.admin_state_up,
+        models.agents.c.heartbeat_at > neutron.alive_since()).order_by(models.agents.c.host))
+    load = dict.fromkeys(hosts, 0)
+    for host, count in await tx.all(sa.select(table.c.host, sa.func.count()).group_by(table.c.host)):
+        if host in load:
+            load[host] = count
+    return load
 
 
 def port_ids(router_id: str) -> sa.CompoundSelect[Any]:

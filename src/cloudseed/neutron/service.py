@@ -30,6 +30,7 @@ from cloudseed.neutron.api import (
 from cloudseed.neutron.api.collection import Collection, Item, Kind
 from cloudseed.neutron.auto_allocation import AutoAllocation
 from cloudseed.neutron.explain import explain
+from cloudseed.neutron.failover import RouterFailover
 from cloudseed.neutron.ledger import ledger
 from cloudseed.neutron.router_wiring import RouterWiring
 from cloudseed.neutron.server import SERVER_TOPIC, Neutron
@@ -101,10 +102,12 @@ def build(env: Environment) -> Service:
     app = make_app(_routes(neutron), fault=errors.fault, validator=env.validator(session),
                    identity_url=env.identity_url)
     wiring = Wiring(neutron)
+    failover = RouterFailover(neutron, _agent_down_s(env.config))
 
     async def start() -> None:
         neutron.bus.serve(SERVER_TOPIC, wiring.handlers() | RouterWiring(neutron).handlers())
 
-    return Service("neutron", mounts=[Mount("/networking", PART, app)], loops=[wiring.owed], start=start,
+    return Service("neutron", mounts=[Mount("/networking", PART, app)], loops=[wiring.owed, failover.loop],
+                   start=start,
                    stop=neutron.stop, ledger=lambda: ledger(neutron),
                    explain=lambda kind, name: explain(neutron, kind, name), handle=neutron)
