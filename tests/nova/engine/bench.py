@@ -312,7 +312,9 @@ class Bench:
         found += [f"device of no server: {r}" for r in all_rows if r.server_id not in known]
         for volume in self.cinder.volumes.values():
             mine = [a for a in self.cinder.attachments.values() if a["volume_id"] == volume["id"]]
-            if (volume["status"] == "in-use") != bool(mine) or volume["status"] not in ("available", "in-use"):
+            shelved = bool(mine) and mine[0]["instance"] in {r.id for r in rows if r.host is None}
+            wanted = ("available",) if not mine else ("in-use", "reserved") if shelved else ("in-use",)
+            if volume["status"] not in wanted:
                 found.append(f"volume {volume['id']} is {volume['status']} with attachments {mine}")
             if any(volume["name"] == r.id for r in all_rows):
                 found.append(f"volume {volume['id']} still bears the name of a device")

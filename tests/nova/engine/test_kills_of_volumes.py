@@ -242,3 +242,26 @@ async def test_a_root_volume_that_cannot_be_written_is_the_servers_again(story: 
         assert [device.state for device in devices] == ["attached"] * 2
         assert sorted(a["id"] for a in story.cinder.attachments.values()) == sorted(
             str(device.attachment_id) for device in devices)
+
+
+@pytest.mark.parametrize("point", [*forward_points(TYPES["nova.shelve_offload"]),
+                                   *forward_points(TYPES["nova.unshelve"]),
+                                   *undo_points(TYPES["nova.unshelve"], "start")])
+async def test_a_server_on_the_shelf_keeps_reservations_alone(story: Story, point: str) -> None:
+    async def order(bench: Bench) -> None:
+        await story.boot(bench)
+        await bench.idle()
+        await bench.order("shelve", story.server_id, {"ran": True, "image": None})
+        if "unshelve" in point:
+            await bench.idle()
+            if ":undo-" in point:
+                bench.driver().failures["start"] = [BuildAborted("never")]
+            await bench.order("unshelve", story.server_id)
+
+    async with killed_at(point, story.start, order) as bench:
+        back = "unshelve" in point and ":undo-" not in point
+        await bench.wait_for(story.server_id, vm_state="active" if back else "shelved_offloaded", task_state=None)
+        assert await bench.violations() == []
+        assert len(story.cinder.of(story.server_id)) == 2
+        assert {a["status"] for a in story.cinder.attachments.values()} == {"attached" if back else "reserved"}
+        assert all(bool(a["connection_info"]) == back for a in story.cinder.attachments.values())

@@ -264,6 +264,9 @@ async def test_a_volume_attached_on_the_shelf_is_there_when_the_server_is_back(t
         server_id = await active(bench, [given(root, 0)])
         await bench.order("shelve", server_id, {"ran": True, "image": None})
         await bench.wait_for(server_id, vm_state="shelved_offloaded", task_state=None)
+        await bench.idle()
+        assert bench.cinder.volumes[root]["status"] == "reserved"
+        assert not any(a["connection_info"] for a in bench.cinder.attachments.values())
         device = await bench.attach(server_id, data)
         assert await bench.violations() == []
         assert bench.cinder.volumes[data]["status"] == "in-use"

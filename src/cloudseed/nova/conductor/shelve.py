@@ -4,11 +4,12 @@ shelve    stop      the machine is off                           undo: it runs a
           image, copy, upload    its root disk is an image       undo: the image is gone (image_of_server.py)
           finish    the server is shelved, and its offload is ordered
 offload   machine   the host has nothing of it, its ports are bound nowhere
+          volumes   they are reserved for it, and connected nowhere
           claim     nothing is held for it in placement
           finish    it is on no host
 unshelve  schedule  a host is chosen and claimed                 undo: released, the host forgotten
           networks  its ports are bound there                    undo: unbound
-          disks     made from the image                          undo: removed
+          disks     made from the image, volumes connected       undo: removed, reserved
           start     the machine runs                             (with disks)
           image     the image is deleted
           finish    the server is active
@@ -42,6 +43,7 @@ from cloudseed.nova.conductor.records import (
     load_spec,
     read_server,
 )
+from cloudseed.nova.conductor.shelf_volumes import reserve_for_shelf
 from cloudseed.nova.server_states import PowerState, TaskState, VmState
 
 if TYPE_CHECKING:
@@ -70,7 +72,8 @@ class Shelve:
                 Step("upload", _with_image(image.upload), patience_s=COPY_PATIENCE_S),
                 Step("finish", self._shelved)), failed=self._failed),
             OperationType("nova.shelve_offload", (
-                Step("machine", self._offload, patience_s=240), Step("claim", self._release, patience_s=120),
+                Step("machine", self._offload, patience_s=240),
+                Step("volumes", self._reserve_volumes, patience_s=120), Step("claim", self._release, patience_s=120),
                 Step("finish", self._offloaded)), failed=self._failed),
             OperationType("nova.unshelve", (
                 Step("schedule", self._schedule, self._undo_schedule, patience_s=120),
@@ -114,6 +117,9 @@ class Shelve:
         row = await self._begin(run)
         if row.host is not None:
             await self._hosts.require(run, row, "offload", ports=[vif["id"] for vif in row.network_info])
+
+    async def _reserve_volumes(self, run: Run) -> None:
+        await reserve_for_shelf(self._nova, run)
 
     async def _release(self, run: Run) -> None:
         await self._nova.conductor_bus.call(run.ctx, "scheduler", "release", server_id=run.resource_id)
@@ -185,6 +191,8 @@ class Shelve:
                 await self._hosts.ask(run, row.host, "remove_machine")
         except HostGone:
             pass  # when it is back, its reconciler finds that the server is elsewhere and removes the machine
+        if not run.data.get("on_shelf") and row.task_state != TaskState.DELETING:
+            await reserve_for_shelf(self._nova, run)
 
     async def _start(self, run: Run) -> None:
         row = await load_server(self._nova, run.resource_id)
