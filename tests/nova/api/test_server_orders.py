@@ -150,7 +150,8 @@ async def test_security_groups_must_exist(cloud: NovaCloud, clients: dict[str, C
 
 async def test_hints_and_groups_are_checked(cloud: NovaCloud, clients: dict[str, Client]) -> None:
     user = await client_of(cloud, clients)
-    for hints in ({"group": "x"}, {"group": 5}, {"same_host": ["x"]}, [], {"different_host": "x"}):
+    for hints in ({"group": "x"}, {"group": 5}, {"same_host": ["x"]}, [], {"different_host": "x"},
+                  {"query": "x"}, {"query": ["=", "$mood", 1]}, {"build_near_host_ip": "x"}):
         assert await refused(cloud, user, {}, **{"os:scheduler_hints": hints})
     reason = await refused(cloud, user, {}, **{"os:scheduler_hints": {"group": NOBODY}})
     assert reason == f"Instance group {NOBODY} could not be found."

@@ -28,6 +28,19 @@ async def members(bench: Bench, policy: str, count: int, rules: dict[str, Any] |
     return [await bench.server(server_id) for server_id in ids]
 
 
+async def test_the_hints_that_say_which_hosts_will_do(tmp_path: Path) -> None:
+    async with Bench(tmp_path, fake_hosts=3) as bench:
+        wanted = f"{bench.config.host}-2"
+        for query in (["=", "$host", wanted], f'["in", "$host", "{wanted}", "another"]'):
+            server_id = await bench.create(scheduler_hints={"query": query})
+            assert (await bench.wait_for(server_id, vm_state="active", task_state=None)).host == wanted
+        server_id = await bench.create(scheduler_hints={"build_near_host_ip": "203.0.113.1"})
+        await bench.wait_for(server_id, vm_state="error", task_state=None)
+        assert "SimpleCIDRAffinityFilter" in await bench.fault(server_id)
+        near = {"build_near_host_ip": bench.config.address, "cidr": "/32"}
+        await bench.wait_for(await bench.create(scheduler_hints=near), vm_state="active", task_state=None)
+
+
 async def test_anti_affinity_holds_for_members_ordered_at_once(tmp_path: Path) -> None:
     async with Bench(tmp_path, fake_hosts=3) as bench:
         rows = await members(bench, "anti-affinity", 4)

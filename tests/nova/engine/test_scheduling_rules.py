@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from cloudseed.kernel.errors import Invalid
 from cloudseed.nova.compute.spec import ServerSpec
-from cloudseed.nova.scheduler import filters, weighers
+from cloudseed.nova.scheduler import filters, host_query, weighers
 from cloudseed.nova.scheduler.columns import HostColumns, HostPicture
 from cloudseed.nova.scheduler.errors import NoValidHost
 from cloudseed.nova.scheduler.request import Request, make_request
@@ -50,6 +51,14 @@ def passing(hosts: HostColumns, wanted: Request) -> list[str]:
     ({}, {"capabilities": {"cpu_info": "x"}}, []),
     ({"machine_types": ["pc"]}, {"machine_type": "pc-q35-7.2"}, ["h2"]),
     ({"type": "fake"}, {"hypervisor_type": "kvm"}, ["h2"]),
+    ({"ip": "10.1.2.3"}, {"near": "10.1.2.0/24"}, ["h1"]),
+    ({"ip": "10.1.2.3"}, {"near": "fd00::/8"}, []),
+    ({}, {"query_of_hosts": ["=", "$host", "h1"]}, ["h1"]),
+    ({"type": "fake"}, {"query_of_hosts": ["not", ["in", "$hypervisor_type", "xen", "fake"]]}, ["h2"]),
+    ({}, {"query_of_hosts": ["and", [">=", "$free_ram_mb", 4096], ["<", "$free_disk_mb", 102401]]}, ["h1", "h2"]),
+    ({}, {"query_of_hosts": [">", "$free_ram_mb", 4096]}, []),
+    ({}, {"query_of_hosts": [">", "$free_ram_mb", "many"]}, []),
+    ({}, {"query_of_hosts": ["or", ["=", "$hypervisor_hostname", "h2"], ["<=", "$free_ram_mb", 1]]}, ["h2"]),
     ({}, {"group": {"policy": "anti-affinity", "limit": 1, "hosts": {"h1": 1}}}, ["h2"]),
     ({}, {"group": {"policy": "anti-affinity", "limit": 2, "hosts": {"h1": 1}}}, ["h1", "h2"]),
     ({}, {"group": {"policy": "affinity", "limit": 1, "hosts": {"h1": 3}}}, ["h1"]),
@@ -57,6 +66,29 @@ def passing(hosts: HostColumns, wanted: Request) -> list[str]:
     ({}, {"group": {"policy": "soft-affinity", "limit": 1, "hosts": {"h1": 3}}}, ["h1", "h2"])])
 def test_each_filter(fields: dict[str, Any], wanted: dict[str, Any], expected: list[str]) -> None:
     assert passing(columns(host(1, **fields), host(2)), request(**wanted)) == expected
+
+
+@pytest.mark.parametrize("given", [
+    "no json", "{}", 5, None, ["about"], [[]], ["=", "$num_io_ops", 1], ["=", None], ["=", {}], ["and", []],
+    ["not", ["not", ["not", ["not", ["not", ["not", ["not", ["not", ["not", 1]]]]]]]]], "[" * 4000, "[1]" * 4000])
+def test_queries_that_are_refused(given: Any) -> None:
+    with pytest.raises(Invalid, match="hint cannot be followed"):
+        host_query.parse(given)
+
+
+@pytest.mark.parametrize(("hints", "network"), [
+    ({}, None), ({"cidr": "/8"}, None), ({"build_near_host_ip": "10.1.2.3"}, "10.1.2.0/24"),
+    ({"build_near_host_ip": "fd00::1", "cidr": "/64"}, "fd00::/64")])
+def test_near_a_host(hints: dict[str, Any], network: str | None) -> None:
+    assert host_query.near(hints) == network
+
+
+@pytest.mark.parametrize("hints", [{"build_near_host_ip": "here"}, {"build_near_host_ip": 5},
+                                   {"build_near_host_ip": "10.1.2.3", "cidr": "24"},
+                                   {"build_near_host_ip": "10.1.2.3", "cidr": "/33"}])
+def test_near_nothing(hints: dict[str, Any]) -> None:
+    with pytest.raises(Invalid):
+        host_query.near(hints)
 
 
 def test_the_explanation_names_the_last_filter_and_those_before() -> None:

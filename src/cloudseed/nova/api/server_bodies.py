@@ -24,6 +24,7 @@ from cloudseed.nova.api.body import (
     read_whole,
     shown,
 )
+from cloudseed.nova.scheduler import host_query
 from cloudseed.nova.server_create import ServerOrder
 
 HINTS = ("os:scheduler_hints", "OS-SCH-HNT:scheduler_hints")
@@ -309,4 +310,6 @@ def _check_hints(hints: Any) -> dict[str, Any]:
             if not isinstance(id, str) or not is_uuid(id):
                 raise Invalid(f"Invalid input for field/attribute {name}. Value: {shown(id)}. {shown(id)} is not a "
                               "'uuid'")
+    host_query.parse(hints.get("query", []))
+    host_query.near(hints)
     return hints

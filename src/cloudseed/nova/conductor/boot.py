@@ -34,6 +34,7 @@ from cloudseed.nova.conductor.records import (
     read_server,
 )
 from cloudseed.nova.models import server_group_members, server_groups, servers
+from cloudseed.nova.scheduler import host_query
 from cloudseed.nova.scheduler.errors import NoValidHost
 from cloudseed.nova.server_states import PowerState, TaskState, VmState
 
@@ -191,9 +192,11 @@ class Boot:
             await end_event(tx, run, EVENT, error)
 
 
-async def hinted_hosts(tx: Tx, row: Any) -> dict[str, list[str]]:
-    """Where the project's servers are that the hints same_host and different_host name."""
-    found: dict[str, list[str]] = {}
+async def hinted_hosts(tx: Tx, row: Any) -> dict[str, Any]:
+    """Where the project's servers are that the hints same_host and different_host name; and the hints that say of
+    hosts themselves which will do."""
+    hints = row.scheduler_hints or {}
+    found: dict[str, Any] = {"query": host_query.parse(hints.get("query", [])), "near": host_query.near(hints)}
     for hint in ("same_host", "different_host"):
         named = (row.scheduler_hints or {}).get(hint)
         if named:

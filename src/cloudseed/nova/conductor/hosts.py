@@ -160,12 +160,14 @@ class HostDesk:
             zones = await zones_by_host(tx)
             rows = await tx.all(sa.select(
                 compute_nodes.c.id, compute_nodes.c.host, compute_nodes.c.hypervisor_hostname,
-                compute_nodes.c.hypervisor_type, compute_nodes.c.facts, services.c.disabled, services.c.forced_down,
+                compute_nodes.c.hypervisor_type, compute_nodes.c.facts, compute_nodes.c.host_ip,
+                services.c.disabled, services.c.forced_down,
                 services.c.last_seen_at).select_from(compute_nodes.join(services, sa.and_(
                     services.c.host == compute_nodes.c.host, services.c.binary == "nova-compute")))
                 .order_by(compute_nodes.c.id))
         return {"mark": mark, "hosts": [{
-            "node_id": row.id, "host": row.host, "node": row.hypervisor_hostname, "type": row.hypervisor_type,
+            "node_id": row.id, "host": row.host, "ip": row.host_ip, "node": row.hypervisor_hostname,
+            "type": row.hypervisor_type,
             "machine_types": row.facts.get("machine_types", []), "up": is_up(row, since),
             "enabled": not row.disabled, "zone": zones.get(row.host, DEFAULT_ZONE)} for row in rows]}
 

@@ -16,7 +16,7 @@ Objects = NDArray[np.object_]
 
 @dataclass(frozen=True)
 class HostColumns:
-    """Hosts, one a row.  `zones`, `types`: texts; `machine_types`: frozensets of texts."""
+    """Hosts, one a row.  `zones`, `types`, `addresses`: texts; `machine_types`: frozensets of texts."""
 
     node_ids: Objects
     hosts: Objects
@@ -24,6 +24,7 @@ class HostColumns:
     zones: Objects
     types: Objects
     machine_types: Objects
+    addresses: Objects
     up: Bools
     enabled: Bools
     free_vcpus: Floats  # by placement, with overcommitment
@@ -50,6 +51,7 @@ class HostPicture:
             nodes=_texts(host["node"] for host in hosts), zones=_texts(host["zone"] for host in hosts),
             types=_texts(host["type"] for host in hosts),
             machine_types=_texts(frozenset(host["machine_types"]) for host in hosts),
+            addresses=_texts(host.get("ip") or "" for host in hosts),
             up=np.array([host["up"] for host in hosts], dtype=bool),
             enabled=np.array([host["enabled"] for host in hosts], dtype=bool),
             free_vcpus=zeros, free_memory_mib=zeros, free_disk_gib=zeros)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from cloudseed.nova.scheduler import host_query
 from cloudseed.nova.scheduler.columns import Bools, HostColumns
 from cloudseed.nova.scheduler.request import Request
 
@@ -94,6 +95,23 @@ def different_host_filter(hosts: HostColumns, request: Request) -> Bools:
     return ~_among(hosts, request.different_hosts)
 
 
+def json_filter(hosts: HostColumns, request: Request) -> Bools:
+    """The hint query."""
+    if not request.query_of_hosts:
+        return np.ones(len(hosts), dtype=bool)
+    rows = zip(hosts.free_memory_mib, hosts.free_disk_gib, hosts.hosts, hosts.nodes, hosts.types, strict=True)
+    return np.array([host_query.holds(request.query_of_hosts, {
+        "free_ram_mb": memory, "free_disk_mb": disk * 1024, "host": host, "hypervisor_hostname": node,
+        "hypervisor_type": kind}) for memory, disk, host, node, kind in rows], dtype=bool)
+
+
+def simple_cidr_affinity_filter(hosts: HostColumns, request: Request) -> Bools:
+    """The hint build_near_host_ip."""
+    if request.near is None:
+        return np.ones(len(hosts), dtype=bool)
+    return np.array([host_query.is_near(request.near, address) for address in hosts.addresses], dtype=bool)
+
+
 def _among(hosts: HostColumns, names: Collection[str]) -> Bools:
     if not names:
         return np.zeros(len(hosts), dtype=bool)
@@ -109,6 +127,8 @@ FILTERS: tuple[tuple[str, Filter], ...] = (
     ("ImagePropertiesFilter", image_properties_filter),
     ("DifferentHostFilter", different_host_filter),
     ("SameHostFilter", same_host_filter),
+    ("JsonFilter", json_filter),
+    ("SimpleCIDRAffinityFilter", simple_cidr_affinity_filter),
     ("ServerGroupAntiAffinityFilter", server_group_anti_affinity_filter),
     ("ServerGroupAffinityFilter", server_group_affinity_filter))
 # a forced host is taken as it is, as upstream does: even disabled, but not when it failed or is another

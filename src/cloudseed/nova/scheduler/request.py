@@ -15,6 +15,7 @@ from typing import Any
 from cloudseed.kernel.errors import Invalid
 from cloudseed.nova.compute.spec import ServerSpec
 from cloudseed.nova.scheduler.errors import NoValidHost
+from cloudseed.nova.scheduler.host_query import Query
 
 _TRAIT_OF = {"disk_bus": "COMPUTE_STORAGE_BUS_", "vif_model": "COMPUTE_NET_VIF_MODEL_",
              "video_model": "COMPUTE_GRAPHICS_MODEL_", "firmware_type": "COMPUTE_FIRMWARE_"}
@@ -48,6 +49,8 @@ class Request:
     group: Mapping[str, Any] | None = None  # {"policy", "limit", "hosts": {host: members}}
     same_hosts: frozenset[str] | None = None  # by the hint same_host: where one of the named servers is
     different_hosts: frozenset[str] = frozenset()  # by the hint different_host
+    query_of_hosts: Query = field(default_factory=list)  # by the hint query
+    near: str | None = None  # by build_near_host_ip: a network of hosts' addresses
     capabilities: Mapping[str, str] = field(default_factory=dict)
     machine_type: str | None = None
     hypervisor_type: str | None = None
@@ -55,7 +58,7 @@ class Request:
     def limits(self) -> tuple[int | None, ...]:
         """How many candidates to ask for, and for how many more when none of those will do.  Who looks for certain
         hosts among all needs all."""
-        wants_certain = self.same_hosts is not None or (
+        wants_certain = self.same_hosts is not None or self.query_of_hosts or self.near is not None or (
             self.group is not None and "anti" not in self.group["policy"] and self.group["hosts"])
         return (None,) if wants_certain else LIMITS
 
@@ -79,7 +82,8 @@ class Request:
 
 def make_request(spec: ServerSpec, destination: Mapping[str, Any] | None, group: Mapping[str, Any] | None,
                  excluded: list[str], hints: Mapping[str, Any] | None = None) -> Request:
-    """The request of a boot.  `hints`: the hosts that `same_host` and `different_host` come to.
+    """The request of a boot.  `hints`: the hosts that `same_host` and `different_host` come to, the `query`, and
+    the network `near`.
 
     NoValidHost when the flavor asks what no host here can ever have.
     """
@@ -96,6 +100,7 @@ def make_request(spec: ServerSpec, destination: Mapping[str, Any] | None, group:
         host=wanted.get("host"), node=wanted.get("node"), forced=bool(wanted.get("forced")),
         excluded=frozenset(excluded), group=group, different_hosts=frozenset((hints or {}).get("different_host", ())),
         same_hosts=frozenset(hints["same_host"]) if hints and "same_host" in hints else None,
+        query_of_hosts=list((hints or {}).get("query", ())), near=(hints or {}).get("near"),
         capabilities={name.removeprefix("capabilities:"): value for name, value in spec.extra_specs.items()
                       if name.startswith("capabilities:")},
         machine_type=_text(spec.extra_specs.get("hw:machine_type") or properties.get("hw_machine_type")),
