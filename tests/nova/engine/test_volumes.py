@@ -274,5 +274,9 @@ async def test_a_volume_attached_on_the_shelf_is_there_when_the_server_is_back(t
         await bench.wait_for(server_id, vm_state="active", task_state=None)
         assert await bench.violations() == [] and set(bench.driver().volumes(server_id)) == {root, data}
         assert all(a["connection_info"] for a in bench.cinder.attachments.values())
+        await bench.order("rescue", server_id, {"rescue": {"image_id": "r", "stable": True}, "start": True})
+        await bench.wait_for(server_id, vm_state="rescued", task_state=None)
+        await bench.order("unrescue", server_id)
+        await bench.wait_for(server_id, vm_state="active", task_state=None)
         await bench.detach(server_id, device)
         assert await bench.violations() == [] and bench.cinder.volumes[data]["status"] == "available"

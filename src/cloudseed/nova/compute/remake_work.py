@@ -7,6 +7,7 @@ from cloudseed.nova.compute.boot_work import base_image, guest_drive
 from cloudseed.nova.compute.parts import HostParts, Verb
 from cloudseed.nova.compute.power_work import PowerWork
 from cloudseed.nova.compute.spec import decode_spec
+from cloudseed.nova.compute.volume_work import with_connections
 from cloudseed.nova.compute.worker import Work
 
 
@@ -28,6 +29,7 @@ class RemakeWork:
         spec = decode_spec(work.arguments["spec"])
         image = await base_image(self._parts, work, spec.image_id)
         await self._power.power_off(work, work.arguments["soft_timeout_s"])
+        spec = await with_connections(self._parts, work.ctx, spec, fresh=True)
         await self._parts.driver.remake(spec, image, guest_drive(self._parts, work, spec))
 
     async def _prepare_rescue(self, work: Work) -> None:
@@ -35,6 +37,7 @@ class RemakeWork:
         assert spec.rescue is not None
         image = await base_image(self._parts, work, spec.rescue.image_id)
         await self._power.power_off(work, work.arguments["soft_timeout_s"])
+        spec = await with_connections(self._parts, work.ctx, spec, fresh=True)
         await self._parts.driver.prepare_rescue(spec, image, guest_drive(self._parts, work, spec))
 
     async def _drop_rescue(self, work: Work) -> None:

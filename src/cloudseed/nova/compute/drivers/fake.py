@@ -176,6 +176,8 @@ class FakeDriver(FakeMoves):
     async def prepare_rescue(self, spec: ServerSpec, image: CachedImage | None,
                              config_drive: dict[str, bytes]) -> None:
         await self._pretend("prepare_rescue")
+        for device in spec.connected_volumes:
+            _check_connected(device)
         self._save(msgspec.structs.replace(
             self._records[spec.id],
             rescue=spec.rescue.image_id if spec.rescue else None))
@@ -223,8 +225,7 @@ class FakeDriver(FakeMoves):
 
     async def attach_volume(self, spec: ServerSpec, device: BlockDevice) -> None:
         await self._pretend("attach_volume")
-        if device.attachment_id is None or device.connection_info is None:
-            raise BuildAborted(f"Volume {device.volume_id} is not connected.")
+        _check_connected(device)
         self._set_volume(spec.id, device, (device.volume_size or 0) * GIB)
 
     async def detach_volume(self, spec: ServerSpec, device: BlockDevice) -> None:
@@ -311,6 +312,11 @@ class FakeDriver(FakeMoves):
     async def exits(self) -> AsyncIterator[MachineExit]:
         while True:
             yield await self._exits.get()
+
+
+def _check_connected(device: BlockDevice) -> None:
+    if device.attachment_id is None or device.connection_info is None:
+        raise BuildAborted(f"Volume {device.volume_id} is not connected.")
 
 
 def _check_goes_on(record: Record, doing: str) -> None:
