@@ -68,7 +68,7 @@ async def test_lists_of_every_length(tx: Tx, planned: list[bool]) -> None:
     prebuilt = sa.select(things.c.name).order_by("name").where(
         things.c.name.in_(sa.bindparam("names", expanding=True)), things.c.size == sa.bindparam("size"))
     del planned[:]
-    for names in ([], ["a"], ["b"], ["a", "c"], [], ["c", "b", "x"], ["a"] * 60, ["a"]):
+    for names in ([], ["a"], ["b"], ["a", "c"], [], ["c", "b", "x"], ["a"] * 60, ["b"] * 1100, ["a"]):
         wanted = sorted({*names} & {*"abc"})
         assert await tx.scalars(prebuilt, {"names": names, "size": 7}) == wanted
         assert await tx.scalars(prebuilt, {"size": 8, "names": names}) == []

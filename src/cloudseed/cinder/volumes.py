@@ -84,26 +84,47 @@ _COLUMNS = [*volumes.c, sa.select(volume_types.c.name).where(volume_types.c.id =
             .scalar_subquery().label("type_name")]
 
 
+# what hangs on volumes; `ids` are filled up to a round number (_of), so that the database knows the statement again
+_IDS: sa.BindParameter[list[str]] = sa.bindparam("ids", expanding=True)
+_NOTES, _OF_IMAGES = (sa.select(table.c.volume_id, table.c.key, table.c.value).where(table.c.volume_id.in_(_IDS))
+                      for table in (volume_metadata, volume_image_metadata))
+_ROUND = 64
+_CONNECTION = ("connector", "connection_info")  # long, and no view of a volume shows them
+_PLACES, _PLACES_BRIEFLY = (
+    sa.select(*(attachments.c[name] for name in Attachment.__struct_fields__ if name not in left_out))
+    .where(attachments.c.volume_id.in_(_IDS)).order_by(attachments.c.created_at, attachments.c.id)
+    for left_out in ((), _CONNECTION))
+_BRIEFLY = dict.fromkeys(_CONNECTION)
+
+
 def attachment_from_row(row: Any) -> Attachment:
     fields = dict(row._mapping)
     fields.pop("status_since", None)
     return Attachment(**fields)
 
 
-async def load(tx: Tx, rows: Sequence[Any]) -> list[Volume]:
-    """Rows of volumes (with `type_name`) with all that hangs on them: three statements, however many volumes."""
+def _of(rows: Sequence[Any]) -> dict[str, list[str]]:
+    ids = [row.id for row in rows]
+    return {"ids": ids + ids[-1:] * (-len(ids) % _ROUND if len(ids) > 1 else 0)}
+
+
+async def load(tx: Tx, rows: Sequence[Any], *, connections: bool = True) -> list[Volume]:
+    """Rows of volumes (with `type_name`) with all that hangs on them: three statements, however many volumes.
+
+    Without `connections` no attachment says how it is connected.
+    """
     if not rows:
         return []
-    ids = [row.id for row in rows]
+    ids = _of(rows)
     notes: dict[str, dict[str, str]] = {}
     of_images: dict[str, dict[str, str]] = {}
-    for table, found in ((volume_metadata, notes), (volume_image_metadata, of_images)):
-        for pair in await tx.all(sa.select(table).where(table.c.volume_id.in_(ids))):
-            found.setdefault(pair.volume_id, {})[pair.key] = pair.value
+    for statement, found in ((_NOTES, notes), (_OF_IMAGES, of_images)):
+        for volume_id, key, value in await tx.all(statement, ids):
+            found.setdefault(volume_id, {})[key] = value
     places: dict[str, list[Attachment]] = {}
-    for place in await tx.all(sa.select(attachments).where(attachments.c.volume_id.in_(ids))
-                              .order_by(attachments.c.created_at, attachments.c.id)):
-        places.setdefault(place.volume_id, []).append(attachment_from_row(place))
+    for place in await tx.all(_PLACES if connections else _PLACES_BRIEFLY, ids):
+        fields: Mapping[str, Any] = {} if connections else _BRIEFLY
+        places.setdefault(place.volume_id, []).append(Attachment(**place._mapping, **fields))
     return [Volume(**row._mapping, metadata=notes.get(row.id, {}), image_metadata=of_images.get(row.id, {}),
                    attachments=places.get(row.id, [])) for row in rows]
 
@@ -162,7 +183,7 @@ async def list_volumes(cinder: Cinder, ctx: Context, page: Page, where: Sequence
     async with cinder.db.read() as tx:
         rows = await LISTING.rows(tx, page, where, _COLUMNS, visible=scope)
         count = await LISTING.count(tx, [*scope, *where]) if with_count else None
-        return await load(tx, rows), count
+        return await load(tx, rows, connections=False), count
 
 
 async def summarize(cinder: Cinder, ctx: Context, where: Sequence[Any], *, everybody: bool

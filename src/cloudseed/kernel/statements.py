@@ -23,7 +23,7 @@ Parameters: TypeAlias = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
 _PLANNED = (sa.Select, sa.Insert, sa.Update, sa.Delete, sa.CompoundSelect)
 _LIMIT = 4000  # plans kept; about 5 KiB each
 _VARIANTS = 64  # texts kept of one plan, by the lengths of its lists
-_LONGEST = 50  # values in a list whose text is kept
+_LONGEST = 1024  # values in a list whose text is kept
 
 
 class Rows:

@@ -127,7 +127,7 @@ def strip(value: str | None) -> str | None:
 
 def when(moment: datetime.datetime | None) -> str | None:
     """A time as cinder writes it: UTC, microseconds, no zone."""
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.%f") if moment is not None else None
+    return moment.isoformat("T", "microseconds")[:26] if moment is not None else None
 
 
 def project_part(req: Request) -> str:
