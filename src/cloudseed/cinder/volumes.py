@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -122,11 +122,17 @@ async def load(tx: Tx, rows: Sequence[Any], *, connections: bool = True) -> list
         for volume_id, key, value in await tx.all(statement, ids):
             found.setdefault(volume_id, {})[key] = value
     places: dict[str, list[Attachment]] = {}
-    for place in await tx.all(_PLACES if connections else _PLACES_BRIEFLY, ids):
-        fields: Mapping[str, Any] = {} if connections else _BRIEFLY
-        places.setdefault(place.volume_id, []).append(Attachment(**place._mapping, **fields))
-    return [Volume(**row._mapping, metadata=notes.get(row.id, {}), image_metadata=of_images.get(row.id, {}),
-                   attachments=places.get(row.id, [])) for row in rows]
+    fields: Mapping[str, Any] = {} if connections else _BRIEFLY
+    for place in _records(await tx.all(_PLACES if connections else _PLACES_BRIEFLY, ids)):
+        places.setdefault(place["volume_id"], []).append(Attachment(**place, **fields))
+    return [Volume(**record, metadata=notes.get(record["id"], {}), image_metadata=of_images.get(record["id"], {}),
+                   attachments=places.get(record["id"], [])) for record in _records(rows)]
+
+
+def _records(rows: Sequence[Any]) -> Iterable[dict[str, Any]]:
+    """Rows of one statement by their columns' names; `_mapping` takes three times as long."""
+    names = rows[0]._fields if rows else ()
+    return (dict(zip(names, row, strict=True)) for row in rows)
 
 
 async def read(tx: Tx, volume_id: str) -> Volume | None:
