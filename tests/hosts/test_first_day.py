@@ -4,12 +4,9 @@ second machine made from a snapshot of the first, a console page; then everythin
 
 from __future__ import annotations
 
-import json
 import subprocess
-import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,49 +14,11 @@ from cloudseed.cli import openstack, public_network
 from cloudseed.guest_images.tiny import build_tiny
 from tests.faults.machines import traces
 from tests.support.daemon import Daemon, needs_root, wait_for
+from tests.support.person import Person
 from tests.support.ranges import held_in_place
 
 pytestmark = [needs_root, pytest.mark.real]
-USER = "cirros"
 MOUNT = "/tmp/volume"
-
-
-class Person:
-    """Someone with the `openstack` command and an SSH key."""
-
-    def __init__(self, cloud: Daemon, home: Path) -> None:
-        self._cloud = cloud
-        self.key = home / "key"
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self.key)], check=True)
-
-    def run(self, *words: str) -> Any:
-        """One command's JSON (None when it prints nothing)."""
-        asks = words[-1] == "--json"
-        done = self._cloud.client("client", *(words[:-1] if asks else words), *(("-f", "json") if asks else ()))
-        assert done.returncode == 0, f"openstack {' '.join(words)}: {done.stderr or done.stdout}"
-        return json.loads(done.stdout) if asks else None
-
-    def wait(self, kind: str, name: str, status: str, seconds: float) -> Any:
-        """Until `openstack <kind> show <name>` says that status; an error ends the wait."""
-        def look() -> Any:
-            found = self.run(*kind.split(), "show", name, "--json")
-            assert found["status"].lower() != "error", found
-            return found if found["status"].lower() == status else None
-
-        return wait_for(look, seconds, f"{kind} {name} to be {status}")
-
-    def ssh(self, address: str, script: str, seconds: float = 60.0) -> str:
-        """What a script in the guest prints; tried again until the guest's SSH server is up."""
-        until = time.monotonic() + seconds
-        while True:
-            done = subprocess.run(
-                ["ssh", "-i", str(self.key), "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no", "-o",
-                 "UserKnownHostsFile=/dev/null", "-o", "ConnectTimeout=5", f"{USER}@{address}", script],
-                text=True, capture_output=True, timeout=120)
-            if done.returncode == 0:
-                return done.stdout
-            assert done.returncode == 255 and time.monotonic() < until, f"{script}: {done.stderr}{done.stdout}"
-            time.sleep(0.5)
 
 
 def test_a_first_day(tmp_path: Path) -> None:

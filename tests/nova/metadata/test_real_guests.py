@@ -11,6 +11,7 @@ import base64
 import json
 import os
 import subprocess
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,11 @@ async def test_cloud_init_on_debian_is_done_with_all_that_it_was_told(
     async with RealCloud(host) as cloud:
         admin = await cloud.login("admin")
         image_id, network_id = await upload(admin, debian_image), await make_network(admin)
+        properties = {"hw_qemu_guest_agent": "yes", "os_require_quiesce": "yes", "os_admin_user": "debian"}
+        changes = [{"op": "add", "path": f"/{name}", "value": value} for name, value in properties.items()]
+        answer = await admin.patch(f"/image/v2/images/{image_id}", body=json.dumps(changes).encode(), headers={
+            "content-type": "application/openstack-images-v2.1-json-patch"})
+        assert answer.status == 200, answer.body
         await open_door(admin, network_id)
         server = await boot(admin, network_id, key, name="my-debian", flavorRef="d1", imageRef=image_id,
                             user_data=base64.b64encode(USER_DATA.encode()).decode())
@@ -128,6 +134,7 @@ async def test_cloud_init_on_debian_is_done_with_all_that_it_was_told(
             said = await ssh(f"debian@{server['address']}",
                              "hostname; sudo cat /etc/written-by-user-data /run/ran-by-user-data; ip -4 -o addr;"
                              "df -m --output=size / | tail -1; cloud-init query ds.meta_data.uuid")
+            await check_agent(admin, server, ssh)
         finally:
             await admin.delete(f"/compute/v2.1/servers/{server['id']}")
         name, written, ran, *addresses, size, uuid = said.splitlines()
@@ -135,6 +142,24 @@ async def test_cloud_init_on_debian_is_done_with_all_that_it_was_told(
         assert any(f"inet {server['address']}/24" in line for line in addresses)
         assert int(size) > 4000, "the root file system did not grow to the flavor's disk"
         assert uuid == server["id"]
+
+
+async def check_agent(admin: Client, server: dict[str, Any], ssh: Ssh) -> None:
+    """QEMU's own agent: a password, and a snapshot that its image allows only of a guest that stands still."""
+    action, door = f"/compute/v2.1/servers/{server['id']}/action", f"debian@{server['address']}"
+    answer = await admin.post(action, {"changePassword": {"adminPass": "a new one"}})
+    assert answer.status == 202, answer.body
+    answer = await admin.post(action, {"createImage": {"name": "still"}}, headers=VERSION)
+    assert answer.status == 202, answer.body
+    until, image = time.monotonic() + 120, {"status": "queued"}
+    while image["status"] != "active":
+        assert time.monotonic() < until, image
+        await asyncio.sleep(0.5)
+        image = (await admin.get(f"/image/v2/images/{answer.json()['image_id']}")).json()
+    said = await ssh(door, "sudo passwd --status debian | cut -d ' ' -f 2; sudo journalctl -o cat -t qemu-ga;"
+                           "sudo touch /after && echo goes on")
+    assert said.splitlines()[0] == "P" and said.splitlines()[-1] == "goes on", said
+    assert "guest-fsfreeze called" in said, said
 
 
 async def test_tiny_guests_by_service_and_by_config_drive(host: Host, image_cache: Path, key: Path) -> None:
