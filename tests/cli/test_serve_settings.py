@@ -9,6 +9,7 @@ import pytest
 from cloudseed.cli import secrets, serve
 from cloudseed.cli.roles import CONTROL, ROLES, UnknownRole, parts_of, speaks_with_others, whole
 from cloudseed.kernel.config import ConfigError, read_secrets
+from tests.support.daemon import free_port
 
 BROKER = "amqp://u:p@127.0.0.1:5672/c"
 
@@ -73,7 +74,7 @@ def test_passwords_are_neither_shown_nor_readable(settings: Path, capsys: pytest
 def test_right_settings_are_right(settings: Path, capsys: pytest.CaptureFixture[str]) -> None:
     settings.write_text(settings.read_text() + f'services = "control"\nbroker = "{BROKER}"\ndatabase = ""\n')
     settings.chmod(0o600)
-    assert serve.run(["--config", str(settings), "--check", "--port", "18080"]) == 0
+    assert serve.run(["--config", str(settings), "--check", "--port", str(free_port())]) == 0
     assert "keystone" in capsys.readouterr().out
 
 
@@ -83,7 +84,7 @@ def test_a_hosts_secrets_are_those_it_needs(settings: Path, tmp_path: Path, caps
     assert secrets.run(["--config", str(settings), "--for", "h1", "--services", "compute,network", "--output",
                         str(out)]) == 0
     found = read_secrets(out)
-    assert set(found.passwords) == {"nova"} and not found.keys and found.broker == BROKER
+    assert set(found.passwords) == {"nova"} and set(found.keys) == {"hop"} and found.broker == BROKER
     assert secrets.run(["--config", str(settings), "--for", "c2", "--services", "control", "--output", str(out)]) == 0
     everything = read_secrets(out)
     assert everything.passwords["nova"] == found.passwords["nova"] and "admin" in everything.passwords

@@ -10,6 +10,7 @@ from typing import Any, cast
 import pytest
 
 from cloudseed.cli.servers.rabbitmq import Broker
+from cloudseed.kernel.flow.store import FlowStore
 from cloudseed.ledger import checks
 from tests.faults.scene import COMPUTE, Scene
 from tests.support.daemon import Daemon, wait_for
@@ -125,3 +126,30 @@ def test_hosts_outlive_their_controller(cloud: Serving, scene: Scene) -> None:
 def test_agents_have_no_database(cloud: Serving) -> None:
     for name in ("h1", "h2"):
         assert not list(cloud.state(name).rglob("*.sqlite")), name
+
+
+def test_a_boot_is_one_flow_across_processes(cloud: Serving, scene: Scene) -> None:
+    scene.api = cloud.api  # requests with one token are one flow
+    server = boot(scene, "drawn", availability_zone="nova:h2")
+    assert server["status"] == "ACTIVE", server.get("fault")
+    scene.send("DELETE", f"{COMPUTE}/servers/{server['id']}")
+    wait_for(lambda: not scene.api.get(f"{COMPUTE}/servers")["servers"], 20, "the server to be gone")
+    cloud.ask("control", "flush")
+    time.sleep(1.0)  # the hosts' share is on its way twice a second
+    cloud.ask("control", "flush")
+    store = FlowStore(cloud.state("control") / "control" / "flows.sqlite", readonly=True)
+    try:
+        flow = store.last_changed()
+        assert flow is not None
+        exchanges = store.exchanges(flow)
+    finally:
+        store.close()
+    pairs = [(e.caller, e.callee) for e in exchanges]
+    wanted = [("openstack", "nova-api"), ("nova-conductor", "nova-scheduler"), ("nova-scheduler", "placement-api"),
+              ("nova-conductor", "nova-compute"), ("nova-compute", "neutron-server")]
+    places = [pairs.index(pair) for pair in wanted]
+    assert places == sorted(places), [f"{a}->{b}" for a, b in pairs]
+    # what a host's part asked is the part's, once, and no client's
+    ports = [e for e in exchanges if (e.caller, e.callee, e.method) == ("nova-compute", "neutron-server", "POST")]
+    assert len(ports) == 1 and ports[0].status == 201
+    assert not [e for e in exchanges if e.caller == "openstack" and e.callee == "placement-api"]

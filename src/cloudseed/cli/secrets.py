@@ -13,7 +13,7 @@ from cloudseed.kernel.config import ConfigError, Secrets, load, load_secrets, wr
 DESCRIPTION = """Write the secrets for one machine of a cloud of many: the passwords of the service users that its
 roles log in as, and where the broker is.  Run it on a control machine, after its first start or before; carry the
 file to the machine (scp) and name it there as `secrets_file`.  A machine without the role control gets neither the
-administrator's password nor any key.
+administrator's password nor a key that opens anything.
 
 exit codes: 0 written, 1 it cannot be, 2 wrong settings"""
 
@@ -49,4 +49,5 @@ def secrets_for(known: Secrets, parts: list[str], broker: str) -> Secrets:
     users, everything = needed_secrets(parts)
     if everything:
         return Secrets(known.passwords, known.keys, broker)
-    return Secrets({user: known.passwords[user] for user in sorted(users)}, {}, broker)
+    keys = {name: key for name, key in known.keys.items() if name == "hop"}  # by which requests of our parts are known
+    return Secrets({user: known.passwords[user] for user in sorted(users)}, keys, broker)

@@ -19,6 +19,7 @@ from cloudseed.kernel.config_sources import Sources
 
 SERVICE_USERS = ("glance", "placement", "neutron", "nova", "cinder", "swift")
 MAX_COMPUTES = 16
+_KEYS = ("metadata", "swift-tempurl", "dashboard", "keystone", "hop")  # secrets, by purpose
 
 
 class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -192,16 +193,16 @@ def load_secrets(state: Path) -> Secrets:
     """The secrets of the cloud with this state directory, made on the first call."""
     path = data_directory(state) / "secrets.json"
     try:
-        return read_secrets(path)
+        known, owner = read_secrets(path), path.stat()
     except FileNotFoundError:
-        pass
-    made = Secrets(
-        passwords={name: secrets.token_urlsafe(18) for name in ("admin", *SERVICE_USERS)},
-        keys={"metadata": secrets.token_hex(32), "swift-tempurl": secrets.token_hex(32),
-              "dashboard": secrets.token_hex(32), "keystone": secrets.token_hex(32)},
-    )
-    write_secrets(path, made)
-    return made
+        made = Secrets({name: secrets.token_urlsafe(18) for name in ("admin", *SERVICE_USERS)},
+                       {name: secrets.token_hex(32) for name in _KEYS})
+        write_secrets(path, made)
+        return made
+    if missing := [name for name in _KEYS if name not in known.keys]:  # a cloud of an older version
+        known.keys = {**known.keys, **{name: secrets.token_hex(32) for name in missing}}
+        write_secrets(path, known, (owner.st_uid, owner.st_gid))
+    return known
 
 
 def secrets_of(config: Config) -> Secrets:

@@ -26,6 +26,8 @@ from cloudseed.kernel.context import Context
 from cloudseed.kernel.control import ControlServer
 from cloudseed.kernel.db import Database
 from cloudseed.kernel.flow.recorder import FlowRecorder
+from cloudseed.kernel.flow.relay import TOPIC as FLOWS
+from cloudseed.kernel.flow.relay import FlowReceiver, FlowSender
 from cloudseed.kernel.flow.store import FlowStore
 from cloudseed.kernel.host_pictures import PART, HostPictures
 from cloudseed.kernel.http.client import Credentials, ServiceSession
@@ -74,9 +76,11 @@ class Environment:
         self.secrets = secrets or secrets_of(config)
         self.host = host  # cloudseed.host.client.HostClient, None without a privileged process
         self.flow_store = FlowStore(self.state / "flows.sqlite") if config.record_flows and serves_api else None
-        self.recorder = FlowRecorder(self.flow_store)
-        self.edge = Edge(self.recorder, config.public_url)
-        self.remote = HttpTransport()
+        self.relays_flows = config.record_flows and not serves_api and bool(config.broker)
+        self.recorder = FlowRecorder(self.flow_store, relayed=self.relays_flows)
+        key = bytes.fromhex(self.secrets.keys.get("hop", ""))
+        self.edge = Edge(self.recorder, config.public_url, key)
+        self.remote = HttpTransport(key)
         self.transport = LocalTransport(self.edge, self.remote)
         self.bus_engine = bus_engine(config)
         self.token_cache = TokenCache()
@@ -182,6 +186,8 @@ class Runtime:
         await self.env.bus_engine.start()
         if self.env.host is not None:
             self._hosts.serve()
+        if self.env.flow_store is not None and self.env.config.broker:
+            self.env.bus(FLOWS).serve(FLOWS, {"store": FlowReceiver(self.env.flow_store).store})
         self.env.bus("token-cache").serve("token-cache", {"forget": self._forget_tokens})
         for service in self.services:
             for engine in service.engines:
@@ -247,10 +253,14 @@ class Runtime:
             await asyncio.sleep(0.005)
 
     async def _flush_flows(self) -> None:
+        sender = FlowSender(self.env.recorder, Bus(FLOWS, self.env.bus_engine, FlowRecorder()))
         while True:
             await asyncio.sleep(0.5)
             try:
-                self.env.recorder.flush()
+                if self.env.relays_flows:
+                    await sender.send()
+                else:
+                    self.env.recorder.flush()
             except Exception as exc:  # a full disk loses flows, and nothing else
                 log.warning("flows could not be kept: %s", exc)
 

@@ -62,14 +62,15 @@ class Sink(Protocol):
 class FlowRecorder:
     """`begin` and `end` around each exchange; `flush` hands what is new to the sink."""
 
-    def __init__(self, sink: Sink | None = None, *, limit: int = 20_000) -> None:
+    def __init__(self, sink: Sink | None = None, *, limit: int = 20_000, relayed: bool = False) -> None:
+        """`relayed`: without a sink here; somebody takes what there is and sends it on."""
         self._sink = sink
         self._numbers = itertools.count(1)
         self._pending: list[Exchange] = []
         self._adoptions: list[tuple[str, str]] = []
         self._limit = limit
         self.dropped = 0
-        self.enabled = sink is not None
+        self.enabled = sink is not None or relayed
 
     def begin(self, trace: Trace, caller: str, callee: str, kind: str, method: str, path: str) -> Exchange:
         if len(path) > MAX_PATH or ";" in path or not path.isprintable():

@@ -25,7 +25,7 @@ from cloudseed.kernel.context import (
 from cloudseed.kernel.db import Durability
 from cloudseed.kernel.errors import Unavailable
 from cloudseed.kernel.flow.recorder import Exchange, FlowRecorder
-from cloudseed.kernel.http import json
+from cloudseed.kernel.http import hop, json
 from cloudseed.kernel.http.linger import lingering
 from cloudseed.kernel.http.request import RequestState
 
@@ -41,6 +41,7 @@ _FORGED = re.compile(
     rb"^x-(roles?|user(-.*)?|project(-.*)?|tenant(-.*)?|domain(-.*)?|identity-status|is-admin-project"
     rb"|service-(roles|user.*|project.*|identity-status|catalog)|system-scope|openstack-system-scope)$"
 )
+_HOP = hop.HEADER.lower().encode()
 _READS = ("GET", "HEAD", "OPTIONS")
 _REQUEST_ID = re.compile(rb"^req-[0-9a-fA-F-]{1,64}$")
 
@@ -63,7 +64,9 @@ class Mount(NamedTuple):
 class Edge:
     """The ASGI app of a process: dispatch by prefix.  `fallback` answers what no prefix owns."""
 
-    def __init__(self, recorder: FlowRecorder, public_url: str) -> None:
+    def __init__(self, recorder: FlowRecorder, public_url: str, key: bytes = b"") -> None:
+        """`key`: of our own parts in other processes (hop.py)."""
+        self._key = key
         self._mounts: list[Mount] = []
         self._recorder = recorder
         self.public_url = public_url.rstrip("/")
@@ -95,10 +98,12 @@ class Edge:
             )
             return
         headers = [(k, v) for k, v in scope["headers"] if not (k.startswith(b"x-") and _FORGED.match(k))]
-        traceparent = host = global_id = None
+        traceparent = host = global_id = signed = None
         for name, value in headers:
             if name == b"traceparent":
                 traceparent = value.decode("latin-1")
+            elif name == _HOP:
+                signed = value.decode("latin-1")
             elif name == b"host":
                 host = value.decode("latin-1")
             elif name == b"x-openstack-request-id" and _REQUEST_ID.match(value):
@@ -119,8 +124,13 @@ class Edge:
             else f"{self.public_url}{mount.prefix}"
         )
         scope = {**scope, "headers": headers}
-        state = RequestState(context, None, base)
-        exchange = self._recorder.begin(trace, mount.visitor, mount.name, "http", scope["method"], path)
+        part = hop.part_of(self._key, signed, traceparent) if given is not None and signed and traceparent else None
+        if given is not None and part is not None:  # recorded where it was sent
+            context = Context(request_id=context.request_id, global_request_id=global_id, trace=given)
+            exchange = Exchange(0, given, part, mount.name, "http", scope["method"], path)
+        else:
+            exchange = self._recorder.begin(trace, mount.visitor, mount.name, "http", scope["method"], path)
+        state = RequestState(context, part, base)
 
         leaving: asyncio.Future[dict[str, Any]] | None = None
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from urllib.parse import quote
 
 from cloudseed.kernel.context import Context, Trace, new_request_id
+from cloudseed.kernel.http import hop
 from cloudseed.kernel.http.edge import Edge
 from cloudseed.kernel.http.request import RequestState
 
@@ -238,7 +239,9 @@ class HttpTransport:
     a tenth of the start.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, key: bytes = b"") -> None:
+        """`key`: signs our calls as a part's (hop.py)."""
+        self._key = key
         self._session: aiohttp.ClientSession | None = None
 
     async def send(self, call: Call) -> RawResponse:
@@ -249,10 +252,13 @@ class HttpTransport:
             self._session = aiohttp.ClientSession(
                 timeout=aiohttp.ClientTimeout(total=None, connect=10, sock_connect=5), auto_decompress=False
             )
+        headers = call.headers
+        if self._key and (traceparent := headers.get("traceparent")):
+            headers = {**headers, hop.HEADER: hop.sign(self._key, call.part, traceparent)}
         url = call.base.rstrip("/") + quote(call.path, safe="/:~%") + (f"?{call.query}" if call.query else "")
         try:
             response = await self._session.request(
-                call.method, URL(url, encoded=True), headers=call.headers, data=call.body, allow_redirects=False
+                call.method, URL(url, encoded=True), headers=headers, data=call.body, allow_redirects=False
             )
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as exc:
             raise NotConnected(str(exc)) from exc
