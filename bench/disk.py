@@ -18,15 +18,17 @@ from cloudseed.cli import openstack
 from cloudseed.guest_images.tiny import build_tiny
 from cloudseed.host.paths import StatePaths
 
-DESCRIPTION = """MiB/s (writing with a flush at the end, reading) and operations a second (4 KiB past the guest's cache)
-inside the tiny guest, in turns with a bare QEMU that was started with plain options.  The root disk is an overlay of
+DESCRIPTION = """MiB/s (writing with a flush at the end, reading) and operations a second (4 KiB past the guest's cache,
+one after another and by eight processes at once) inside the tiny guest, in turns with a bare QEMU that was started with
+plain options.  The root disk is an overlay of
 the same image in both; the volume is one file, which a server of ours reaches through its storage daemon and bare
 QEMU opens itself.  A ratio is ours over bare, the median over the rounds.  Needs root."""
 
 _VOLUME = "/dev/vdb"
 _FILE = "/var/tmp/bench"
 _DROP = "sync; echo 3 >/proc/sys/vm/drop_caches"
-_MEASURES = ("write_mib_per_s", "read_mib_per_s", "write_iops", "read_iops")
+_DEPTH = 8
+_MEASURES = ("write_mib_per_s", "read_mib_per_s", "write_iops", "read_iops", "write_iops_8", "read_iops_8")
 
 
 def main(argv: list[str]) -> int:
@@ -36,6 +38,8 @@ def main(argv: list[str]) -> int:
     add("--mib", type=int, default=64, metavar="N", help="that a round writes and reads (default %(default)s)")
     add("--operations", type=int, default=2000, metavar="N", help="of 4 KiB in a round (default %(default)s)")
     chosen = program.parse(argv)
+    if chosen.operations // 4 * _DEPTH * 4096 > chosen.mib << 20:
+        program.parser.error(f"{chosen.operations} operations need more than {chosen.mib} MiB: raise --mib")
     if os.geteuid() != 0:
         return program.impossible("real machines and network namespaces need root")
     image = build_tiny(openstack.cache(), program.tell)
@@ -90,12 +94,22 @@ def _once(side: Guest, path: str, name: str, mib: int, operations: int) -> float
         seconds = side.seconds(f"dd if=/dev/zero of={path} bs=1M count={mib} conv=notrunc,fsync", _DROP)
     elif name == "read_mib_per_s":
         seconds = side.seconds(f"dd if={path} of=/dev/null bs=1M count={mib}", _DROP)
-    elif name == "write_iops":
-        small = f"bs=4k count={operations} oflag=direct conv=notrunc,fsync"
-        seconds = side.seconds(f"dd if=/dev/zero of={path} {small}", _DROP)
     else:
-        seconds = side.seconds(f"dd if={path} of=/dev/null bs=4k count={operations} iflag=direct", _DROP)
-    return (mib if name.endswith("mib_per_s") else operations) / seconds
+        at_once = _DEPTH if name.endswith("_8") else 1
+        # the more at once, the less each: a round takes about as long
+        each = operations // 4 if at_once > 1 else operations
+        if name.startswith("write"):
+            commands = [
+                f"dd if=/dev/zero of={path} bs=4k count={each} seek={each * number} oflag=direct conv=notrunc,fsync"
+                for number in range(at_once)
+            ]
+        else:
+            commands = [
+                f"dd if={path} of=/dev/null bs=4k count={each} skip={each * number} iflag=direct"
+                for number in range(at_once)
+            ]
+        return each * at_once / side.seconds_together(commands, _DROP)
+    return mib / seconds
 
 
 if __name__ == "__main__":

@@ -51,11 +51,17 @@ class Guest:
 
     def seconds(self, command: str, prepare: str = "") -> float:
         """How long the command took by the guest's clock, the start of its process included."""
-        script = f"{prepare}\na=$EPOCHREALTIME\n{command} </dev/null\nstatus=$?\necho took $a $EPOCHREALTIME $status"
+        return self.seconds_together([command], prepare)
+
+    def seconds_together(self, commands: list[str], prepare: str = "") -> float:
+        """How long the commands took, all at once, by the guest's clock, until the last one's end."""
+        started = "\n".join(f'{command} </dev/null &\npids="$pids $!"' for command in commands)
+        waited = "for pid in $pids; do wait $pid || status=$?; done"
+        script = f"{prepare}\nstatus=0\na=$EPOCHREALTIME\n{started}\n{waited}\necho took $a $EPOCHREALTIME $status"
         printed = self.run(script)
         found = _TOOK.findall(printed)
         if not found or found[-1][2] != "0":
-            raise RuntimeError(f"{command} in the guest: {printed[-300:]}")
+            raise RuntimeError(f"{commands[0]} in the guest: {printed[-300:]}")
         return float(found[-1][1]) - float(found[-1][0])
 
     def receive(self, mib: int) -> float:
