@@ -1,0 +1,146 @@
+"""A cloud of many hosts tells the truth about every one of them: what runs, what was killed, what came back."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from cloudseed.cli import processes
+from cloudseed.cli.hosts import stop
+from tests.faults import machines
+from tests.support.daemon import Daemon, needs_root, wait_for
+
+pytestmark = [needs_root, pytest.mark.slow]
+NOTICED_S = 15.0  # within which every list must say that a host is gone
+
+
+@pytest.fixture(scope="module")
+def cloud() -> Iterator[Daemon]:
+    with Daemon(driver="fake", hosts=3) as started:
+        yield started
+
+
+class Lists:
+    """What the four lists say of hosts: (binary, host) -> alive."""
+
+    def __init__(self, cloud: Daemon) -> None:
+        self._api = cloud.api
+
+    def look(self) -> dict[tuple[str, str], bool]:
+        get = self._api.get
+        found = {(s["binary"], s["host"]): s["state"] == "up"
+                 for s in [*get("/compute/v2.1/os-services")["services"], *get(self._cinder())["services"]]}
+        found |= {("hypervisor", h["hypervisor_hostname"]): h["state"] == "up"
+                  for h in get("/compute/v2.1/os-hypervisors")["hypervisors"]}
+        found |= {(a["binary"], a["host"]): a["alive"] for a in get("/networking/v2.0/agents")["agents"]}
+        return found
+
+    def _cinder(self) -> str:
+        projects = self._api.get("/identity/v3/projects?name=admin")["projects"]
+        return f"/volume/v3/{projects[0]['id']}/os-services"
+
+    def on(self, host: str) -> dict[str, bool]:
+        return {binary: alive for (binary, where), alive in self.look().items() if where == host}
+
+    def wait(self, host: str, alive: bool, seconds: float) -> None:
+        wait_for(lambda: set(self.on(host).values()) == {alive}, seconds,
+                 f"every list to say that {host} is {'up' if alive else 'down'}: {self.on(host)}")
+
+
+PARTS = {"nova-compute", "hypervisor", "neutron-l2-agent", "neutron-dhcp-agent", "neutron-l3-agent"}
+
+
+def test_every_list_knows_every_host(cloud: Daemon) -> None:
+    lists = Lists(cloud)
+    for host in ("host-1", "host-2", "host-3"):
+        lists.wait(host, True, 20)
+        assert lists.on(host).keys() >= PARTS
+    assert {"cinder-volume", "cinder-backup"} <= lists.on("host-1").keys()
+    assert cloud.audit() == []
+
+
+def test_a_host_without_power_is_down_within_fifteen_seconds_and_comes_back(cloud: Daemon) -> None:
+    lists = Lists(cloud)
+    lists.wait("host-2", True, 20)
+    cloud.cloudseed("host", "kill", "host-2")
+    _, place = stop.find(cloud.state, "host-2")
+    assert place.namespace not in machines.netns_names()
+    lists.wait("host-2", False, NOTICED_S)
+    assert set(lists.on("host-1").values()) == set(lists.on("host-3").values()) == {True}
+    # what is known to be away is no violation
+    assert cloud.audit() == []
+    cloud.cloudseed("host", "start", "host-2")
+    lists.wait("host-2", True, NOTICED_S)
+    assert cloud.audit() == []
+
+
+def test_an_agent_process_that_ended_is_noticed_and_up_starts_it_again(cloud: Daemon) -> None:
+    lists = Lists(cloud)
+    lists.wait("host-3", True, 20)
+    agent = processes.load(cloud.state).hosts["host-3"].agent
+    assert agent is not None
+    _kill(agent)
+    lists.wait("host-3", False, NOTICED_S)
+    cloud.start()
+    lists.wait("host-3", True, NOTICED_S)
+    assert processes.load(cloud.state).hosts["host-3"].agent != agent
+
+
+def test_a_host_process_that_ended_is_a_violation_while_its_agents_live(cloud: Daemon) -> None:
+    Lists(cloud).wait("host-1", True, 20)
+    host = processes.load(cloud.state).hosts["host-1"].host
+    assert host is not None
+    _kill(host)
+    found = [(violation.rule, violation.subject) for violation in cloud.audit()]
+    assert found == [("host-unseen", "host-1")]
+    cloud.start()
+    wait_for(lambda: cloud.audit() == [], NOTICED_S, "a clean audit")
+
+
+def test_status_names_every_process(cloud: Daemon) -> None:
+    said: Any = cloud.cloudseed("status", "--json").stdout
+    for name in ("control", "postgres", "rabbitmq", "host-1 host", "host-1 agent", "host-3 agent"):
+        assert f'"name":"{name}"' in said
+    listed = cloud.cloudseed("host", "list", "--json").stdout
+    assert listed.count('"agent_process":null') == 0 and listed.count('"namespace"') == 3
+
+
+def test_services_stop_and_start_and_remember(cloud: Daemon) -> None:
+    network = cloud.api.send("POST", "/networking/v2.0/networks", {"network": {"name": "kept"}})["network"]
+    cloud.cloudseed("down")
+    assert not any(process.alive() for _, process in processes.every(processes.load(cloud.state)))
+    cloud.start()
+    assert cloud.api.get(f"/networking/v2.0/networks/{network['id']}")["network"]["name"] == "kept"
+    for host in ("host-1", "host-2", "host-3"):
+        Lists(cloud).wait(host, True, 20)
+
+
+@pytest.mark.parametrize("alive", [True, False], ids=["running", "after-its-processes-died"])
+def test_purge_leaves_nothing(alive: bool) -> None:
+    cloud = Daemon(driver="fake", hosts=2)
+    before = machines.traces(cloud)
+    with cloud:
+        during = machines.traces(cloud)
+        assert len(during["namespaces"] - before["namespaces"]) == 3
+        assert len(during["links"] - before["links"]) == 2
+        if not alive:
+            for _, process in processes.every(processes.load(cloud.state)):
+                _kill(process)
+        cloud.cloudseed("down", "--purge", "--clouds-yaml", str(cloud.state.parent / "clouds.yaml"))
+        after = machines.traces(cloud)
+        left = {kind: sorted(after[kind] - before[kind]) for kind in before}
+        assert not any(left.values()), left
+        assert not cloud.state.exists()
+
+
+def _kill(process: processes.Process) -> None:
+    os.kill(process.pid, signal.SIGKILL)
+    until = time.monotonic() + 10
+    while process.alive() and time.monotonic() < until:
+        processes.reap(process.pid)
+        time.sleep(0.02)
