@@ -67,9 +67,9 @@ def delete_namespace(name: str) -> None:
 
 def traces(cloud: Daemon) -> dict[str, Any]:
     """Everything on this machine that a cloud could leave: what is there, without what names other test clouds."""
-    others = re.compile(r"(inet )?(cs|t)[0-9a-f]{4,6}(-|$)")
+    others = re.compile(r"(inet )?(cs|t)[0-9a-f]{4,6}(h[0-9a-g])?(-|$)")  # of many hosts: each has a name with a digit
     mine = cloud.config.name
-    spaces = {name for name in netns_names() if name.startswith(f"{mine}-") or not others.match(name)}
+    spaces = {name for name in netns_names() if name.startswith((f"{mine}-", f"{mine}h")) or not others.match(name)}
     return {
         "namespaces": spaces,
         "links": {name for line in _output("ip", "-o", "link").splitlines()
@@ -78,7 +78,7 @@ def traces(cloud: Daemon) -> dict[str, Any]:
                 if line and (mine in (table := line.removeprefix("table ")) or not others.match(table))},
         "forwarding": {Path("/proc/sys/net/ipv4/ip_forward").read_text()},
         "mounts": {line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()
-                   if not others.match(Path(line.split()[4]).name) or f"{mine}-" in line},
+                   if not others.match(Path(line.split()[4]).name) or f"{mine}-" in line or f"{mine}h" in line},
         "processes": _processes(cloud),
         "files": {str(path) for path in cloud.state.parent.glob("**/*") if cloud.state in (path, *path.parents)},
         "shared memory": set(os.listdir("/dev/shm")),

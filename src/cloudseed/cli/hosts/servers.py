@@ -46,6 +46,14 @@ def stop(state: Path, shape: Shape | None) -> None:
         database(state, shape).stop()
 
 
+def clean(state: Path, shape: Shape) -> None:
+    """Stop both, and leave none of the shared memory that a database which was killed leaves: it knows which."""
+    server = database(state, shape)
+    if server.pid is None and (server.data / "postmaster.pid").exists():
+        server.start()
+    stop(state, shape)
+
+
 def broker(state: Path, shape: Shape) -> rabbitmq.Broker:
     return rabbitmq.Broker(
         state / "rabbitmq", shape.broker_port, shape.mapper_port, shape.node_port, shape.broker_password,

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from cloudseed.cli import control, processes
-from cloudseed.cli.hosts import shape, start, topology
+from cloudseed.cli.hosts import servers, shape, start, topology
 from cloudseed.cli.hosts.places import Place
 from cloudseed.cli.processes import HostProcesses, Process, Processes, host_socket
 from cloudseed.host import inventory, strays
@@ -30,6 +30,7 @@ def purge(config: Config, made: shape.Shape) -> None:
             start.start_host_process(config, made, host, known)  # machines may have outlived it
             asyncio.run(_purge_host(host))
     control.stop(state)
+    servers.clean(state, made)
     topology.remove(made, hosts)
 
 
