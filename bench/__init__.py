@@ -4,6 +4,7 @@
     hosts       memory and start of `up --hosts N`, beside a cloud of one process
     idle        memory of an idle cloud; from `up` to the first token
     operations  operations a second, p50, p99 and our CPU seconds an operation
+    bus         calls a second over RabbitMQ, beside a bare echo
     flows       what recording of flows costs a request
 
 Times on a shared machine drift, so what can be held against a limit is measured beside it in the same run, rounds

@@ -13,6 +13,7 @@ import pytest
 from bench.measure import Report, Row, percentile
 
 from bench import aims
+from cloudseed.cli.servers import rabbitmq
 from tests.support.daemon import needs_root
 
 ROOT = Path(__file__).parents[2]
@@ -65,6 +66,13 @@ def test_a_failed_operation_is_told() -> None:
 def test_flows() -> None:
     report = measure("flows", "--rounds=1", "--repeat=2")
     assert set(report.figures) >= {"recording_cost", "token_validation_cost", "port_create_and_delete_cpu_ms"}
+
+
+def test_bus() -> None:
+    if not rabbitmq.is_installed():
+        pytest.skip("RabbitMQ is not installed")
+    report = measure("bus", "--calls=50", "--rounds=1")
+    assert report.figures["calls_per_s_32_at_once"] > 0 < report.figures["ratio_1_at_once"]
 
 
 @pytest.mark.real

@@ -12,7 +12,7 @@ import msgspec
 
 from cloudseed.cli import openstack
 
-PROGRAMS = ("boot", "disk", "network", "idle", "hosts", "flows", "operations", "decisions")
+PROGRAMS = ("boot", "disk", "network", "idle", "hosts", "flows", "operations", "decisions", "bus")
 DESCRIPTION = """Measure, each with a cloud of its own that is purged at the end.
 
   cloudseed bench                       all of it: about nine minutes

@@ -9,7 +9,10 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
+from cloudseed.kernel.errors import Unavailable
+
 log = logging.getLogger(__name__)
+FIRST_RETRY_S = 1.0  # after a run that failed because somebody was away; doubled up to the interval
 
 
 class Loop:
@@ -41,8 +44,10 @@ class Loop:
         """The loop itself, for ever; its owner cancels it."""
         if self._first_delay_s:
             await self._sleep(self._first_delay_s)
+        retry_s = FIRST_RETRY_S
         while True:
             self._wake.clear()
+            pause_s = self._interval_s
             waiters, self._waiters = self._waiters, []
             try:
                 await self._work()
@@ -50,12 +55,17 @@ class Loop:
                 for waiter in waiters:
                     waiter.cancel()
                 raise
+            except Unavailable as exc:  # somebody is away: it says who, and where we were says nothing
+                pause_s, retry_s = min(retry_s, self._interval_s), retry_s * 2
+                log.warning("%s failed, will run again in %g s: %s", self.name, pause_s, exc.message)
             except Exception as exc:
                 log.warning("%s failed, will run again: %s", self.name, exc, exc_info=exc)
+            else:
+                retry_s = FIRST_RETRY_S
             for waiter in waiters:
                 if not waiter.done():
                     waiter.set_result(None)
-            await self._sleep(self._interval_s)
+            await self._sleep(pause_s)
 
     async def _sleep(self, seconds: float) -> None:
         try:

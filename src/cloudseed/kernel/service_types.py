@@ -19,8 +19,10 @@ SERVICE_TYPES: Mapping[str, tuple[str, str]] = {
 TOPIC_PARTS: Mapping[str, tuple[str, ...]] = {
     "keystone": ("keystone",),
     "token-cache": ("token-cache",),
+    "host": ("cloudseed-audit",),
     "conductor": ("nova-conductor",),
     "scheduler": ("nova-scheduler",),
+    "nova-metadata": ("nova-conductor",),
     "compute": ("nova-compute",),
     "neutron-server": ("neutron-server",),
     "neutron-agent": ("neutron-l2-agent", "neutron-dhcp-agent", "neutron-l3-agent"),
