@@ -1,0 +1,142 @@
+"""RabbitMQ away for seconds and for long, and back empty: work is late, none is lost, nothing is left over.
+
+A control process and one host, each a process of its own.  "For long" is longer than after which a host counts as
+down (here 3 s, 60 s by default): what ten minutes do is the same, only that everybody waits ten minutes.  Nothing in
+the engine or in the queues depends on how long it was until a queue expires, after half an hour without a consumer.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+from typing import Any, cast
+
+import pytest
+
+from cloudseed.cli.servers import rabbitmq
+from cloudseed.ledger import checks
+from tests.faults.scene import COMPUTE, Scene
+from tests.support.broker import broker_directory, make_broker
+from tests.support.daemon import Daemon, wait_for
+from tests.support.serving import Serving
+
+AWAY_S = 10.0
+
+
+@pytest.fixture(scope="module")
+def broker_of_ours() -> Iterator[rabbitmq.Broker]:
+    if not rabbitmq.is_installed():
+        pytest.skip("RabbitMQ is not installed")
+    directory = broker_directory()
+    made = make_broker(directory)
+    rabbitmq.start(made)
+    rabbitmq.wait_ready(made)
+    yield made
+    rabbitmq.stop(made.directory, at_once=True)
+    shutil.rmtree(directory)
+
+
+class Away:
+    """A cloud of two processes, and the broker between them."""
+
+    def __init__(self, broker: rabbitmq.Broker, cloud: Serving) -> None:
+        self.broker = broker
+        self.cloud = cloud
+        cloud.start("control", "control")
+        cloud.start("h1", "compute,network,storage")
+        self.scene = Scene(cast(Daemon, cloud))
+        wait_for(lambda: self.host_is() == "up", 20, "h1 to be up")
+
+    def host_is(self) -> str:
+        found = self.scene.api.get(f"{COMPUTE}/os-services?binary=nova-compute")["services"]
+        return str(found[0]["state"]) if found else "unknown"
+
+    def stop(self) -> None:
+        rabbitmq.stop(self.broker.directory, at_once=True)
+
+    def start(self) -> None:
+        rabbitmq.start(self.broker)
+        rabbitmq.wait_ready(self.broker)
+
+    def ended(self, server_id: str, seconds: float = 60) -> dict[str, Any]:
+        """The server once nothing is under way with it."""
+        def done() -> Any:
+            server = self.scene.server(server_id)
+            return server and server["status"] in ("ACTIVE", "ERROR", "SHUTOFF") and (
+                server["OS-EXT-STS:task_state"] is None) and server
+
+        found: dict[str, Any] = wait_for(done, seconds, f"server {server_id} to come to rest")
+        return found
+
+    def clean(self) -> None:
+        picture: dict[str, Any] = {}
+
+        def look() -> bool:
+            nonlocal picture
+            picture = self.cloud.ask("control", "ledger")
+            return not checks.check(picture)
+
+        try:
+            wait_for(look, 30, "a clean audit")
+        finally:
+            print(*checks.check(picture), sep="\n")
+
+    def remove(self, *server_ids: str) -> None:
+        for server_id in server_ids:
+            self.scene.send("DELETE", f"{COMPUTE}/servers/{server_id}")
+        wait_for(lambda: not any(self.scene.server(server_id) for server_id in server_ids), 30, "servers to be gone")
+
+
+@pytest.fixture
+def patient(broker_of_ours: rabbitmq.Broker) -> Iterator[Away]:
+    """A cloud that does not count a host as down that soon."""
+    with Serving(broker_of_ours.url, service_down_s=45.0) as cloud:
+        yield Away(broker_of_ours, cloud)
+
+
+@pytest.fixture
+def hasty(broker_of_ours: rabbitmq.Broker) -> Iterator[Away]:
+    """A cloud that counts a host as down after three seconds."""
+    with Serving(broker_of_ours.url, service_down_s=3.0) as cloud:
+        yield Away(broker_of_ours, cloud)
+
+
+def test_away_for_ten_seconds(patient: Away) -> None:
+    running = patient.scene.boot("running")
+    assert patient.ended(running)["status"] == "ACTIVE"
+    patient.stop()
+    began = time.monotonic()
+    waiting = patient.scene.boot("waiting")  # orders are taken meanwhile
+    stopping = patient.scene.boot("doomed")
+    patient.scene.act(running, "os-stop")
+    patient.scene.send("DELETE", f"{COMPUTE}/servers/{stopping}")
+    assert time.monotonic() - began < AWAY_S
+    while time.monotonic() - began < AWAY_S:
+        assert patient.scene.server(running)
+        time.sleep(0.5)
+    patient.start()
+    assert patient.ended(waiting)["status"] == "ACTIVE"
+    assert patient.ended(running)["status"] == "SHUTOFF"
+    wait_for(lambda: patient.scene.server(stopping) is None, 30, "the deleted one to be gone")
+    patient.clean()
+    patient.remove(running, waiting)
+    patient.clean()
+
+
+def test_away_for_long_and_back_empty(hasty: Away) -> None:
+    running = hasty.scene.boot("running")
+    assert hasty.ended(running)["status"] == "ACTIVE"
+    hasty.stop()
+    ordered = hasty.scene.boot("ordered")
+    wait_for(lambda: hasty.host_is() == "down", 30, "h1 to count as down")
+    rabbitmq.empty(hasty.broker.directory)
+    hasty.start()
+    wait_for(lambda: hasty.host_is() == "up", 30, "h1 to be up again")
+    assert hasty.ended(ordered)["status"] in ("ACTIVE", "ERROR")  # no host was there: that may be the answer
+    assert hasty.ended(running)["status"] == "ACTIVE"  # of that, nobody touched the machine
+    hasty.clean()
+    later = hasty.scene.boot("later")
+    assert hasty.ended(later)["status"] == "ACTIVE"
+    hasty.remove(running, ordered, later)
+    hasty.clean()
