@@ -30,7 +30,6 @@ TOPIC_PARTS: Mapping[str, tuple[str, ...]] = {
     "cinder-scheduler": ("cinder-scheduler",),
     "cinder-volume": ("cinder-volume",),
     "cinder-backup": ("cinder-backup",),
-    "nova-metadata": ("nova-conductor",),
 }
 
 
