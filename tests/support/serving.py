@@ -48,8 +48,7 @@ class Serving:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:
         for name, process in reversed(list(self.processes.items())):
-            if kind is not None:
-                print(f"--- {name}\n" + self.log(name)[-6000:])
+            print(f"--- {name}\n" + self.log(name)[-6000:])  # shown with what failed
             process.kill()
             process.wait()
         shutil.rmtree(self.root, ignore_errors=True)
@@ -76,7 +75,8 @@ class Serving:
         if "control" in services:
             values = {"port": self.port, "broker": self.broker, "database": "", **values}
         if not first:
-            values |= {"controller": self.url, "secrets_file": str(self.root / f"{name}.json"), "port": free_port()}
+            values = {"controller": self.url, "port": free_port(), **values,
+                      "secrets_file": str(self.root / f"{name}.json")}
             done = secrets.run(["--config", str(self.root / f"{self.control}.toml"), "--for", name,
                                 "--services", services, "--output", str(self.root / f"{name}.json")])
             assert done == 0
@@ -94,7 +94,8 @@ class Serving:
         with (self.root / f"{name}.log").open("ab") as log:
             # each as an ordinary user: the machine's privileged part is not what is tried here
             extra: dict[str, Any] = {"user": _USER, "group": _USER, "extra_groups": []} if os.geteuid() == 0 else {}
-            environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
+            environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "PYTHONDONTWRITEBYTECODE": "1",
+                           "HOME": str(self.root)}
             process = subprocess.Popen(arguments, stdout=log, stderr=log, cwd="/", start_new_session=True,
                                        env=environment, **extra)
         self.processes[name] = process
@@ -120,4 +121,6 @@ def _toml(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, list):
         return "[" + ", ".join(map(_toml, value)) + "]"
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {_toml(each)}" for key, each in value.items()) + " }"
     return f'"{value}"' if isinstance(value, str) else str(value)

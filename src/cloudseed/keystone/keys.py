@@ -8,6 +8,7 @@ to primary, stages a new one and drops the oldest beyond `keep`.  A token lives 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
@@ -19,7 +20,28 @@ class BadToken(ValueError):
     """Not encrypted with any key that we still have."""
 
 
-class KeyRepository:
+class KeyRing:
+    """Keys by number: 0 is staged, the highest is primary; see above."""
+
+    _primary: Fernet
+    _all: MultiFernet
+
+    def _use(self, keys: Mapping[int, bytes]) -> None:
+        fernets = [Fernet(keys[number]) for number in sorted(keys, reverse=True)]
+        self._primary, self._all = fernets[0], MultiFernet(fernets)
+
+    def encrypt(self, data: bytes) -> bytes:
+        return self._primary.encrypt(data)
+
+    def decrypt(self, data: bytes) -> bytes:
+        """What was encrypted with any of the keys.  Raises BadToken."""
+        try:
+            return self._all.decrypt(data)
+        except (InvalidToken, TypeError, ValueError) as exc:
+            raise BadToken() from exc
+
+
+class KeyRepository(KeyRing):
     """The keys in `directory`, made on first use."""
 
     def __init__(self, directory: Path, *, keep: int = KEEP) -> None:
@@ -46,10 +68,7 @@ class KeyRepository:
 
     def load(self) -> None:
         """Read the keys again: another process may have rotated them."""
-        numbers = self._numbers()
-        fernets = [Fernet((self._directory / str(number)).read_bytes().strip()) for number in reversed(numbers)]
-        self._primary = fernets[0]
-        self._all = MultiFernet(fernets)
+        self._use({number: (self._directory / str(number)).read_bytes().strip() for number in self._numbers()})
 
     def rotate(self) -> int:
         """Replace the primary key by the staged one.  Returns the new primary's number."""
@@ -62,13 +81,3 @@ class KeyRepository:
             (self._directory / str(number)).unlink()
         self.load()
         return promoted
-
-    def encrypt(self, data: bytes) -> bytes:
-        return self._primary.encrypt(data)
-
-    def decrypt(self, data: bytes) -> bytes:
-        """What was encrypted with any of the keys.  Raises BadToken."""
-        try:
-            return self._all.decrypt(data)
-        except (InvalidToken, TypeError, ValueError) as exc:
-            raise BadToken() from exc

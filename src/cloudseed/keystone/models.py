@@ -202,6 +202,18 @@ trusts = sa.Table(  # `remaining_uses` null: no limit.  `deleted_at` set: the tr
     sa.Column("roles", Json, nullable=False),
     _extra())
 
+# Of several keystones of one cloud (shared.py): their keys, sealed, and the number of the latest change: one row.
+sealed_keys = sa.Table(
+    "sealed_keys", metadata,
+    sa.Column("kind", sa.String(32), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("data", sa.Text, nullable=False))
+
+changes = sa.Table(
+    "changes", metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("number", sa.Integer, nullable=False))
+
 policies = sa.Table(
     "policies", metadata,
     sa.Column("id", Id, primary_key=True),

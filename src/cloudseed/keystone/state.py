@@ -16,7 +16,8 @@ from cloudseed.kernel.context import Context
 from cloudseed.kernel.db import Database, Tx
 from cloudseed.kernel.errors import CloudseedError, Conflict
 from cloudseed.kernel.policy import Policy
-from cloudseed.keystone.keys import KeyRepository
+from cloudseed.keystone import shared
+from cloudseed.keystone.keys import KeyRepository, KeyRing
 from cloudseed.keystone.passwords import Passwords
 
 T = TypeVar("T")
@@ -73,7 +74,7 @@ class Keystone:
     """The service's parts, handed to every function."""
 
     def __init__(self, *, config: Config, db: Database, policy: Policy, bus: Bus, passwords: Passwords,
-                 token_keys: KeyRepository, credential_keys: KeyRepository, alone: bool) -> None:
+                 token_keys: KeyRing, credential_keys: KeyRing, alone: bool) -> None:
         self.config = config
         self.db = db
         self.policy = policy
@@ -83,6 +84,7 @@ class Keystone:
         self.credential_keys = credential_keys
         self.memory = Memory()
         self._alone = alone  # no other process serves keystone
+        self._seen = -1  # the latest change that we know of, with others
 
     @asynccontextmanager
     async def changing(self, ctx: Context, *, forget: bool = True,
@@ -95,29 +97,44 @@ class Keystone:
         try:
             async with self.db.write() as tx:
                 yield tx
+                if not self._alone:
+                    await shared.note_change(tx)
         except sa.exc.IntegrityError as exc:
             if conflict is None:
                 raise Conflict("The request conflicts with a change that was made at the same time; try again.",
                                detail=str(exc)) from exc
             raise conflict from exc
         self.memory.clear()
-        if not self._alone:
-            await self.bus.fanout(ctx, "keystone", "changed")
         if forget:
             await self.bus.fanout(ctx, "token-cache", "forget")
 
-    async def changed(self, ctx: Context) -> None:
-        """Another process changed identity data (fanout on the topic "keystone")."""
+    async def load_keys(self) -> None:
+        """Read the keys again: another process may have made or replaced them."""
+        for keys in (self.token_keys, self.credential_keys):
+            if isinstance(keys, shared.SharedKeys):
+                await keys.load()
+            elif isinstance(keys, KeyRepository):
+                keys.load()
+
+    async def look(self) -> bool:
+        """Believe nothing that was remembered before another process's change; whether there was one."""
+        latest = await shared.last_change(self.db)
+        if latest == self._seen:
+            return False
         self.memory.clear()
-        self.token_keys.load()
+        await self.load_keys()
+        self._seen = latest
+        return True
 
     async def rotate_keys(self, ctx: Context) -> int:
         """Replace the key that signs tokens (bus call "rotate_keys" on the topic "keystone").  Tokens live on:
         the old keys are kept for as long as one could still be alive, if rotations are an expiry apart."""
-        primary = self.token_keys.rotate()
-        if not self._alone:
-            await self.bus.fanout(ctx, "keystone", "changed")
-        return primary
+        match self.token_keys:
+            case shared.SharedKeys() as keys:
+                return await keys.rotate()
+            case KeyRepository() as keys:
+                return keys.rotate()
+        raise AssertionError("keys of neither kind")
 
     def enforce(self, ctx: Context, rule: str, target: Mapping[str, Any] | None = None) -> None:
         """Raises Forbidden unless the caller may do `identity:<rule>` to `target`."""

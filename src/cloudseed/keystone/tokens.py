@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from cloudseed.keystone.errors import TokenNotFound
-from cloudseed.keystone.keys import BadToken, KeyRepository
+from cloudseed.keystone.keys import BadToken, KeyRing
 from cloudseed.keystone.scopes import DOMAIN, PROJECT, SYSTEM, UNSCOPED, Scope
 
 METHODS = ("password", "token", "application_credential", "totp", "ec2credential", "trust")  # a bit each: append only
@@ -75,7 +75,7 @@ def _unpack(value: _Id) -> str:
     return value.hex() if isinstance(value, bytes) else str(value)
 
 
-def seal(keys: KeyRepository, claims: Claims) -> str:
+def seal(keys: KeyRing, claims: Claims) -> str:
     """The token that carries `claims`."""
     payload = _Payload(
         form=_FORM, user=_pack(claims.user_id), methods=sum(1 << METHODS.index(name) for name in claims.methods),
@@ -87,7 +87,7 @@ def seal(keys: KeyRepository, claims: Claims) -> str:
     return keys.encrypt(_encode(payload)).rstrip(b"=").decode()
 
 
-def unseal(keys: KeyRepository, token: str) -> Claims:
+def unseal(keys: KeyRing, token: str) -> Claims:
     """The claims of a token that was sealed here, expired or not.  Raises TokenNotFound."""
     if not token or len(token) > MAX_TOKEN or not token.isascii():
         raise TokenNotFound()
