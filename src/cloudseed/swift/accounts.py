@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
 
 from cloudseed.kernel.context import Identity
 from cloudseed.kernel.db import Tx
@@ -77,7 +76,8 @@ async def list_containers(swift: Swift, target: Target, query: Query) -> list[Co
 
 async def ensure_account(tx: Tx, name: str) -> None:
     """Make the account's row unless it is there."""
-    await tx.execute(insert(accounts).values(name=name, created_at=time.time(), metadata={}).on_conflict_do_nothing())
+    if await tx.scalar(sa.select(accounts.c.name).where(accounts.c.name == name)) is None:  # and nobody else writes now
+        await tx.execute(sa.insert(accounts).values(name=name, created_at=time.time(), metadata={}))
 
 
 async def update_account(swift: Swift, identity: Identity, target: Target, headers: Mapping[str, str]) -> None:
