@@ -10,13 +10,14 @@ import pytest
 
 from tests.keystone.conftest import V3, client_of, create
 from tests.support.cloud import Client, Cloud
+from tests.support.databases import whole_text
 
 
 async def test_a_credential_from_birth_to_death(cloud: Cloud, admin: Client) -> None:
     me, other = await cloud.new_project("demo"), await cloud.new_project("other")
     made = await create(me, "credential", type="cert", blob="very secret text", user_id=me.user_id, note="n")
     assert made["blob"] == "very secret text" and made["project_id"] is None and made["note"] == "n"
-    raw = b"".join(path.read_bytes() for path in (cloud.env.state / "db").glob("keystone.sqlite*"))
+    raw = whole_text(cloud.env, "keystone")
     assert b"very secret text" not in raw and made["id"].encode() in raw  # encrypted where it lies
     path = f"{V3}/credentials/{made['id']}"
     assert (await me.get(path)).json()["credential"] == made

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 
 from tests.keystone.conftest import V3, create, grant, login, validate
 from tests.support.cloud import Client, Cloud
+from tests.support.statements import counted_statements
 
 
 @pytest.fixture
@@ -58,14 +58,10 @@ async def test_nobody_costs_as_much_as_a_wrong_password(slow_hash: Cloud) -> Non
 
 
 async def test_lists_ask_the_database_as_often_for_many_as_for_few(cloud: Cloud, admin: Client) -> None:
-    statements: list[str] = []
-    database = cloud.env.databases["keystone"]
-    sa.event.listen(database.engine, "before_cursor_execute", lambda *a: statements.append(a[2]))
-
     async def count(path: str) -> int:
         await admin.get(f"{V3}/{path}")
-        statements.clear()
-        assert (await admin.get(f"{V3}/{path}")).status == 200
+        with counted_statements() as statements:
+            assert (await admin.get(f"{V3}/{path}")).status == 200
         return len(statements)
 
     paths = (

@@ -7,6 +7,7 @@ from typing import Any
 
 from tests.neutron.conftest import N, NeutronCloud, fails, make_network, make_port, ok
 from tests.support.cloud import Client
+from tests.support.statements import counted_statements
 
 NOBODY = "5a5d2864-06df-49f4-b0cd-456f1cdbe6cb"
 
@@ -202,16 +203,11 @@ async def test_lists_of_ports(admin: Client) -> None:
 
 
 async def test_the_number_of_statements_does_not_grow(cloud: NeutronCloud, admin: Client) -> None:
-    import sqlalchemy as sa
-
     network = await make_network(admin, keep=True)
-    engine = cloud.service("neutron").handle.db.engine
-    counted: list[str] = []
-    sa.event.listen(engine, "before_cursor_execute", lambda *args: counted.append(args[2]))
 
     async def statements() -> int:
-        counted.clear()
-        ok(await admin.get(f"{N}/ports"), 200)
+        with counted_statements() as counted:
+            ok(await admin.get(f"{N}/ports"), 200)
         return len([s for s in counted if s.startswith("SELECT")])
 
     await make_port(admin, network["id"])

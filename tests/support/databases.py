@@ -67,6 +67,14 @@ def services_on_postgresql(env: Environment, service: str, tables: sa.MetaData) 
     return opened
 
 
+def whole_text(env: Environment, service: str) -> bytes:
+    """All that lies in a service's database, as it lies there."""
+    database = env.databases[service]
+    if not isinstance(database, PostgresDatabase):
+        return b"".join(path.read_bytes() for path in (env.state / "db").glob(f"{service}.sqlite*"))
+    return the_server().run(the_server().dump(database.database))
+
+
 class _Alone(PostgresDatabase):
     """A database with connections of its own, down to the one that syncs."""
 
@@ -119,9 +127,18 @@ class RunServer:
             await connection.run_sync(metadata.create_all)
         await engine.dispose()
 
+    async def dump(self, database: str) -> bytes:
+        connection = await Server(self.url).connect(database)
+        try:
+            tables = await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+            return b"\n".join([row[0].encode() for table in tables
+                               for row in await connection.fetch(f'SELECT whole::text FROM "{table[0]}" AS whole')])
+        finally:
+            await connection.close()
+
     def clean(self) -> None:
-        """Drop the databases that nobody is connected to any more."""
-        if self._made:
+        """Drop the databases that nobody is connected to any more, a hundred at a time: dropping costs a checkpoint."""
+        if len(self._made) > 100:
             asyncio.run_coroutine_threadsafe(self._drop(set(self._made)), self._loop)
 
     async def _drop(self, candidates: set[str]) -> None:

@@ -49,7 +49,8 @@ async def owner_usages(placement: Placement, project_id: str, user_id: str | Non
         own.append(_c.user_id == user_id)
     kind: sa.ColumnElement[str] = sa.func.coalesce(_c.consumer_type, UNKNOWN)
     if consumer_type == ALL:
-        kind = sa.literal(ALL, literal_execute=True)
+        all_of_them = sa.literal(ALL, literal_execute=True)
+        kind = sa.func.coalesce(all_of_them, all_of_them)  # PostgreSQL groups by no bare constant
     elif consumer_type == UNKNOWN:
         own.append(_c.consumer_type.is_(None))
     elif consumer_type is not None:

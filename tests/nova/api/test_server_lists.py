@@ -5,16 +5,15 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
 import pytest_asyncio
-import sqlalchemy as sa
 
 from cloudseed.nova.models import servers
 from cloudseed.nova.server_list import address_pattern, matches
 from tests.nova.api.cloud import NovaCloud, message, nova
 from tests.support.cloud import Client
+from tests.support.statements import counted_statements
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -124,18 +123,10 @@ async def test_deleted_servers_show_in_changes(cloud: NovaCloud) -> None:
 
 async def test_statements_do_not_grow_with_rows(cloud: NovaCloud, user: Client) -> None:
     counts = []
-    database = cloud.env.databases["nova"]
-
-    def count(*arguments: Any) -> None:
-        counts[-1] += 1
-
-    sa.event.listen(database.engine, "before_cursor_execute", count)
-    try:
-        for limit in (1, 3):
-            counts.append(0)
+    for limit in (1, 3):
+        with counted_statements() as statements:
             await nova(user, "GET", f"/servers/detail?limit={limit}")
-    finally:
-        sa.event.remove(database.engine, "before_cursor_execute", count)
+        counts.append(len(statements))
     assert counts[0] == counts[1] < 12
 
 

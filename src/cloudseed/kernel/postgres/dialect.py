@@ -44,6 +44,10 @@ class _Statements(PGCompiler_asyncpg):
         text = f"sum{self.function_argspec(function, **kw)}"
         return f"CAST({text} AS BIGINT)" if isinstance(function.type, sa.Integer) else text
 
+    def visit_substr_func(self, function: Any, **kw: Any) -> str:
+        text, *places = (self.process(clause, **kw) for clause in function.clauses)
+        return f"substr({', '.join([text, *(f'CAST({place} AS INTEGER)' for place in places)])})"
+
     def visit_like_op_binary(self, binary: Any, operator: Any, **kw: Any) -> str:
         return self._like("ILIKE", binary, **kw)
 
