@@ -52,7 +52,8 @@ class Host:
 
     cache = Path("/nonexistent")
 
-    def __init__(self, cloud: str, paths: StatePaths, uid: int = 0) -> None:
+    def __init__(self, cloud: str, paths: StatePaths, uid: int = 0, underlay: str = "") -> None:
+        self.underlay = underlay
         self.cloud = cloud
         self.paths = paths
         self.uid = uid
@@ -63,6 +64,7 @@ class Host:
     async def start(self) -> None:
         """Start it and wait until it accepts connections."""
         arguments = ["--state", str(self.paths.root), "--socket", str(self.socket), "--name", self.cloud]
+        arguments += ["--underlay", self.underlay] if self.underlay else []
         self.process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",

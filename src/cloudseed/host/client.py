@@ -18,6 +18,7 @@ import msgspec
 
 from cloudseed.host import records
 from cloudseed.host.errors import Code, HostError
+from cloudseed.host.move_client import MoveClient
 from cloudseed.host.records import (
     ApplyResult,
     CopyStatus,
@@ -39,7 +40,7 @@ from cloudseed.host.wire import connect, frame, read_frame
 _T = TypeVar("_T")
 
 
-class HostClient(VolumeClient):
+class HostClient(VolumeClient, MoveClient):
     """A client of the host process that listens on `socket_path`; one per event loop, `close` it at the end.
 
     Every method raises HostError.  `timeout_s` bounds ordinary commands; those that copy or convert data

@@ -104,6 +104,16 @@ def resize_file(paths: StatePaths, server_id: str, name: str, size_bytes: int) -
     return read(paths, server_id, name)
 
 
+def rebase(disk: Path, backing: str | None, format: str | None) -> None:
+    """Have the header of an overlay that no machine uses name another backing file; neither is opened."""
+    descriptor = os.open(disk, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        argv = ["rebase", "-q", "-u", "-f", "qcow2", "-b", backing or "", *(["-F", format] if format else [])]
+        _change(descriptor, [*argv, f"/proc/self/fd/{descriptor}"], f"giving {disk.name} another backing file")
+    finally:
+        os.close(descriptor)
+
+
 def _change(descriptor: int, argv: Sequence[str], doing: str) -> None:
     """Run qemu-img as nobody on an open file, which is nobody's for that time."""
     owner = os.fstat(descriptor)

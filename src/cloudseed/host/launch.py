@@ -39,18 +39,24 @@ class Launcher:
         machine.directory.chmod(0o750)
         return machine
 
-    def start(self, spec: MachineSpec, accel: Literal["kvm", "tcg"]) -> processes.ProcessRecord:
-        """Start QEMU and record its process; it may still refuse, which its monitor or its log tells."""
+    def start(self, spec: MachineSpec, accel: Literal["kvm", "tcg"],
+              expected: suspension.Layout | None = None) -> processes.ProcessRecord:
+        """Start QEMU and record its process; it may still refuse, which its monitor or its log tells.
+
+        `expected`: it waits for a guest of that layout from another host.
+        """
         machine = self.directory(spec.server_id)
-        layout = suspension.load_layout(machine)
-        if layout is not None:  # its memory is of the devices that it had
+        layout = expected or suspension.load_layout(machine)
+        if layout is not None and expected is None:  # its memory is of the devices that it had
             spec = _as_it_was(self.load_spec(spec.server_id), spec)
         try:
             with ExitStack() as stack, self.users.reserve() as uid:
                 launch = self._open_all(stack, spec, machine, accel, uid)
                 argv = qemu_command.arguments(spec, launch, layout)
                 passed = _descriptors(launch)
-                if layout is not None:
+                if expected is not None:
+                    argv += ["-S", "-incoming", "defer"]
+                elif layout is not None:
                     memory = os.open(machine.memory, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
                     stack.callback(os.close, memory)
                     passed.append(memory)

@@ -142,6 +142,25 @@ class Machines:
             await self._go_on(spec.server_id)
             return self.info(spec.server_id)
 
+    async def expect(self, spec: MachineSpec, layout: suspension.Layout) -> QmpMonitor:
+        """Start a machine that waits for its guest, which comes from another host; its monitor."""
+        qemu_command.check_spec(spec)
+        accel = spec.accel or await self._accel()
+        async with self._locks[spec.server_id]:
+            if self.info(spec.server_id).running:
+                raise HostError("conflict", f"server {spec.server_id} runs on this host already")
+            suspension.discard(self._launcher.directory(spec.server_id))
+            for disk in spec.disks:
+                await self._open_volume(spec.server_id, disk)
+            record = await asyncio.to_thread(self._launcher.start, spec, accel, layout)
+            try:
+                await self._take_up(spec.server_id, record)
+                self._running[spec.server_id].paused = True
+                return self._plugging(spec.server_id)[1]
+            except HostError as exc:
+                await asyncio.to_thread(processes.end, record, 1.0)
+                raise HostError("failed", self._why_not_started(spec.server_id, exc)) from exc
+
     async def stop(self, server_id: str, hard: bool) -> None:
         """Soft: press the power button.  Hard: end the process and wait until it is gone."""
         if not hard:
@@ -333,6 +352,11 @@ class Machines:
     def lock(self, server_id: str) -> asyncio.Lock:
         """Who holds it keeps the machine as it is: running or not."""
         return self._locks[server_id]
+
+    def process(self, server_id: str) -> processes.ProcessRecord | None:
+        """The process of a machine that runs."""
+        running = self._running.get(server_id)
+        return running.record if running is not None else None
 
     def monitor(self, server_id: str) -> QmpMonitor | None:
         """The monitor of a machine that runs and answers."""

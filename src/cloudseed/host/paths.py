@@ -216,6 +216,15 @@ class MachinePaths:
         """Another name of the socket of the attachment's export."""
         return self.volumes / f"{check_uuid(attachment_id, 'attachment_id')}.sock"
 
+    @property
+    def arriving(self) -> Path:
+        """Files that come from another host, until they are whole."""
+        return self.directory / "arriving"
+
+    def way_socket(self, name: str) -> Path:
+        """Where its QEMU finds the way to another host, for a disk or its memory; beside its volumes' sockets."""
+        return self.volumes / f"way-{check_disk_name(name)}.sock"
+
     def disk(self, name: str) -> Path:
         """The overlay disk of that name."""
         return self.directory / f"{check_disk_name(name)}.qcow2"
@@ -298,6 +307,11 @@ class StatePaths:
     def outgoing_copy(self, key: str) -> Path:
         """The copy of that key, a UUID, once it is whole."""
         return self.outgoing / check_uuid(key, "the copy's key")
+
+    @property
+    def tls(self) -> Path:
+        """Root's alone: this host's certificate and key, and the certificate of the cloud's authority."""
+        return self.root / "tls"
 
     @property
     def dhcp(self) -> Path:

@@ -36,7 +36,10 @@ from cloudseed.host import (
     volume_files,
 )
 from cloudseed.host import records as r
+from cloudseed.host.arrivals import Arrivals
 from cloudseed.host.copies import Copies
+from cloudseed.host.departures import Departures
+from cloudseed.host.doors import Doors
 from cloudseed.host.errors import HostError, from_os_error
 from cloudseed.host.exporters import Exporters
 from cloudseed.host.facts import Facts
@@ -69,6 +72,9 @@ class HostServer:
         self._launcher = Launcher(cloud, self._paths, control_uid, control_gid, users)
         self._machines = Machines(self._paths, self._launcher, self._volumes, self._facts.accel, self._tell_exit)
         self._copies = Copies(self._paths, self._launcher, self._machines, control_gid)
+        self._doors = Doors(self._paths.tls, self._around.underlay)
+        self._arrivals = Arrivals(self._paths, self._launcher, self._machines, self._doors)
+        self._departures = Departures(self._paths, self._launcher, self._machines)
         self._networks = asyncio.Lock()
         self._network_errors: dict[str, str] = {}
         self._metadata = MetadataRelay(cloud, self._paths.metadata_socket, control_uid)
@@ -104,6 +110,8 @@ class HostServer:
             await server.wait_closed()
             await self._metadata.close()
             await self._copies.drop_all()
+            await self._departures.drop_all()
+            await self._doors.close_all()
             await self._machines.close()
             socket_path.unlink(missing_ok=True)
 
@@ -251,6 +259,15 @@ class HostServer:
             r.ImportImage: lambda c: thread(images.import_image, paths, c.key, c.source, c.format),
             r.ListImages: lambda c: images.list_images(paths),
             r.RemoveImage: lambda c: images.remove_image(paths, c.key),
+            r.ReceiveDisks: self._receive_disks,
+            r.SettleDisks: lambda c: self._arrivals.settle(c.server_id),
+            r.ReceiveMachine: lambda c: self._arrivals.receive_machine(c.spec),
+            r.SendDisks: lambda c: self._departures.send_disks(c.server_id, c.door),
+            r.SendMachine: lambda c: self._departures.send_machine(c.server_id, c.door),
+            r.GetSending: lambda c: self._departures.status(c.server_id),
+            r.HurryMachine: lambda c: self._departures.hurry(c.server_id),
+            r.TakeBack: lambda c: self._departures.take_back(c.server_id, c.paused),
+            r.RunMachine: lambda c: self._arrivals.run(c.server_id, c.paused),
             **volume_commands(self._volumes),
         }
 
@@ -258,6 +275,10 @@ class HostServer:
         machine = self._launcher.directory(server_id)
         if owner and not machine.owner.exists():
             processes.replace_file(machine.owner, check_key(owner, "owner").encode())
+
+    async def _receive_disks(self, command: r.ReceiveDisks) -> r.Door:
+        self._claim(command.server_id, command.owner)
+        return await self._arrivals.receive_disks(command.server_id)
 
     async def _create_disk(self, command: r.CreateDisk) -> r.DiskInfo:
         self._claim(command.server_id, command.owner)
@@ -273,6 +294,8 @@ class HostServer:
 
     async def _remove_machine(self, command: r.RemoveMachine) -> None:
         await self._copies.drop_all(command.server_id)
+        await self._departures.drop(command.server_id)
+        await self._arrivals.forget(command.server_id)
         await self._machines.remove(command.server_id)
 
     async def _get_facts(self, command: r.GetFacts) -> r.HostFacts:

@@ -25,6 +25,8 @@ from cloudseed.host.qmp import QmpMonitor
 _LIMIT_S = 540.0  # for writing or reading it: less than a caller waits
 _POLL_S = 0.05
 _FD_NAME = "memory"
+_PLACES = ("bus", "addr", "channel", "scsi-id", "lun")
+_PLACE = re.compile(r"[a-z0-9][a-z0-9.]{0,31}")
 _MACHINE_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -64,7 +66,7 @@ async def save(monitor: QmpMonitor, machine: MachinePaths) -> None:
         else:
             return
     await asyncio.to_thread(discard, machine)
-    layout = Layout(machine_type=await _machine_type(monitor), places=await _places(monitor))
+    layout = await layout_of(monitor)
     try:
         if status != "paused":
             await monitor.pause()
@@ -132,6 +134,21 @@ async def finish_restore(monitor: QmpMonitor, machine: MachinePaths) -> None:
     finally:
         os.close(directory)
     await monitor.resume()
+
+
+async def layout_of(monitor: QmpMonitor) -> Layout:
+    """What another QEMU must be like to go on with this one's guest."""
+    return Layout(machine_type=await _machine_type(monitor), places=await _places(monitor))
+
+
+def check_layout(layout: Layout) -> Layout:
+    """`invalid` unless it is one that `layout_of` makes: another host's becomes a part of a command line of ours."""
+    good = _MACHINE_TYPE.fullmatch(layout.machine_type) and all(
+        name in _PLACES and (isinstance(value, int) or (isinstance(value, str) and _PLACE.fullmatch(value)))
+        for place in layout.places.values() for name, value in place.items())
+    if not good:
+        raise HostError("invalid", "no machine has the layout that another host says")
+    return layout
 
 
 async def _machine_type(monitor: QmpMonitor) -> str:

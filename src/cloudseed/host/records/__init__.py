@@ -60,6 +60,19 @@ from cloudseed.host.records.machines import (
     SuspendMachine,
     WriteConfigDrive,
 )
+from cloudseed.host.records.moves import (
+    Door,
+    GetSending,
+    HurryMachine,
+    ReceiveDisks,
+    ReceiveMachine,
+    RunMachine,
+    SendDisks,
+    SendMachine,
+    SendStatus,
+    SettleDisks,
+    TakeBack,
+)
 from cloudseed.host.records.networks import (
     AddressPair,
     BandwidthWish,
@@ -136,6 +149,7 @@ __all__ = [
     "DhcpPort",
     "DiskInfo",
     "DiskSpec",
+    "Door",
     "DropCopy",
     "DropKeptDisks",
     "EnsureMachine",
@@ -150,8 +164,10 @@ __all__ = [
     "GetDisk",
     "GetFacts",
     "GetInventory",
+    "GetSending",
     "HostFacts",
     "HostRoute",
+    "HurryMachine",
     "ImageInfo",
     "ImportImage",
     "InventoryReport",
@@ -173,6 +189,8 @@ __all__ = [
     "Purge",
     "QosWish",
     "ReadVolume",
+    "ReceiveDisks",
+    "ReceiveMachine",
     "Record",
     "RemoteEnd",
     "RemoveDisk",
@@ -188,10 +206,16 @@ __all__ = [
     "RouterStatus",
     "RouterWish",
     "RuleWish",
+    "RunMachine",
+    "SendDisks",
+    "SendMachine",
+    "SendStatus",
+    "SettleDisks",
     "SnapshotInfo",
     "StopMachine",
     "SubnetWish",
     "SuspendMachine",
+    "TakeBack",
     "UnexportVolume",
     "VolumeInfo",
     "VolumePiece",
@@ -210,6 +234,8 @@ AnyCommand = (
     | KeepDisks | RestoreDisks | DropKeptDisks
     | CreateDisk | ResizeDisk | RemoveDisk | GetDisk | CopyDisk | DropCopy | WriteConfigDrive
     | ImportImage | ListImages | RemoveImage | Watch
+    | ReceiveDisks | SettleDisks | ReceiveMachine | SendDisks | SendMachine | GetSending | HurryMachine | TakeBack
+    | RunMachine
     | CreateVolume | DeleteVolume | ExtendVolume | ListVolumes | ExportVolume | UnexportVolume
     | CreateSnapshot | DeleteSnapshot | RevertVolume | ReadVolume | WriteVolume | PackVolume | RemovePack
 )  # fmt: skip

@@ -186,6 +186,11 @@ class QemuDriver(QemuMoves):
     async def resize_disks(self, spec: ServerSpec) -> None:
         doing = f"resize the disks of server {spec.id}"
         await self._ask(doing, self._host.keep_disks(spec.id))
+        await self.fit_disks(spec)
+
+    async def fit_disks(self, spec: ServerSpec) -> None:
+        """Give the disks of a machine that is off the sizes of its flavor; what is left out goes, what is new comes."""
+        doing = f"resize the disks of server {spec.id}"
         wanted = {disk.name: size for disk, size in local_disks(spec, _disk_bus(spec))}
         if not spec.volume_backed:
             wanted["root"] = spec.root_gib * GIB
@@ -307,6 +312,9 @@ class QemuDriver(QemuMoves):
                 yield MachineExit(event.server_id, event.reason)
         except HostError as exc:
             raise Unavailable(f"The host process does not answer: {exc.message}") from exc
+
+    def _machine_spec(self, spec: ServerSpec, vifs: list[Vif]) -> MachineSpec:
+        return machine_spec(spec, vifs)
 
     async def _ask(self, doing: str, command: Awaitable[T]) -> T:
         """A command to the host process, its errors in nova's terms."""
