@@ -188,6 +188,7 @@ _ALLOWED: Mapping[str, tuple[str, frozenset[str], frozenset[str | None] | None]]
     "detach_volume": ("detach_volume", _WITH_VOLUMES, _NO_TASK),
     "delete": ("delete", _ANY - {"deleted"}, None),
     "force_delete": ("forceDelete", _ANY - {"deleted"}, None),
+    "restore": ("restore", frozenset({"soft-delete"}), _NO_TASK),
     "pause": ("pause", frozenset({"active"}), _NO_TASK),
     "unpause": ("unpause", frozenset({"paused"}), _NO_TASK),
     "suspend": ("suspend", frozenset({"active"}), _NO_TASK),

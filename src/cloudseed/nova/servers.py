@@ -186,6 +186,23 @@ async def delete_server(nova: Nova, ctx: Context, server_id: str, *, force: bool
     await wake(nova, ctx)
 
 
+async def restore_server(nova: Nova, ctx: Context, server_id: str) -> None:
+    """Bring a server back whose deletion is deferred: none is here (upstream's reclaim_instance_interval = 0), so this
+    always raises, ServerStateConflict or what the server's own rules say first."""
+    server = await get_server(nova, ctx, server_id, "os_compute_api:os-deferred-delete:restore")
+    server_states.check_action("restore", server_id, server.vm_state, server.task_state)
+
+
+async def inject_network_info(nova: Nova, ctx: Context, server_id: str) -> None:
+    """Have the host look at the server's interfaces anew; nothing is written into the guest, as with upstream's
+    libvirt driver."""
+    server = await get_server(nova, ctx, server_id, "os_compute_api:os-admin-actions:inject_network_info")
+    check_lock(nova, ctx, server)
+    if server.host is not None:
+        await nova.api_bus.cast(ctx, f"compute.{server.host}", "external_event", events=[
+            {"name": "network-changed", "server_uuid": server_id}])
+
+
 async def order(nova: Nova, ctx: Context, server_id: str, kind: str, task_state: TaskState | None, *, rule: str,
                 action: str, record: str, data: dict[str, Any] | None = None, prepare: Prepare | None = None) -> str:
     """Order the operation `kind` of the conductor: allowed by `rule`, not locked, `action` allowed in the server's

@@ -231,6 +231,21 @@ async def test_what_cannot_be_scheduled_ends_in_error_with_a_reason(cloud: NovaC
     await cloud.wait_gone(user, server["id"])
 
 
+async def test_what_upstream_keeps_for_other_hypervisors_and_deferred_deletes(cloud: NovaCloud) -> None:
+    user = await cloud.new_project("elsewhere")
+    made = await nova(user, "POST", "/servers", cloud.order())
+    server = await cloud.wait_for(user, made.json()["server"]["id"], "ACTIVE")
+    action = f"/servers/{server['id']}/action"
+    answer = await nova(user, "POST", action, {"restore": None})
+    assert answer.status == 409 and "Cannot 'restore' instance" in answer.json()["conflictingRequest"]["message"]
+    assert (await nova(user, "POST", action, {"injectNetworkInfo": None})).status == 403
+    assert (await nova(cloud.admin, "POST", action, {"injectNetworkInfo": None})).status == 202
+    other = await cloud.new_project("stranger")
+    assert (await nova(other, "POST", action, {"restore": None})).status == 404
+    assert (await nova(user, "DELETE", f"/servers/{server['id']}")).status == 204
+    await cloud.wait_gone(user, server["id"])
+
+
 async def test_unknown_servers_are_404_everywhere(cloud: NovaCloud) -> None:
     for server_id in (str(uuid.uuid4()), "x", "%00", "a" * 300, "..%2f"):
         for method, suffix in (("GET", ""), ("DELETE", ""), ("GET", "/metadata"), ("GET", "/os-interface"),

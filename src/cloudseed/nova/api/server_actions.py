@@ -16,11 +16,6 @@ from cloudseed.nova.errors import MovedAway, NotSupportedYet
 if TYPE_CHECKING:
     from cloudseed.nova.service import Nova
 
-# actions that upstream has and this cloud not yet: refused by name, with the rule that they will have
-LATER: dict[str, str] = {
-    "injectNetworkInfo": "os-admin-actions:inject_network_info",
-    "restore": "os-deferred-delete:restore",
-}
 # actions that proxied neutron: gone from some microversion on
 GONE_SINCE: dict[str, tuple[int, int]] = {
     "addFloatingIp": (2, 44), "removeFloatingIp": (2, 44)}
@@ -49,8 +44,7 @@ class ServerAction:
             require(req.microversion, maximum=(2, GONE_SINCE[name][1] - 1))
         if name == "resetNetwork":
             raise MovedAway()
-        rule = LATER.get(name)
-        if rule is None and name not in GONE_SINCE:
+        if name not in GONE_SINCE:
             raise Invalid(f"There is no such action: {shown(name)}")
-        await servers.get_server(self.nova, req.ctx, server_id, f"os_compute_api:{rule or 'servers:show'}")
+        await servers.get_server(self.nova, req.ctx, server_id, "os_compute_api:servers:show")
         raise NotSupportedYet(action=name)

@@ -1,4 +1,4 @@
-"""Start, stop, reboot, forced deletion, and the state that an admin sets by hand."""
+"""Start, stop, reboot, forced deletion and the way back from one, and the state that an admin sets by hand."""
 
 from __future__ import annotations
 
@@ -45,5 +45,13 @@ async def reset_state(nova: Nova, req: Request, resp: Response, server_id: str, 
     await servers.reset_state(nova, req.ctx, server_id, order.state)
 
 
+async def restore(nova: Nova, req: Request, resp: Response, server_id: str, value: Any) -> None:
+    await servers.restore_server(nova, req.ctx, server_id)
+
+
+async def inject_network_info(nova: Nova, req: Request, resp: Response, server_id: str, value: Any) -> None:
+    await servers.inject_network_info(nova, req.ctx, server_id)
+
+
 HANDLERS = {"os-start": start, "os-stop": stop, "reboot": reboot, "forceDelete": force_delete,
-            "os-resetState": reset_state}
+            "os-resetState": reset_state, "restore": restore, "injectNetworkInfo": inject_network_info}
