@@ -289,3 +289,19 @@ port_bindings = sa.Table(
     sa.Column("vnic_type", sa.String(64), nullable=False),
     sa.Column("profile", Json, nullable=False),
     sa.Column("wired", sa.Boolean, nullable=False, default=False, server_default=sa.false()))
+
+# A port whose traffic is to carry other ports' in VLANs.  No host here can do that (no 802.1q): a trunk stays DOWN.
+trunks = sa.Table(
+    "trunks", metadata, _id(), *_standard(),
+    sa.Column("port_id", sa.String(36), sa.ForeignKey("ports.id", ondelete="CASCADE"), nullable=False, unique=True),
+    sa.Column("admin_state_up", sa.Boolean, nullable=False),
+    sa.Column("status", sa.String(16), nullable=False))
+
+# A port is in one trunk at most, and a VLAN once in a trunk: the keys say so.
+trunk_subports = sa.Table(
+    "trunk_subports", metadata,
+    sa.Column("port_id", sa.String(36), sa.ForeignKey("ports.id", ondelete="CASCADE"), primary_key=True),
+    _owned_by("trunk_id", "trunks.id"),
+    sa.Column("segmentation_type", sa.String(32), nullable=False),
+    sa.Column("segmentation_id", sa.Integer, nullable=False),
+    sa.UniqueConstraint("trunk_id", "segmentation_type", "segmentation_id"))

@@ -107,6 +107,13 @@ def _security_groups() -> Iterator[Rule]:
     yield from _crud("address_group", "address-groups", f"{ADMIN} or ({_MEMBER})")
 
 
+def _trunks() -> Iterator[Rule]:
+    yield from _crud("trunk", "trunks")
+    yield Rule("get_subports", READER, "GET /trunks/{id}/get_subports")
+    yield Rule("add_subports", MEMBER, "PUT /trunks/{id}/add_subports")
+    yield Rule("remove_subports", MEMBER, "PUT /trunks/{id}/remove_subports")
+
+
 def _sharing() -> Iterator[Rule]:
     yield from _crud("rbac_policy", "rbac-policies")
     for action in ("create", "update"):
@@ -162,5 +169,5 @@ def _tags() -> Iterator[Rule]:
 
 def rules() -> list[Rule]:
     """Every rule of the service."""
-    return [*_base(), *_networks(), *_subnets(), *_ports(), *_security_groups(), *_sharing(), *_operator(),
+    return [*_base(), *_networks(), *_subnets(), *_ports(), *_security_groups(), *_sharing(), *_trunks(), *_operator(),
             *_routers(), *_qos(), *_topology(), *_tags()]

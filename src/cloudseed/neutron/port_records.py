@@ -1,4 +1,4 @@
-"""Ports as rows and as API records: how they are selected, filtered and rendered.  Three statements for any list."""
+"""Ports as rows and as API records: how they are selected, filtered and rendered.  Four statements for any list."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from cloudseed.kernel.context import Context
 from cloudseed.kernel.db import Tx
-from cloudseed.neutron import access, listing, models
+from cloudseed.neutron import access, listing, models, trunk_details
 from cloudseed.neutron.errors import HTTPBadRequest, PortNotFound
 from cloudseed.neutron.ipam import Address
 from cloudseed.neutron.server import Neutron
@@ -64,7 +64,9 @@ async def records(tx: Tx, rows: Sequence[Any]) -> list[dict[str, Any]]:
     groups: dict[str, list[str]] = {port_id: [] for port_id in ids}
     for port_id, group_id in await listing.cached(tx, _GROUPS, ids):
         groups[port_id].append(group_id)
-    return [record(row, addresses[row.id], groups[row.id]) for row in rows]
+    found = [record(row, addresses[row.id], groups[row.id]) for row in rows]
+    await trunk_details.describe(tx, found)
+    return found
 
 
 def record(row: Any, fixed_ips: list[dict[str, str]], groups: list[str]) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from cloudseed.neutron import (
     qos_policies,
     quotas,
     security_groups,
+    trunks,
 )
 from cloudseed.neutron.attributes import Wish
 from cloudseed.neutron.server import Neutron, now
@@ -312,6 +313,7 @@ async def delete_port(neutron: Neutron, ctx: Context, port_id: str, expected: in
         row = await port_records.load(neutron, ctx, tx, port_id)
         access.check_revision(row, expected)
         access.authorize(neutron, ctx, "delete_port", port_records.target(row))
+        await trunks.check_deletable(tx, port_id)
         if await _is_held(tx, port_id):
             raise errors.ServicePortInUse(id=port_id, reason=f"has device owner {row.device_owner}")
         await remove(tx, port_id)

@@ -26,6 +26,7 @@ from cloudseed.neutron.api import (
     sharing,
     subnets,
     tags,
+    trunks,
 )
 from cloudseed.neutron.api.collection import Collection, Item, Kind
 from cloudseed.neutron.auto_allocation import AutoAllocation
@@ -44,7 +45,7 @@ KINDS: dict[str, Kind] = {
     "default-security-group-rules": security_groups.DEFAULT_SECURITY_GROUP_RULES,
     "security-groups-default-statefulness": security_groups.DEFAULT_STATEFULNESS,
     "agents": agents.AGENTS, "rbac-policies": sharing.RBAC_POLICIES, "address-scopes": sharing.ADDRESS_SCOPES,
-    "subnetpools": sharing.SUBNETPOOLS, "address-groups": sharing.ADDRESS_GROUPS,
+    "subnetpools": sharing.SUBNETPOOLS, "address-groups": sharing.ADDRESS_GROUPS, "trunks": trunks.TRUNKS,
     "routers": routers.ROUTERS, "floatingips": routers.FLOATINGIPS,
     "qos/policies": qos.POLICIES, "network-ip-availabilities": availability.IP_AVAILABILITIES}
 
@@ -62,7 +63,9 @@ def _routes(neutron: Neutron) -> dict[str, Any]:
         if path in KINDS:
             routes[f"/v2.0/{path}/{{id}}/tags"] = tags.Tags(neutron, path)
             routes[f"/v2.0/{path}/{{id}}/tags/{{tag}}"] = tags.Tag(neutron, path)
+    routes["/v2.0/trunks/{id}/get_subports"] = trunks.SubPorts(neutron)
     for verb in ("add", "remove"):
+        routes[f"/v2.0/trunks/{{id}}/{verb}_subports"] = trunks.ChangeSubPorts(neutron, verb == "add")
         routes[f"/v2.0/address-groups/{{id}}/{verb}_addresses"] = sharing.ChangeAddresses(neutron, verb == "add")
         routes[f"/v2.0/subnetpools/{{id}}/{verb}_prefixes"] = sharing.ChangePrefixes(neutron, verb == "add")
         routes[f"/v2.0/routers/{{id}}/{verb}_router_interface"] = routers.ChangeInterface(neutron, verb == "add")

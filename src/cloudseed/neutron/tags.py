@@ -12,6 +12,7 @@ from cloudseed.kernel.errors import NotFound
 from cloudseed.neutron import access, errors, models
 from cloudseed.neutron.revisions import touch
 from cloudseed.neutron.server import Neutron
+from cloudseed.neutron.trunks import TrunkNotFound
 
 MAX_TAGS = 50
 # the resource's path -> (table, its name in policies, the object type of RBAC policies, its 404)
@@ -25,6 +26,7 @@ TAGGED: dict[str, tuple[sa.Table, str, str | None, type[NotFound]]] = {
     "subnetpools": (models.subnetpools, "subnetpool", "subnetpool", errors.SubnetPoolNotFound),
     "routers": (models.routers, "router", None, errors.RouterNotFound),
     "floatingips": (models.floatingips, "floatingip", None, errors.FloatingIPNotFound),
+    "trunks": (models.trunks, "trunk", None, TrunkNotFound),
     "qos/policies": (models.qos_policies, "policy", "qos_policy", errors.QosPolicyNotFound)}
 
 
