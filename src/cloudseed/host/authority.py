@@ -38,6 +38,15 @@ def make_authority(directory: Path, cloud: str) -> None:
     _write(certificate, built.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
 
 
+def is_issued(authority: Path, directory: Path) -> bool:
+    """Whether the directory has a certificate of this authority."""
+    try:
+        known = (directory / "ca.pem").read_bytes() == (authority / "ca.pem").read_bytes()
+    except FileNotFoundError:
+        return False
+    return known and (directory / "cert.pem").exists() and (directory / "key.pem").exists()
+
+
 def issue(authority: Path, directory: Path, host: str, addresses: list[str]) -> None:
     """Make `directory/{ca.pem,cert.pem,key.pem}` for the host, which is at these addresses; anew each time."""
     issuer = x509.load_pem_x509_certificate((authority / "ca.pem").read_bytes())
@@ -54,7 +63,7 @@ def issue(authority: Path, directory: Path, host: str, addresses: list[str]) -> 
         x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
     _write(directory / "key.pem", _pem(key))
     _write(directory / "cert.pem", built.sign(issuer_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
-    _write(directory / "ca.pem", issuer.public_bytes(serialization.Encoding.PEM))
+    _write(directory / "ca.pem", issuer.public_bytes(serialization.Encoding.PEM))  # last: with it, all is there
 
 
 def context(directory: Path, *, server: bool) -> ssl.SSLContext:

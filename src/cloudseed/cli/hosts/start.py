@@ -17,7 +17,9 @@ from cloudseed.cli.launching import StartFailed
 from cloudseed.cli.processes import CONTROL_UID, HostProcesses, Process, Processes, host_socket
 from cloudseed.cli.roles import parts_of
 from cloudseed.cli.servers import postgres, rabbitmq
+from cloudseed.host import authority
 from cloudseed.host.errors import HostError
+from cloudseed.host.paths import StatePaths
 from cloudseed.kernel.config import Config, ConfigError, load_secrets, secrets_path, write_secrets
 
 Progress = Callable[[str], None]
@@ -102,9 +104,18 @@ def _start_servers(config: Config, made: shape.Shape, known: Processes, progress
 
 def _spawn_host(config: Config, made: shape.Shape, host: Place, environment: dict[str, str] | None) -> Process:
     host_socket(host.state).unlink(missing_ok=True)
+    _certify(config, made, host)
     arguments = control.host_arguments(settings.of_host(config, made, host), host.uid)
     program = launching.source(config.state_path)
     return launching.spawn(host.state, program, "host", arguments, None, environment, host.namespace)
+
+
+def _certify(config: Config, made: shape.Shape, host: Place) -> None:
+    """The host's certificate, by which other hosts know it; it keeps the one that it has."""
+    keys, tls = config.state_path / "authority", StatePaths(host.state).tls
+    authority.make_authority(keys, made.name)
+    if not authority.is_issued(keys, tls):
+        authority.issue(keys, tls, host.name, [host.address])
 
 
 def _spawn_agent(config: Config, made: shape.Shape, host: Place, environment: dict[str, str] | None) -> Process:
