@@ -20,8 +20,10 @@ REPORT_ANYWAY_S = 60.0
 class Publisher:
     """The host's voice on the topic `conductor`."""
 
-    def __init__(self, bus: Bus, host: str, node_id: str) -> None:
+    def __init__(self, bus: Bus, host: str, node_id: str, address: str = "127.0.0.1") -> None:
+        """`address`: the host's among hosts."""
         self._bus = bus
+        self._address = address
         self._host = host
         self._node_id = node_id
         self._reported: tuple[float, dict[str, Any]] | None = None  # when, and what of it lasts
@@ -35,7 +37,7 @@ class Publisher:
             await self._bus.cast(ctx, "conductor", "alive", host=self._host)
             return
         await self._bus.call(ctx, "conductor", "report_host", timeout_s=10.0, host=self._host, node_id=self._node_id,
-                             facts=wire)
+                             facts=wire, address=self._address)
         self._reported = now, lasting
 
     async def wish(self, ctx: Context) -> list[dict[str, Any]]:

@@ -64,7 +64,8 @@ class ComputeService:
         self._bus = env.bus("nova-compute")
         self._node = NodeFile(_directory(env, host_name), host_name)
         self.node_id = self._node.node.id
-        self._publisher = Publisher(self._bus, host_name, self.node_id)
+        self._publisher = Publisher(self._bus, host_name, self.node_id,
+                                    env.config.underlay_address or env.config.address)
         self._resources = Resources(self._session, env.config, self.node_id, host_name)
         self._plugs = Plugs()
         self._images = images

@@ -56,14 +56,15 @@ class HostDesk:
                 "machine_off": self.machine_off, "get_server": self.get_server, "network_info": self.network_info,
                 "volume_extended": self.volume_extended, "hosts": self.hosts}
 
-    async def report_host(self, ctx: Context, host: str, node_id: str, facts: dict[str, Any]) -> None:
-        """A compute is alive and has this (DriverFacts)."""
+    async def report_host(self, ctx: Context, host: str, node_id: str, facts: dict[str, Any],
+                          address: str) -> None:
+        """A compute is alive and has this (DriverFacts); `address` is its own among hosts."""
         now = utcnow()
         values = {
             "host": host, "hypervisor_hostname": host, "hypervisor_type": facts["hypervisor_type"],
             "hypervisor_version": facts["hypervisor_version"], "vcpus": facts["vcpus"],
             "memory_mb": facts["memory_mib"], "local_gb": facts["disk_gib"],
-            "facts": {**facts["details"], "boot_id": facts["boot_id"]}, "host_ip": self._nova.config.address}
+            "facts": {**facts["details"], "boot_id": facts["boot_id"]}, "host_ip": address}
         async with self._nova.db.write() as tx:
             await touch(self._nova, tx, host, "nova-compute")
             row = await tx.first(sa.select(compute_nodes).where(compute_nodes.c.id == node_id))
