@@ -48,7 +48,7 @@ from cloudseed.host.machines import Machines
 from cloudseed.host.metadata import MetadataRelay
 from cloudseed.host.paths import StatePaths, check_cloud_name, check_key
 from cloudseed.host.surroundings import Surroundings
-from cloudseed.host.users import Users
+from cloudseed.host.users import UID_BASE, UID_COUNT, Users
 from cloudseed.host.volume_commands import volume_commands
 from cloudseed.host.volumes import Volumes
 from cloudseed.host.wire import frame, read_frame, short_address
@@ -67,7 +67,8 @@ class HostServer:
         self._paths = StatePaths(state.absolute())
         self._control = (control_uid, control_gid)
         self._facts = Facts(cloud, self._paths, cache)
-        users = Users()
+        each = UID_COUNT // self._around.sharing
+        users = Users(UID_BASE + self._around.number * each, each)
         self._volumes = Volumes(self._paths, Exporters(self._paths, users), users)
         self._launcher = Launcher(cloud, self._paths, control_uid, control_gid, users)
         self._machines = Machines(self._paths, self._launcher, self._volumes, self._facts.accel, self._tell_exit)
@@ -388,6 +389,8 @@ def main(argv: list[str]) -> int:
     )
     parser.add_argument("--underlay", default="", help="this host's IPv4 address among the hosts, for its tunnels")
     parser.add_argument("--provider-interface", default="", help="the link to the segment of external networks")
+    parser.add_argument("--number", type=int, default=0, help="which one this is of those that share the machine")
+    parser.add_argument("--sharing", type=int, default=1, help="how many host processes share the machine")
     options = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger("qemu.qmp").setLevel(logging.WARNING)
@@ -396,7 +399,8 @@ def main(argv: list[str]) -> int:
         return 1
     os.umask(0o077)
     try:
-        around = Surroundings(options.external_nat, options.underlay, options.provider_interface)
+        around = Surroundings(options.external_nat, options.underlay, options.provider_interface,
+                              options.number, options.sharing)
         asyncio.run(serve(options.name, options.state, options.socket, options.uid, options.gid, around))
     except HostError as exc:
         print(f"cloudseed.host: {exc.message}", file=sys.stderr)

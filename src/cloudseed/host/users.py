@@ -1,4 +1,8 @@
-"""User ids for processes of ours that must not be able to touch one another: each gets one that nobody has."""
+"""User ids for processes of ours that must not be able to touch one another: each gets one that nobody has.
+
+Host processes that share a machine are given a range each: between one's look and its process's start, another would
+take the same.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +14,14 @@ from contextlib import contextmanager
 from cloudseed.host.errors import HostError
 
 UID_BASE = 60800
-_UID_COUNT = 4000
+UID_COUNT = 4000
 
 
 class Users:
-    """Hands out user ids without an account."""
+    """Hands out `count` user ids without an account, from `first` on."""
 
-    def __init__(self) -> None:
+    def __init__(self, first: int = UID_BASE, count: int = UID_COUNT) -> None:
+        self._range = range(first, first + count)
         self._reserving = threading.Lock()
         self._reserved: set[int] = set()
 
@@ -27,9 +32,9 @@ class Users:
             # in this order: who gives a reservation back while we look at /proc has a process there by then
             reserved = set(self._reserved)
             used = reserved | _used_uids()
-            uid = next((n for n in range(UID_BASE, UID_BASE + _UID_COUNT) if n not in used), None)
+            uid = next((n for n in self._range if n not in used), None)
             if uid is None:
-                raise HostError("failed", f"all {_UID_COUNT} user ids for machines and volumes are in use")
+                raise HostError("failed", f"all {len(self._range)} user ids for machines and volumes are in use")
             self._reserved.add(uid)
         try:
             yield uid

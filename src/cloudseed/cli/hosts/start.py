@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cloudseed.cli import control, launching, processes, secrets
 from cloudseed.cli.hosts import servers, settings, shape, topology
-from cloudseed.cli.hosts.places import Place
+from cloudseed.cli.hosts.places import MAX_HOSTS, Place
 from cloudseed.cli.launching import StartFailed
 from cloudseed.cli.processes import CONTROL_UID, HostProcesses, Process, Processes, host_socket
 from cloudseed.cli.roles import parts_of
@@ -106,6 +106,8 @@ def _spawn_host(config: Config, made: shape.Shape, host: Place, environment: dic
     host_socket(host.state).unlink(missing_ok=True)
     _certify(config, made, host)
     arguments = control.host_arguments(settings.of_host(config, made, host), host.uid)
+    # as many as there may ever be: hosts that are added do not change what others have
+    arguments += ["--number", str(host.number - 1), "--sharing", str(MAX_HOSTS)]
     program = launching.source(config.state_path)
     return launching.spawn(host.state, program, "host", arguments, None, environment, host.namespace)
 
