@@ -8,6 +8,7 @@ the engine or in the queues depends on how long it was until a queue expires, af
 from __future__ import annotations
 
 import shutil
+import signal
 import time
 from collections.abc import Iterator
 from typing import Any, cast
@@ -22,6 +23,7 @@ from tests.support.daemon import Daemon, wait_for
 from tests.support.serving import Serving
 
 AWAY_S = 10.0
+STOOD_STILL_S = 13.0  # longer than the engine's STOPPED_S
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +124,28 @@ def test_away_for_ten_seconds(patient: Away) -> None:
     patient.clean()
     patient.remove(running, waiting)
     patient.clean()
+
+
+def test_a_host_that_stood_still_begins_nothing_stale(hasty: Away) -> None:
+    process = hasty.cloud.processes["h1"]
+    running, doomed = hasty.scene.boot("running"), hasty.scene.boot("doomed")
+    assert hasty.ended(running)["status"] == hasty.ended(doomed)["status"] == "ACTIVE"
+    process.send_signal(signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        ordered = hasty.scene.boot("ordered")  # these go into the socket of a process that does not read it
+        hasty.scene.act(running, "os-stop")
+        hasty.scene.send("DELETE", f"{COMPUTE}/servers/{doomed}")
+        wait_for(lambda: hasty.host_is() == "down", 30, "h1 to count as down")
+        time.sleep(max(0.0, STOOD_STILL_S - (time.monotonic() - began)))
+    finally:
+        process.send_signal(signal.SIGCONT)
+    wait_for(lambda: hasty.host_is() == "up", 40, "h1 to be up again")
+    wait_for(lambda: hasty.scene.server(doomed) is None, 60, "the deleted one to be gone")
+    hasty.ended(ordered, 150)
+    hasty.ended(running, 150)
+    hasty.clean()
+    assert "stood still" in hasty.cloud.log("h1")
 
 
 def test_away_for_long_and_back_empty(hasty: Away) -> None:

@@ -205,6 +205,7 @@ class Runtime:
         for service in self.services:
             if service.ready is not None:
                 await service.ready()
+        await self.env.bus_engine.settled(timeout_s=5.0)  # a broker that is away does not keep us from starting
         if listen:
             self._control = ControlServer(self.env.state / "control.sock", self._commands())
             await self._control.start()
