@@ -8,6 +8,7 @@ import sys
 
 import msgspec
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from cloudseed.cli.launching import StartFailed
@@ -35,10 +36,13 @@ def run(argv: list[str]) -> int:
             def tell(text: str) -> None:
                 status.update(text + " ...")
 
-            fleet.start(tell)
-            found = asyncio.run(measure(fleet, chosen.servers, chosen.concurrency, tell))
+            try:
+                fleet.start(tell)
+                found = asyncio.run(measure(fleet, chosen.servers, chosen.concurrency, tell))
+            except FleetFailed as exc:
+                raise FleetFailed(f"{exc}\n{fleet.log_ends()}") from exc
     except (StartFailed, FleetFailed) as exc:
-        console.print(f"[red]the simulation failed:[/] {exc}")
+        console.print(f"[red]the simulation failed:[/] {escape(str(exc))}")
         return 1
     if chosen.json:
         sys.stdout.write(msgspec.json.encode(found).decode() + "\n")

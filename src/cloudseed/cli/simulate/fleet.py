@@ -148,6 +148,15 @@ class Fleet:
         launching.wait(process, control.control_socket(state).exists, state / "logs" / "hosts.log", _START_S)
         return process
 
+    def log_ends(self, lines: int = 25) -> str:
+        """The last lines of what each process wrote."""
+        found = []
+        for log in sorted(self._directory.glob("*/logs/*.log")):
+            written = log.read_text(errors="replace").splitlines()[-lines:]
+            if written:
+                found.append("\n".join([f"--- {log.parent.parent.name}/{log.name}", *written]))
+        return "\n".join(found)
+
     def used(self) -> list[tuple[str, float, float]]:
         """Each process's name, memory (PSS, MiB) and processor time (s)."""
         found = [(name, process.pid) for name, process in self._running.items()]
