@@ -82,7 +82,7 @@ class Serving:
             assert done == 0
             os.chown(self.root / f"{name}.json", _USER, _USER)
         file = self.root / f"{name}.toml"
-        file.write_text("".join(f"{key} = {_toml(value)}\n" for key, value in values.items()))
+        file.write_text("".join(f"{key} = {toml(value)}\n" for key, value in values.items()))
         file.chmod(0o600)
         os.chown(file, _USER, _USER)
         self.state(name).mkdir(mode=0o700, exist_ok=True)
@@ -116,11 +116,11 @@ class Serving:
             return None
 
 
-def _toml(value: Any) -> str:
+def toml(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list):
-        return "[" + ", ".join(map(_toml, value)) + "]"
+        return "[" + ", ".join(map(toml, value)) + "]"
     if isinstance(value, dict):
-        return "{ " + ", ".join(f"{key} = {_toml(each)}" for key, each in value.items()) + " }"
+        return "{ " + ", ".join(f"{key} = {toml(each)}" for key, each in value.items()) + " }"
     return f'"{value}"' if isinstance(value, str) else str(value)
