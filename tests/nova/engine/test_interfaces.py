@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from cloudseed.kernel.context import Context
 from cloudseed.kernel.errors import Conflict, Timeout
 from cloudseed.nova.compute.errors import HostFailed
@@ -60,6 +62,18 @@ async def test_a_port_that_is_deleted_in_neutron_leaves_the_guest(tmp_path: Path
 async def tell_of(bench: Bench, server_id: str, port_id: str) -> None:
     await bench.nova.api_bus.cast(Context(), f"compute.{bench.config.host}", "external_event", events=[
         {"name": "network-vif-deleted", "server_uuid": server_id, "tag": port_id}])
+
+
+async def test_a_guest_that_never_lets_go_keeps_its_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cloudseed.nova.conductor.interfaces.UNPLUG_PATIENCE_S", 0.3)
+    async with Bench(tmp_path) as bench:
+        server_id = await active(bench)
+        (port,) = await ports_of(bench, server_id)
+        bench.driver().failures["detach_interface"] = [Timeout("it holds on")] * 20
+        await bench.order("detach_interface", server_id, {"port_id": port})
+        assert await bench.violations() == []
+        assert bench.driver().ports(server_id) == [port] == await ports_of(bench, server_id)
+        assert await bench.event_details(server_id, "compute_detach_interface")
 
 
 async def test_a_given_port_outlives_its_detachment_and_the_server(tmp_path: Path) -> None:

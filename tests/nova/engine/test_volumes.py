@@ -119,6 +119,20 @@ async def test_a_guest_that_holds_on_is_asked_again(tmp_path: Path) -> None:
         assert await bench.violations() == [] and bench.driver().volumes(server_id) == {}
 
 
+async def test_a_guest_that_never_lets_go_keeps_its_volume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cloudseed.nova.conductor.volumes.UNPLUG_PATIENCE_S", 0.3)
+    async with Bench(tmp_path) as bench:
+        server_id, volume_id = await active(bench), bench.cinder.add()
+        device = await bench.attach(server_id, volume_id)
+        await bench.idle()
+        bench.driver().failures["detach_volume"] = [Timeout("it holds on")] * 20
+        await bench.detach(server_id, device)
+        assert await bench.violations() == [] and list(bench.driver().volumes(server_id)) == [volume_id]
+        assert bench.cinder.volumes[volume_id]["status"] == "in-use"
+        assert (await bench.server(server_id)).vm_state == "active"
+        assert await bench.event_details(server_id, "compute_detach_volume")
+
+
 async def test_a_detach_that_fails_leaves_the_volume_in_use(tmp_path: Path) -> None:
     async with Bench(tmp_path) as bench:
         server_id, volume_id = await active(bench), bench.cinder.add()
