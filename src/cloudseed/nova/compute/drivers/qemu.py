@@ -326,7 +326,7 @@ class QemuDriver(QemuMoves):
     def _in_our_terms(self, error: HostError, doing: str) -> CloudseedError:
         match error.code:
             case "timeout":
-                return Timeout(f"Host {self._name} did not say in time whether it could {doing}.")
+                return Timeout(f"Host {self._name} could not {doing} in time: {error.message}")
             case "unavailable":
                 return Unavailable(f"The host process of {self._name} does not answer: {error.message}")
             case "invalid":
