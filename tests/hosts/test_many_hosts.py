@@ -121,6 +121,18 @@ def test_services_stop_and_start_and_remember(cloud: Daemon) -> None:
         Lists(cloud).wait(host, True, 20)
 
 
+def test_a_host_is_added(cloud: Daemon) -> None:
+    cloud.config.hosts = 4
+    before = processes.load(cloud.state)
+    cloud.start()
+    Lists(cloud).wait("host-4", True, 20)
+    after = processes.load(cloud.state)
+    assert after.control == before.control and after.hosts["host-1"].host == before.hosts["host-1"].host
+    # the others have a smaller part of the machine now
+    assert after.hosts["host-1"].agent != before.hosts["host-1"].agent
+    assert cloud.audit() == []
+
+
 @pytest.mark.parametrize("alive", [True, False], ids=["running", "after-its-processes-died"])
 def test_purge_leaves_nothing(alive: bool) -> None:
     cloud = Daemon(driver="fake", hosts=2)

@@ -10,6 +10,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
+
 from cloudseed.cli import control, launching, processes, secrets
 from cloudseed.cli.hosts import servers, settings, shape, topology
 from cloudseed.cli.hosts.places import MAX_HOSTS, Place
@@ -69,7 +71,8 @@ def start_hosts(config: Config, made: shape.Shape, hosts: list[Place], known: Pr
     for host in hosts:
         pair = known.hosts[host.name]
         socket = control.control_socket(host.state)
-        if not (pair.agent is not None and pair.agent.alive() and socket.exists()):
+        running = pair.agent is not None and pair.agent.alive() and socket.exists()
+        if pair.agent is None or not running or _shares(host) != made.count:
             processes.end(pair.agent)
             socket.unlink(missing_ok=True)
             pair.agent = _spawn_agent(config, made, host, environment)
@@ -77,6 +80,19 @@ def start_hosts(config: Config, made: shape.Shape, hosts: list[Place], known: Pr
         waiting.append((pair.agent, socket.exists, host.state / "logs" / "agent.log"))
     for process, ready, log in waiting:
         launching.wait(process, ready, log, _START_S)
+
+
+def _shares(host: Place) -> int:
+    """Of how many hosts on this machine the host's agents were told that it is one: more may have come since."""
+    try:
+        told = msgspec.json.decode(_settings_file(host).read_bytes(), type=Config)
+    except (OSError, msgspec.DecodeError):
+        return 0
+    return told.machine_shares
+
+
+def _settings_file(host: Place) -> Path:
+    return host.state / "run" / "config.json"
 
 
 def start_host_process(config: Config, made: shape.Shape, host: Place, known: Processes) -> None:
@@ -121,7 +137,7 @@ def _certify(config: Config, made: shape.Shape, host: Place) -> None:
 
 
 def _spawn_agent(config: Config, made: shape.Shape, host: Place, environment: dict[str, str] | None) -> Process:
-    file, told = host.state / "run" / "config.json", settings.of_host(config, made, host)
+    file, told = _settings_file(host), settings.of_host(config, made, host)
     launching.write_settings(file, told, host.uid)
     known = secrets.secrets_for(load_secrets(config.state_path), parts_of(told.services.split(",")), told.broker)
     write_secrets(secrets_path(told), known, (host.uid, host.uid))
