@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from cloudseed.cli import public_network
+from cloudseed.cli import openstack, public_network
 from cloudseed.cli.hosts import shape
 from cloudseed.guest_images.tiny import build_tiny
 from tests.faults import machines
@@ -36,7 +36,8 @@ def cloud() -> Iterator[Daemon]:
 def person(cloud: Daemon, tmp_path_factory: pytest.TempPathFactory) -> Person:
     person = Person(cloud, tmp_path_factory.mktemp("home"))
     run = person.run
-    run("image", "create", "tiny", "--disk-format", "qcow2", "--container-format", "bare", "--file", str(build_tiny()))
+    image = str(build_tiny(openstack.cache()))
+    run("image", "create", "tiny", "--disk-format", "qcow2", "--container-format", "bare", "--file", image)
     run("flavor", "create", "tiny", "--ram", "256", "--vcpus", "1", "--disk", "1")
     run("network", "create", "net")
     run("subnet", "create", "sub", "--network", "net", "--subnet-range", RANGE)
