@@ -51,10 +51,13 @@ class Loop:
             waiters, self._waiters = self._waiters, []
             try:
                 await self._work()
-            except asyncio.CancelledError:
-                for waiter in waiters:
-                    waiter.cancel()
-                raise
+            except asyncio.CancelledError as exc:
+                if (task := asyncio.current_task()) is None or task.cancelling():
+                    for waiter in waiters:
+                        waiter.cancel()
+                    raise
+                # not we: something that the work waited for was cancelled, and the loop must not end with it
+                log.warning("%s failed, will run again: what it waited for was cancelled", self.name, exc_info=exc)
             except Unavailable as exc:  # somebody is away: it says who, and where we were says nothing
                 pause_s, retry_s = min(retry_s, self._interval_s), retry_s * 2
                 log.warning("%s failed, will run again in %g s: %s", self.name, pause_s, exc.message)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractExchange, AbstractIncomingMessage, AbstractQueue
@@ -32,11 +33,23 @@ QUEUE_ARGUMENTS: FieldTable = {
     "x-delivery-limit": 10,  # a message that kills whoever takes it does not do so for ever
     "x-max-length": 20_000,
 }
+_T = TypeVar("_T")
 Receive = Callable[[AbstractIncomingMessage], Awaitable[None]]
 
 
 class NoQueue(Exception):
     """The topic has no queue: nobody has ever listened, or not for long."""
+
+
+async def _by_itself(question: Awaitable[_T]) -> _T:
+    """The answer; ConnectionError when the client library cancelled the question, as it does to all that are open
+    when a channel or the connection is closed under them.  Who asks was not cancelled, and must not take it so."""
+    try:
+        return await question
+    except asyncio.CancelledError:
+        if (task := asyncio.current_task()) is None or task.cancelling():
+            raise
+        raise ConnectionError("the connection was closed before the answer") from None
 
 
 class Link:
@@ -157,13 +170,13 @@ class Link:
     async def publish(self, topic: str, message: aio_pika.Message) -> None:
         """Into the topic's queue; returns once the broker has it.  Raises NoQueue."""
         try:
-            await self._publishing.default_exchange.publish(message, topic)
+            await _by_itself(self._publishing.default_exchange.publish(message, topic))
         except PublishError as exc:
             raise NoQueue(topic) from exc
 
     async def publish_to_all(self, topic: str, message: aio_pika.Message) -> None:
         exchange = await self._fanout(topic, self._publishing)
-        await exchange.publish(message, "", mandatory=False)
+        await _by_itself(exchange.publish(message, "", mandatory=False))
 
     async def reply(self, queue: str, message: aio_pika.Message) -> None:
         """To a caller; if it is gone, so is the answer."""
@@ -174,10 +187,10 @@ class Link:
         async with self._probe_lock:
             if self._probing is None or self._probing.is_closed:
                 # asking for what is not there closes the channel that asked, and must close no other
-                self._probing = await self._channel(publisher_confirms=False)
+                self._probing = await _by_itself(self._channel(publisher_confirms=False))
                 self._probing.close_callbacks.discard(self._closed)
             try:
-                queue = await self._probing.declare_queue(topic, passive=True)
+                queue = await _by_itself(self._probing.declare_queue(topic, passive=True))
             except ChannelNotFoundEntity:
                 self._probing = None
                 return False
