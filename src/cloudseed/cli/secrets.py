@@ -7,6 +7,8 @@ import os
 import sys
 from pathlib import Path
 
+from cloudseed.cli import control
+from cloudseed.cli.processes import CONTROL_UID
 from cloudseed.cli.roles import UnknownRole, needed_secrets, parts_of
 from cloudseed.kernel.config import ConfigError, Secrets, load, load_secrets, write_secrets
 
@@ -32,7 +34,7 @@ def run(argv: list[str]) -> int:
     try:
         config = load(chosen.config, state=chosen.state)
         parts = parts_of(chosen.services.split(","))
-        config.data_path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        control.prepare(config.state_path, CONTROL_UID if os.geteuid() == 0 else os.geteuid())
         write_secrets(target, secrets_for(load_secrets(config.state_path), parts, config.broker))
     except (ConfigError, UnknownRole) as exc:
         print(f"cloudseed: {exc}", file=sys.stderr)
@@ -40,7 +42,7 @@ def run(argv: list[str]) -> int:
     except OSError as exc:
         print(f"cloudseed: {exc}", file=sys.stderr)
         return 1
-    print(f"{target}: for {chosen.host}, readable by user {os.geteuid()} only")
+    print(f"{target}: for {chosen.host}, readable by user {target.stat().st_uid} only")
     return 0
 
 

@@ -172,7 +172,11 @@ def read_secrets(path: Path) -> Secrets:
 
 
 def write_secrets(path: Path, made: Secrets, owner: tuple[int, int] | None = None) -> None:
-    """Replace the file; only its owner (user and group id; else who asks) may read it."""
+    """Replace the file; only its owner (user and group id) may read it.  When root asks and names nobody, it is the
+    directory's owner, whose process will read it."""
+    if owner is None and os.geteuid() == 0:
+        place = path.parent.stat()
+        owner = place.st_uid, place.st_gid
     temporary = path.with_suffix(".new")
     temporary.unlink(missing_ok=True)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
