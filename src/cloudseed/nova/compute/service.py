@@ -70,7 +70,8 @@ class ComputeService:
         self._plugs = Plugs()
         self._images = images
         self._work = HostWork(HostParts(
-            host=host_name, network_host=network_host or env.config.host, address=env.config.address,
+            host=host_name, network_host=network_host or env.config.host,
+            address=env.config.underlay_address or env.config.address,
             node_id=self.node_id, driver=driver, session=self._session, images=images, plugs=self._plugs,
             publisher=self._publisher,
             networks=Networks(self._session), volumes=Volumes(self._session),
