@@ -77,6 +77,11 @@ def test_bus() -> None:
 
 @pytest.mark.real
 @needs_root
+def test_decisions() -> None:
+    report = measure("decisions", "--hosts=3,6", "--decisions=4")
+    assert report.figures["decision_6_cpu_ms"] > 0 and report.figures["decision_3_p50_ms"] > 0
+
+
 def test_idle() -> None:
     report = measure("idle", "--starts=1", "--settle=0")
     assert report.figures["idle_pss_mib"] > 0
