@@ -59,7 +59,8 @@ class Town:
 
     def boot(self, name: str, *words: str) -> None:
         self.run("server", "create", "--flavor", "c1", "--network", "home", "--security-group", "open", "--key-name",
-                 "me", *words, "--wait", name)
+                 "me", *words, name)
+        self.status("server", name, "active")  # which shows the fault of one that fails
 
     def addresses(self, server: str) -> dict[int, str]:
         """The server's addresses by IP version."""
