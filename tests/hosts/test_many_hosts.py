@@ -71,6 +71,7 @@ def test_a_host_without_power_is_down_within_fifteen_seconds_and_comes_back(clou
     cloud.cloudseed("host", "kill", "host-2")
     _, place = stop.find(cloud.state, "host-2")
     assert place.namespace not in machines.netns_names()
+    assert cloud.cloudseed("status", check=False).returncode == 3
     lists.wait("host-2", False, NOTICED_S)
     assert set(lists.on("host-1").values()) == set(lists.on("host-3").values()) == {True}
     # what is known to be away is no violation

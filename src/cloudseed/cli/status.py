@@ -46,9 +46,10 @@ def run(argv: list[str]) -> int:
             out.print(f"  {name:<{width}} {state}")
         if answer is None:
             out.print("Start it with: sudo ./cloudseed up")
+    states = [row[2] for row in rows]
     if answer is not None:
-        return 0
-    return 3 if any(alive for _, _, alive, _ in rows) else 1
+        return 0 if all(states) else 3
+    return 3 if any(states) else 1
 
 
 def memory_mib(pid: int) -> float:

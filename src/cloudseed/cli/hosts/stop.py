@@ -12,7 +12,7 @@ from cloudseed.cli import control, processes
 from cloudseed.cli.hosts import servers, shape, start, topology
 from cloudseed.cli.hosts.places import Place
 from cloudseed.cli.processes import HostProcesses, Process, Processes, host_socket
-from cloudseed.host import inventory, strays
+from cloudseed.host import inventory, netns, strays
 from cloudseed.host.client import HostClient
 from cloudseed.host.paths import StatePaths
 from cloudseed.kernel.config import Config
@@ -51,7 +51,7 @@ def kill(host: Place, known: Processes) -> None:
     found = inventory.read(host.cloud, StatePaths(host.state))
     pids = {*found.machine_pids.values(), *found.dnsmasq_pids.values(), *found.radvd_pids.values(),
             *found.exporter_pids.values(), *(int(text.split()[0]) for text in found.strays),
-            *(pid for pid, _ in strays.in_namespaces([host.namespace]))}
+            *(pid for pid, _ in strays.in_namespaces([host.namespace, *netns.names(f"{host.cloud}-")]))}
     for pid in pids:
         _kill(Process(pid, processes.start_time(pid)))
     topology.remove_host(host)
