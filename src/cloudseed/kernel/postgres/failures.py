@@ -39,6 +39,8 @@ def explain(error: BaseException) -> CloudseedError | None:
             return Invalid("A text holds a character that cannot be stored, such as NUL.", detail=detail)
         case asyncpg.NumericValueOutOfRangeError():
             return Invalid("A number is too large to be stored.", detail=detail)
+        case asyncpg.InvalidRegularExpressionError():
+            return Invalid(f"The filter's regular expression is not valid: {cause}.", detail=detail)
         case asyncpg.DataError() if "out of" in str(cause):  # found by the driver, before the server
             return Invalid("A number is too large to be stored.", detail=detail)
         case asyncpg.DataError():
