@@ -40,11 +40,8 @@ class Pair:
     async def counting(self) -> MachineSpec:
         """A guest that counts."""
         server_id = new_id()
-        for host in (self.one,):
-            await host.client.create_disk(server_id, "root", 512 * MIB, "tiny")
-            await host.client.write_config_drive(server_id, {
-                "openstack/latest/meta_data.json": b'{"uuid": "x", "hostname": "vm"}',
-                "openstack/latest/user_data": USER_DATA})
+        await self.one.client.create_disk(server_id, "root", 512 * MIB, "tiny")
+        await configure(self.one, server_id, "first")
         spec = MachineSpec(server_id=server_id, name="vm", vcpus=1, memory_mib=128, disks=[
             DiskSpec(name="root"), DiskSpec(name="config", kind="config_drive", format="raw", bus="ide",
                                             read_only=True)])
@@ -56,6 +53,13 @@ class Pair:
         await self.other.client.create_disk(spec.server_id, "root", 512 * MIB, "tiny")
         await self.other.client.write_config_drive(spec.server_id, {"openstack/latest/user_data": b"another"})
         return await self.other.client.receive_machine(spec)
+
+
+async def configure(host: Host, server_id: str, instance: str) -> None:
+    """A config drive; a guest runs its user data at the first start of an instance."""
+    await host.client.write_config_drive(server_id, {
+        "openstack/latest/meta_data.json": f'{{"uuid": "{instance}", "hostname": "vm"}}'.encode(),
+        "openstack/latest/user_data": USER_DATA})
 
 
 @pytest.fixture
@@ -125,6 +129,7 @@ async def test_a_machine_that_is_off(pair: Pair) -> None:
     await pair.other.client.settle_disks(server_id)
     there = await info(pair.other, server_id)
     assert there is not None and there.owner == "there" and not there.running
+    await configure(pair.other, server_id, "second")
     await pair.other.client.ensure_machine(spec)
     kept = (await says(pair.other, server_id, "\ntick ")).partition("kept ")[2].split()
     assert int(kept[0]) >= before and kept[1] == "0", (kept, before)
@@ -158,6 +163,7 @@ async def test_a_guest_goes_on(pair: Pair) -> None:
     text = pair.other.paths.machine(server_id).console_log.read_text(errors="replace").replace("\r", "")
     size = len(pair.other.paths.machine(server_id).console_log.read_bytes())
     await pair.other.client.stop_machine(server_id, hard=True)
+    await configure(pair.other, server_id, "second")
     await pair.other.client.ensure_machine(spec)  # what it wrote before, during and after is on its disk
     kept = (await says(pair.other, server_id, "\ntick ", size)).partition("kept ")[2].split()
     assert int(kept[0]) >= last_tick(text) and kept[1] == "0"

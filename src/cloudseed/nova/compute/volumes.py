@@ -135,6 +135,11 @@ class Volumes:
         await self.complete(ctx, made.attachment_id)
         return made
 
+    async def is_bare(self, ctx: Context, server_id: str, device: BlockDevice) -> bool:
+        """Whether the device's attachment is there and connected to no host."""
+        return any(attachment["id"] == device.attachment_id and attachment["status"] == "reserved"
+                   for attachment in await self.attachments_of(ctx, server_id))
+
     async def only(self, ctx: Context, server_id: str, devices: list[BlockDevice]) -> None:
         """Take every attachment of these volumes by the server away but those that the devices name."""
         kept = {device.attachment_id for device in devices}

@@ -130,9 +130,10 @@ class Moving:
         """Give each volume a new attachment, not connected yet, and end all others of this server."""
         for device in await self._connected(run):
             assert device.volume_id is not None
-            made = await self._volumes.reserve(run.ctx, run.resource_id, device.volume_id)
-            device = msgspec.structs.replace(device, attachment_id=made, connection_info=None)
-            await self.write_devices(run, [device])
+            if not await self._volumes.is_bare(run.ctx, run.resource_id, device):  # else an earlier try made it
+                made = await self._volumes.reserve(run.ctx, run.resource_id, device.volume_id)
+                device = msgspec.structs.replace(device, attachment_id=made, connection_info=None)
+                await self.write_devices(run, [device])
             await self._volumes.only(run.ctx, run.resource_id, [device])
 
     async def one_attachment(self, run: Run) -> None:
