@@ -40,6 +40,7 @@ from cloudseed.host.records import (
 from cloudseed.host.users import Users
 from cloudseed.host.volume_client import VolumeClient
 from cloudseed.host.volume_commands import volume_commands
+from cloudseed.host.volume_gate import NoGate, VolumeGate
 from cloudseed.host.volumes import Volumes
 
 _T = TypeVar("_T")
@@ -57,7 +58,7 @@ class FakeHost(VolumeClient):
             state = Path(tempfile.mkdtemp(prefix="cloudseed-fake-"))
             self._finalizer = weakref.finalize(self, shutil.rmtree, state, ignore_errors=True)
         self.paths = StatePaths(state)
-        self._volumes = Volumes(self.paths, _NoDaemons(self.paths), Users())
+        self._volumes = Volumes(self.paths, _NoDaemons(self.paths), Users(), VolumeGate(self.paths, NoGate()))
         self._commands = volume_commands(self._volumes)
         self.name = name
         self.networks: dict[str, NetworkWish] = {}

@@ -23,10 +23,10 @@ import msgspec
 from cloudseed.host import disks, plugging, processes, qemu_command, strays, suspension
 from cloudseed.host.errors import HostError, from_os_error
 from cloudseed.host.launch import Launcher
+from cloudseed.host.machine_volumes import MachineVolumes
 from cloudseed.host.paths import StatePaths
 from cloudseed.host.qmp import QmpMonitor
 from cloudseed.host.records import DiskInfo, DiskSpec, MachineInfo, MachineSpec, NicSpec
-from cloudseed.host.volumes import Volumes
 
 _START_TIMEOUT_S = 20.0
 _UNPLUG_TIMEOUT_S = 15.0
@@ -53,7 +53,7 @@ class Machines:
         self,
         paths: StatePaths,
         launcher: Launcher,
-        volumes: Volumes,
+        volumes: MachineVolumes,
         accel: Callable[[], Awaitable[Literal["kvm", "tcg"]]],
         on_exit: Callable[[str, str], None],
     ) -> None:
@@ -79,6 +79,7 @@ class Machines:
                 if record is not None:
                     processes.save(pid_file, record)
             if record is not None and record.alive:
+                await self._volumes.adopt(self._launcher.load_spec(server_id))
                 taking_up.append(self._take_up(server_id, record))
         for result in await asyncio.gather(*taking_up, return_exceptions=True):
             # a HostError: it ended meanwhile, or it runs and its monitor does not answer
@@ -132,7 +133,7 @@ class Machines:
                 return self.info(spec.server_id)
             self._launcher.directory(spec.server_id)
             for disk in spec.disks:
-                await self._open_volume(spec.server_id, disk)
+                await self._volumes.open(spec.server_id, disk)
             record = await asyncio.to_thread(self._launcher.start, spec, accel)
             try:
                 await self._take_up(spec.server_id, record)
@@ -151,7 +152,7 @@ class Machines:
                 raise HostError("conflict", f"server {spec.server_id} runs on this host already")
             suspension.discard(self._launcher.directory(spec.server_id))
             for disk in spec.disks:
-                await self._open_volume(spec.server_id, disk)
+                await self._volumes.open(spec.server_id, disk)
             record = await asyncio.to_thread(self._launcher.start, spec, accel, layout)
             try:
                 await self._take_up(spec.server_id, record)
@@ -217,6 +218,7 @@ class Machines:
         directory = self._paths.machine(server_id).directory
         async with self._locks[server_id]:
             await self._end(server_id, "removed")
+            await self._volumes.ended(server_id)
             try:
                 await asyncio.to_thread(shutil.rmtree, directory)
             except FileNotFoundError:
@@ -269,7 +271,7 @@ class Machines:
                 if disk.kind == "volume":
                     pid = self._running[server_id].record.pid
                     volumes = processes.find_descriptor(pid, self._paths.machine(server_id).volumes)
-                    await self._open_volume(server_id, disk)
+                    await self._volumes.open(server_id, disk)
                 files = await asyncio.to_thread(self._launcher.open_disk, stack, server_id, disk, volumes)
                 sets = qemu_command.fd_sets(disk)
                 for number, descriptor in zip(sets, (files.descriptor, files.backing_descriptor), strict=True):
@@ -291,8 +293,8 @@ class Machines:
             await self._unplug(server_id, monitor, qemu_command.device_id(name))
             await plugging.remove_node(monitor, name)
             for disk in spec.disks:
-                if disk.name == name and disk.kind == "volume":
-                    self._volumes.close_to(server_id, disk.attachment_id)
+                if disk.name == name:
+                    await self._volumes.close(server_id, disk)
             self._launcher.save_spec(_replace(spec, disks=[d for d in spec.disks if d.name != name]))
 
     async def resize_disk(self, server_id: str, name: str, size_bytes: int) -> DiskInfo:
@@ -312,26 +314,14 @@ class Machines:
 
     async def _resize_volume(self, server_id: str, disk: DiskSpec, size_bytes: int) -> DiskInfo:
         """Tell a running guest of its volume's new size."""
-        info = self._volumes.info(disk.volume_id)
-        if size_bytes > info.size_bytes:
-            raise HostError("conflict", f"volume {disk.volume_id} has {info.size_bytes} bytes: extend it first")
+        size_bytes, allocated = self._volumes.check_size(disk, size_bytes)
         if self.info(server_id).running:
             _, monitor = self._plugging(server_id)
             node = qemu_command.node_id(disk.name)
             # its connection ended with the export's old size; a flush makes QEMU connect again and see the new one
             await monitor.execute("human-monitor-command", {"command-line": f'qemu-io {node} "flush"'})
-            await monitor.execute("block_resize", {"node-name": node, "size": info.size_bytes})
-        return DiskInfo(
-            name=disk.name, format="raw", size_bytes=info.size_bytes, allocated_bytes=info.allocated_bytes
-        )
-
-    async def _open_volume(self, server_id: str, disk: DiskSpec) -> None:
-        """Lay the way to a volume's export, if the disk is a volume."""
-        if disk.kind == "volume":
-            read_only = await self._volumes.open_to(server_id, disk.volume_id, disk.attachment_id)
-            if read_only and not disk.read_only:
-                message = f"attachment {disk.attachment_id} has volume {disk.volume_id} for reading only"
-                raise HostError("conflict", f"{message}: say so of disk {disk.name}")
+            await monitor.execute("block_resize", {"node-name": node, "size": size_bytes})
+        return DiskInfo(name=disk.name, format="raw", size_bytes=size_bytes, allocated_bytes=allocated)
 
     async def while_off(self, server_id: str, act: Callable[[StatePaths, str], None]) -> None:
         """Do something to the files of a machine, which does not run meanwhile; `conflict` when it runs."""
@@ -434,6 +424,10 @@ class Machines:
         for event in running.deleted.values():
             event.set()
         running.ended.set()
+        if (lock := self._locks.get(server_id)) is not None:
+            async with lock:
+                if not self.info(server_id).running:
+                    await self._volumes.ended(server_id)
         if running.reason != "failed to start":
             self._on_exit(server_id, running.reason or "crashed")
 

@@ -275,6 +275,11 @@ class VolumePaths:
         """The attachments that it is exported for: {id: read only} as JSON."""
         return self.directory / "exports.json"
 
+    @property
+    def peers(self) -> Path:
+        """Of those, the attachments of other hosts: see `volume_gate.py`."""
+        return self.directory / "peers.json"
+
     def exporter(self, read_only: bool) -> ExporterPaths:
         """Readers and writers have a daemon each, so that a reader's cannot write whatever becomes of it."""
         return ExporterPaths(self.directory / ("ro" if read_only else "rw"))

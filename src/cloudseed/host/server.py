@@ -43,13 +43,18 @@ from cloudseed.host.doors import Doors
 from cloudseed.host.errors import HostError, from_os_error
 from cloudseed.host.exporters import Exporters
 from cloudseed.host.facts import Facts
+from cloudseed.host.gate import Gate
 from cloudseed.host.launch import Launcher
+from cloudseed.host.machine_volumes import MachineVolumes
 from cloudseed.host.machines import Machines
 from cloudseed.host.metadata import MetadataRelay
 from cloudseed.host.paths import StatePaths, check_cloud_name, check_key
 from cloudseed.host.surroundings import Surroundings
 from cloudseed.host.users import UID_BASE, UID_COUNT, Users
 from cloudseed.host.volume_commands import volume_commands
+from cloudseed.host.volume_gate import KIND as VOLUME
+from cloudseed.host.volume_gate import VolumeGate
+from cloudseed.host.volume_ways import VolumeWays
 from cloudseed.host.volumes import Volumes
 from cloudseed.host.wire import frame, read_frame, short_address
 
@@ -69,9 +74,14 @@ class HostServer:
         self._facts = Facts(cloud, self._paths, cache)
         each = UID_COUNT // self._around.sharing
         users = Users(UID_BASE + self._around.number * each, each)
-        self._volumes = Volumes(self._paths, Exporters(self._paths, users), users)
+        self._gate = Gate(self._paths.tls, self._around.underlay)
+        for_others = VolumeGate(self._paths, self._gate)
+        self._gate.offer(VOLUME, for_others.admit)
+        self._volumes = Volumes(self._paths, Exporters(self._paths, users), users, for_others)
+        self._ways = VolumeWays(self._paths, self._around.underlay)
         self._launcher = Launcher(cloud, self._paths, control_uid, control_gid, users)
-        self._machines = Machines(self._paths, self._launcher, self._volumes, self._facts.accel, self._tell_exit)
+        self._machines = Machines(self._paths, self._launcher, MachineVolumes(self._volumes, self._ways),
+                                  self._facts.accel, self._tell_exit)
         self._copies = Copies(self._paths, self._launcher, self._machines, control_gid)
         self._doors = Doors(self._paths.tls, self._around.underlay)
         self._arrivals = Arrivals(self._paths, self._launcher, self._machines, self._doors)
@@ -104,6 +114,7 @@ class HostServer:
             trimming.cancel()
             probing.cancel()
             server.close()
+            await self._gate.close()
             await self._volumes.close()
             for task in list(self._connections):
                 task.cancel()
@@ -114,6 +125,7 @@ class HostServer:
             await self._departures.drop_all()
             await self._doors.close_all()
             await self._machines.close()
+            await self._ways.close()
             socket_path.unlink(missing_ok=True)
 
     # ---- the socket

@@ -52,9 +52,12 @@ class VolumeClient(ABC):
         command = records.RevertVolume(volume_id=volume_id, snapshot_id=snapshot_id)
         return await self._ask(command, VolumeInfo, _COPY_TIMEOUT_S)
 
-    async def export_volume(self, volume_id: str, attachment_id: str, *, read_only: bool = False) -> ExportInfo:
-        """Export a volume for an attachment, which a disk of kind `volume` then names."""
-        command = records.ExportVolume(volume_id=volume_id, attachment_id=attachment_id, read_only=read_only)
+    async def export_volume(self, volume_id: str, attachment_id: str, *, read_only: bool = False,
+                            peer: str = "") -> ExportInfo:
+        """Export a volume for an attachment, which a disk of kind `volume` then names; of host `peer`, when it is
+        another's."""
+        command = records.ExportVolume(volume_id=volume_id, attachment_id=attachment_id, read_only=read_only,
+                                       peer=peer)
         return await self._ask(command, ExportInfo)
 
     async def unexport_volume(self, volume_id: str, attachment_id: str) -> None:

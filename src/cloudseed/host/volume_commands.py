@@ -18,7 +18,7 @@ def volume_commands(volumes: Volumes) -> dict[type[r.Command], Callable[[Any], A
         r.CreateSnapshot: lambda c: volumes.create_snapshot(c.snapshot_id, c.volume_id),
         r.DeleteSnapshot: lambda c: volumes.delete_snapshot(c.snapshot_id),
         r.RevertVolume: lambda c: volumes.revert(c.volume_id, c.snapshot_id),
-        r.ExportVolume: lambda c: volumes.export(c.volume_id, c.attachment_id, c.read_only),
+        r.ExportVolume: lambda c: volumes.export(c.volume_id, c.attachment_id, c.read_only, c.peer),
         r.UnexportVolume: lambda c: volumes.unexport(c.volume_id, c.attachment_id),
         r.ListVolumes: lambda c: volumes.report(),
         r.ReadVolume: lambda c: volumes.read(c.source, c.offset, c.length),

@@ -22,6 +22,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+import msgspec
+
 from cloudseed.host import disks, processes
 from cloudseed.host import volume_files as files
 from cloudseed.host.errors import HostError, from_os_error
@@ -29,6 +31,7 @@ from cloudseed.host.exporters import Exporter
 from cloudseed.host.paths import ExporterPaths, StatePaths, check_uuid
 from cloudseed.host.records import ByteSource, ExportInfo, SnapshotInfo, VolumeInfo, VolumePiece, VolumesReport
 from cloudseed.host.users import Users
+from cloudseed.host.volume_gate import VolumeGate
 
 log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -49,10 +52,11 @@ class Daemons(Protocol):
 class Volumes:
     """All volumes below one state directory."""
 
-    def __init__(self, paths: StatePaths, daemons: Daemons, users: Users) -> None:
+    def __init__(self, paths: StatePaths, daemons: Daemons, users: Users, gate: VolumeGate) -> None:
         self._paths = paths
         self._daemons = daemons
         self._users = users
+        self._gate = gate
         self._locks: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
         self._stop = threading.Event()
         self._watched: dict[Exporter, int] = {}  # pidfds
@@ -62,6 +66,7 @@ class Volumes:
 
     async def adopt(self) -> None:
         """Take up the daemons that run and start those that should; what cannot be is logged, and tried again."""
+        await self._gate.adopt()
         for volume_id in files.volume_ids(self._paths):
             for exporter in _exporters(volume_id):
                 self._daemons.adopt(exporter)
@@ -84,6 +89,8 @@ class Volumes:
         """End every daemon; the files are the caller's to remove."""
         for volume_id in files.volume_ids(self._paths):
             async with self._locked(volume_id):
+                for attachment_id in files.load_exports(self._paths, volume_id):
+                    self._gate.forbid(volume_id, attachment_id)
                 files.save_exports(self._paths, volume_id, {})
                 await self._sync(volume_id)
 
@@ -203,8 +210,8 @@ class Volumes:
 
     # ---- exports
 
-    async def export(self, volume_id: str, attachment_id: str, read_only: bool) -> ExportInfo:
-        """Export the volume for the attachment."""
+    async def export(self, volume_id: str, attachment_id: str, read_only: bool, peer: str) -> ExportInfo:
+        """Export the volume for the attachment, which is of the host at `peer`, if that is another."""
         check_uuid(attachment_id, "attachment_id")
         async with self._locked(volume_id):
             self.info(volume_id)
@@ -212,6 +219,9 @@ class Volumes:
             if exports.get(attachment_id, read_only) != read_only:
                 mode = "reading" if exports[attachment_id] else "writing"
                 raise HostError("conflict", f"attachment {attachment_id} has volume {volume_id} for {mode}: end that")
+            way = await self._gate.let(volume_id, attachment_id, peer) if peer else None
+            if way is None:
+                self._gate.forbid(volume_id, attachment_id)
             if attachment_id not in exports:
                 files.save_exports(self._paths, volume_id, {**exports, attachment_id: read_only})
             try:
@@ -219,8 +229,9 @@ class Volumes:
             except BaseException:
                 if attachment_id not in exports:
                     files.save_exports(self._paths, volume_id, exports)
+                    self._gate.forbid(volume_id, attachment_id)
                 raise
-            return self._export_info(volume_id, attachment_id, read_only)
+            return msgspec.structs.replace(self._export_info(volume_id, attachment_id, read_only), way=way)
 
     async def unexport(self, volume_id: str, attachment_id: str) -> None:
         """End the export; whoever is connected is not any more."""
@@ -229,6 +240,7 @@ class Volumes:
             exports = files.load_exports(self._paths, volume_id)
             for link in self._links(attachment_id):
                 link.unlink(missing_ok=True)
+            self._gate.forbid(volume_id, attachment_id)
             if attachment_id in exports:
                 exports.pop(attachment_id)
                 files.save_exports(self._paths, volume_id, exports)
@@ -283,6 +295,7 @@ class Volumes:
             read_only=read_only,
             running=self._daemons.record(exporter) is not None,
             path=str(self._daemons.paths(exporter).nbd_socket),
+            peer=self._gate.peer(volume_id, attachment_id),
         )
 
     # ---- daemons that die

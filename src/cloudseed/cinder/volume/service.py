@@ -7,9 +7,12 @@ manager's end ends no export.
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
+
+import msgspec
 
 from cloudseed.cinder.volume.backend import Backend, VolumeHost
 from cloudseed.cinder.volume.images import VolumeImages
@@ -124,15 +127,27 @@ class VolumeManager:
 
         Machines of this host name volume and attachment, never the path, which is for people to read.
         """
-        if connector and connector.get("host") not in (None, "", self.name) and not _same_machine(connector, self.name):
-            raise Invalid(f"Volume {volume_id} is on host {self.name}: host {connector.get('host')} cannot reach it.")
+        peer = self._peer(volume_id, connector or {})
         doing = f"export volume {volume_id} for attachment {attachment_id}"
         info = await self.backend.ask(
-            doing, self.backend.host.export_volume(volume_id, attachment_id, read_only=read_only))
+            doing, self.backend.host.export_volume(volume_id, attachment_id, read_only=read_only, peer=peer))
+        way = {"way": msgspec.to_builtins(info.way)} if info.way is not None else {}
         return {"driver_volume_type": "nbd", "data": {
+            **way,
             "volume_id": volume_id, "attachment_id": attachment_id, "path": info.path, "export": attachment_id,
             "format": "raw", "access_mode": "ro" if info.read_only else "rw", "discard": True, "qos_specs": None,
             "encrypted": False, "cacheable": False}}
+
+    def _peer(self, volume_id: str, connector: dict[str, Any]) -> str:
+        """The address of the connector's host, if that is another than this; Invalid when it has none."""
+        host = connector.get("host")
+        if host in (None, "", self.name) or _same_machine(connector, self.name):
+            return ""
+        try:
+            return str(ipaddress.IPv4Address(str(connector.get("ip"))))
+        except ValueError:
+            raise Invalid(f"Volume {volume_id} is on host {self.name}: host {host} cannot reach it, as it gives no "
+                          "address (ip) of its own.") from None
 
     async def unexport(self, ctx: Context, volume_id: str, attachment_id: str) -> None:
         doing = f"end the export of volume {volume_id} for attachment {attachment_id}"
@@ -150,7 +165,8 @@ class VolumeManager:
         for item in wish:
             if item["attachment_id"] not in there:
                 try:
-                    await self.export(ctx, item["volume_id"], item["attachment_id"], bool(item.get("read_only")))
+                    await self.export(ctx, item["volume_id"], item["attachment_id"], bool(item.get("read_only")),
+                                      item.get("connector"))
                 except CloudseedError as exc:
                     log.warning("attachment %s has no export: %s", item["attachment_id"], exc.message)
 

@@ -118,6 +118,7 @@ from cloudseed.host.records.volumes import (
     VolumeInfo,
     VolumePiece,
     VolumesReport,
+    VolumeWay,
     WriteVolume,
 )
 from cloudseed.host.records.wiring import ApplyNetworks, ApplyResult
@@ -219,6 +220,7 @@ __all__ = [
     "UnexportVolume",
     "VolumeInfo",
     "VolumePiece",
+    "VolumeWay",
     "VolumesReport",
     "Watch",
     "WriteConfigDrive",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from cloudseed.host.records.base import Command, Record
+from cloudseed.host.records.volumes import VolumeWay
 
 
 class DiskSpec(Record, frozen=True, kw_only=True):
@@ -13,7 +14,7 @@ class DiskSpec(Record, frozen=True, kw_only=True):
     `kind` says where its bytes are: `overlay` is `machines/<server>/<name>.qcow2` made by `CreateDisk`;
     `config_drive` is `machines/<server>/config.iso` (read-only cdrom) made by `WriteConfigDrive`; `volume` is the
     export of `volume_id` for `attachment_id`, made by `ExportVolume`.  `format` is the overlay's: a volume is always
-    raw bytes.  `serial` is what a guest sees as the disk's serial number.
+    raw bytes; one of another host is reached by `way`.  `serial` is what a guest sees as the disk's serial number.
     """
 
     name: str
@@ -22,6 +23,7 @@ class DiskSpec(Record, frozen=True, kw_only=True):
     bus: Literal["virtio", "scsi", "ide", "sata", "usb"] = "virtio"
     volume_id: str = ""
     attachment_id: str = ""
+    way: VolumeWay | None = None
     serial: str = ""
     read_only: bool = False
     cdrom: bool = False  # the guest sees a CD drive; then `bus` is ide, sata or scsi

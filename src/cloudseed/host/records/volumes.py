@@ -12,13 +12,25 @@ from typing import Literal
 from cloudseed.host.records.base import Command, Record
 
 
+class VolumeWay(Record, frozen=True, kw_only=True):
+    """How another host reaches an export: through the gate there, with a ticket that is good for that host alone."""
+
+    address: str
+    port: int
+    ticket: str
+
+
 class ExportInfo(Record, frozen=True, kw_only=True):
-    """One attachment's way to its volume.  `running`: the storage daemon behind it is there now."""
+    """One attachment's way to its volume.  `running`: the storage daemon behind it is there now.  `peer`: the address
+    of the host whose attachment it is, if it is another's; `way` is told to those who ask for the export.
+    """
 
     attachment_id: str
     read_only: bool
     running: bool
     path: str  # of the NBD socket, which only the host process may name
+    peer: str = ""
+    way: VolumeWay | None = None
 
 
 class VolumeInfo(Record, frozen=True, kw_only=True):
@@ -111,12 +123,14 @@ class RevertVolume(Command, frozen=True, kw_only=True):
 class ExportVolume(Command, frozen=True, kw_only=True):
     """Export a volume for an attachment, from now on and after each reboot. -> ExportInfo
 
-    `conflict` when the attachment has an export of the other mode.
+    `conflict` when the attachment has an export of the other mode.  `peer`: the address of the host whose machine
+    gets it, when that is another than this.
     """
 
     volume_id: str
     attachment_id: str
     read_only: bool = False
+    peer: str = ""
 
 
 class UnexportVolume(Command, frozen=True, kw_only=True):

@@ -7,11 +7,11 @@ their ids: the host process finds the export by itself.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import msgspec
 
-from cloudseed.host.records import DiskSpec
+from cloudseed.host.records import DiskSpec, VolumeWay
 from cloudseed.nova.compute.devices import BlockDevice
 from cloudseed.nova.compute.errors import BuildAborted
 from cloudseed.nova.compute.spec import Rescue, ServerSpec
@@ -37,7 +37,13 @@ def volume_disk(device: BlockDevice, default_bus: Bus) -> DiskSpec:
         raise BuildAborted(f"device_type {device.device_type!r} is not supported on this host; supported: disk.")
     return DiskSpec(name=volume_disk_name(device), kind="volume", format="raw", volume_id=device.volume_id,
                     attachment_id=device.attachment_id, bus=bus_of(device.disk_bus, default_bus),
-                    serial=device.volume_id, read_only=device.read_only)
+                    serial=device.volume_id, read_only=device.read_only,
+                    way=_way(device.connection_info["data"].get("way")))
+
+
+def _way(told: Any) -> VolumeWay | None:
+    """How a volume of another host is reached, as cinder tells it."""
+    return msgspec.convert(told, VolumeWay) if told else None
 
 
 def bus_of(value: str | None, default: Bus) -> Bus:
