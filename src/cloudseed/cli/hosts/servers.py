@@ -43,14 +43,16 @@ def stop(state: Path, shape: Shape | None) -> None:
     """Stop both; what they keep is kept."""
     if shape is not None:
         rabbitmq.stop(broker(state, shape).directory)
-        database(state, shape).stop()
+        if _made(state, shape):
+            database(state, shape).stop()
 
 
 def clean(state: Path, shape: Shape) -> None:
     """Stop both, and leave none of the shared memory that a database which was killed leaves: it knows which."""
-    server = database(state, shape)
-    if server.pid is None and (server.data / "postmaster.pid").exists():
-        server.start()
+    if _made(state, shape):
+        server = database(state, shape)
+        if server.pid is None and (server.data / "postmaster.pid").exists():
+            server.start()
     stop(state, shape)
 
 
@@ -62,6 +64,11 @@ def broker(state: Path, shape: Shape) -> rabbitmq.Broker:
 
 def database(state: Path, shape: Shape) -> postgres.PostgresServer:
     return postgres.PostgresServer(state / "postgres", shape.database_port, shape.database_password)
+
+
+def _made(state: Path, shape: Shape) -> bool:
+    """Whether the database was ever made: an `up` may have ended before, or found no PostgreSQL."""
+    return postgres.find_binaries() is not None and database(state, shape).data.exists()
 
 
 def _process(pid: int | None) -> Process:
