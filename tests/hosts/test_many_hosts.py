@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from cloudseed.cli import processes
 from cloudseed.cli.hosts import stop
 from tests.faults import machines
-from tests.support.daemon import Daemon, needs_root, wait_for
+from tests.support.daemon import ROOT, Daemon, needs_root, wait_for
 
 pytestmark = [needs_root, pytest.mark.real]
 NOTICED_S = 15.0  # within which every list must say that a host is gone
@@ -153,6 +154,27 @@ def test_purge_leaves_nothing(alive: bool) -> None:
         assert not left and not after["processes"] and not after["files"]
         assert not shared & set(os.listdir("/dev/shm"))
         assert not cloud.state.exists()
+
+
+@pytest.mark.parametrize("seconds", [2.0, 8.0])
+def test_a_start_that_was_killed_is_purged_too(seconds: float, tmp_path: Path) -> None:
+    cloud = Daemon(driver="fake", hosts=2)
+    try:
+        settings = [f"--set={name}={value}" for name, value in (
+            ("port", cloud.config.port), ("external_nat", "false"), ("password_hash_rounds", 4))]
+        files = ["--state", str(cloud.state), "--clouds-yaml", str(tmp_path / "clouds.yaml")]
+        up = subprocess.Popen([str(ROOT / "cloudseed"), "up", "--hosts", "2", "--driver", "fake", *files, *settings],
+                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(seconds)  # wherever it is by then
+        up.kill()
+        up.wait()
+        cloud.cloudseed("down", "--purge", "--clouds-yaml", str(tmp_path / "clouds.yaml"))
+        after = machines.traces(cloud)
+        left = [thing for kind in ("namespaces", "links", "nft", "mounts") for thing in after[kind]
+                if cloud.config.name in thing]
+        assert not left and not after["processes"] and not after["files"]
+    finally:
+        cloud.close()
 
 
 def _shared_memory(cloud: Daemon) -> set[str]:

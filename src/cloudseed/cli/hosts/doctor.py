@@ -8,7 +8,7 @@ from cloudseed.cli.doctor import Check, memory_available_mib
 from cloudseed.cli.hosts.places import MAX_HOSTS
 from cloudseed.cli.servers import postgres, rabbitmq
 
-SERVERS_MIB, HOST_MIB = 400, 130  # the database, the broker and the services; each host's two processes
+SERVERS_MIB, HOST_MIB = 300, 90  # the database, the broker and the services; each host's two processes (bench hosts)
 
 
 def checks(count: int, meminfo: str) -> list[Check]:
