@@ -85,9 +85,10 @@ WITH RECURSIVE walk(name, n) AS (
   SELECT (SELECT min(o.name) FROM {table} o WHERE o.{scope} = :scope AND o.name >= :low AND o.name < :high), 1
   UNION ALL
   SELECT (SELECT min(o.name) FROM {table} o WHERE o.{scope} = :scope AND o.name < :high AND o.name >=
-    CASE WHEN instr(substr(walk.name, :skip), :delimiter) > 0
-      THEN substr(walk.name, 1, :skip - 2 + instr(substr(walk.name, :skip), :delimiter)) || :beyond
-      ELSE walk.name || char(1) END), n + 1
+    CASE WHEN instr(substr(walk.name, CAST(:skip AS INTEGER)), :delimiter) > 0
+      THEN substr(walk.name, 1,
+        CAST(:skip - 2 + instr(substr(walk.name, CAST(:skip AS INTEGER)), :delimiter) AS INTEGER)) || :beyond
+      ELSE walk.name || :least END), n + 1
   FROM walk WHERE walk.name IS NOT NULL AND n < :limit)
 SELECT name FROM walk WHERE name IS NOT NULL
 """
@@ -96,8 +97,9 @@ WITH RECURSIVE walk(name, n) AS (
   SELECT (SELECT max(o.name) FROM {table} o WHERE o.{scope} = :scope AND o.name >= :low AND o.name < :high), 1
   UNION ALL
   SELECT (SELECT max(o.name) FROM {table} o WHERE o.{scope} = :scope AND o.name >= :low AND o.name <
-    CASE WHEN instr(substr(walk.name, :skip), :delimiter) > 0
-      THEN substr(walk.name, 1, :skip - 2 + instr(substr(walk.name, :skip), :delimiter)) || :delimiter
+    CASE WHEN instr(substr(walk.name, CAST(:skip AS INTEGER)), :delimiter) > 0
+      THEN substr(walk.name, 1,
+        CAST(:skip - 2 + instr(substr(walk.name, CAST(:skip AS INTEGER)), :delimiter) AS INTEGER)) || :delimiter
       ELSE walk.name END), n + 1
   FROM walk WHERE walk.name IS NOT NULL AND n < :limit)
 SELECT name FROM walk WHERE name IS NOT NULL
@@ -122,7 +124,7 @@ async def walk(tx: Tx, table: str, scope: str, value: int | str, query: Query) -
     # the two names are constants of ours, the rest is bound
     walking = sa.text(template.format(table=table, scope=scope)).bindparams(
         scope=value, low=low, high=high, skip=len(query.prefix) + 1, delimiter=query.delimiter, limit=query.limit,
-        **({} if query.reverse else {"beyond": after(query.delimiter)}))
+        **({} if query.reverse else {"beyond": after(query.delimiter), "least": "\x01"}))
     entries: list[str | Subdir] = []
     for name in await tx.scalars(walking):
         end = name.find(query.delimiter, len(query.prefix))

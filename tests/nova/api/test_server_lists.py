@@ -123,6 +123,7 @@ async def test_deleted_servers_show_in_changes(cloud: NovaCloud) -> None:
 
 async def test_statements_do_not_grow_with_rows(cloud: NovaCloud, user: Client) -> None:
     counts = []
+    await nova(user, "GET", "/servers/detail?limit=1")  # what is cached after the first time is
     for limit in (1, 3):
         with counted_statements() as statements:
             await nova(user, "GET", f"/servers/detail?limit={limit}")

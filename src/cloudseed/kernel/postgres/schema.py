@@ -24,6 +24,9 @@ from cloudseed.kernel.postgres.server import Server
 T = TypeVar("T")
 PATIENCE_S = 20.0
 _COMMAND = "cloudseed migrate --config FILE"
+# what SQLite has and plain SQL of ours calls
+_LIKE_SQLITES = """CREATE OR REPLACE FUNCTION instr(whole TEXT, part TEXT) RETURNS INTEGER LANGUAGE sql IMMUTABLE
+    AS 'SELECT strpos(whole, part)'"""
 CREATE = "CREATE DATABASE \"{}\" TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'"
 
 
@@ -85,6 +88,7 @@ async def _upgrade(server: Server, state: State) -> None:
         async with engine.connect() as connection:
             # two who upgrade at once: the second waits, and finds nothing left to do
             await connection.execute(sa.text("SELECT pg_advisory_lock(2)"))
+            await connection.execute(sa.text(_LIKE_SQLITES))
             await connection.commit()
             await connection.run_sync(lambda inner: migrate.run(state.service, inner))
     finally:
