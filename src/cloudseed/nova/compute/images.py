@@ -64,6 +64,11 @@ class ImageCache:
             task.add_done_callback(lambda done: self._downloaded(image_id, done))
         return await asyncio.shield(task)
 
+    async def of_disk(self, ctx: Context, image_id: str) -> CachedImage:
+        """The image that a server's disk stands on already: from the cache even when glance has it no more."""
+        self._used[image_id] = time.monotonic()
+        return await self._cached(image_id) or await self.ensure(ctx, image_id)
+
     def _downloaded(self, image_id: str, task: asyncio.Task[CachedImage]) -> None:
         self._downloads.pop(image_id, None)
         if not task.cancelled():

@@ -15,13 +15,13 @@ import msgspec
 from cloudseed.kernel.context import Context
 from cloudseed.kernel.errors import CloudseedError
 from cloudseed.nova.compute.admission import Kind
-from cloudseed.nova.compute.boot_work import BootWork, base_image, guest_drive
-from cloudseed.nova.compute.drivers.base import Door, Driver
+from cloudseed.nova.compute.boot_work import BootWork, guest_drive
+from cloudseed.nova.compute.drivers.base import CachedImage, Door, Driver
 from cloudseed.nova.compute.errors import HostFailed
 from cloudseed.nova.compute.network_info import Vif
 from cloudseed.nova.compute.parts import HostParts, Verb
 from cloudseed.nova.compute.plugging import PLUG_DEADLINE_S
-from cloudseed.nova.compute.spec import decode_spec, encode_spec
+from cloudseed.nova.compute.spec import ServerSpec, decode_spec, encode_spec
 from cloudseed.nova.compute.volume_work import VolumeWork, connector, with_connections
 from cloudseed.nova.compute.worker import Work
 
@@ -55,8 +55,16 @@ class MoveWork:
 
     async def _receive_disks(self, work: Work) -> dict[str, Any]:
         spec = decode_spec(work.arguments["spec"])
-        image = await base_image(self._parts, work, spec.image_id)
+        image = await self._image(work, spec)
         return _wire(await self._parts.driver.receive_disks(spec, image, guest_drive(self._parts, work, spec)))
+
+    async def _image(self, work: Work, spec: ServerSpec) -> CachedImage | None:
+        """What the disk that comes stands on."""
+        if not spec.image_id or spec.volume_backed or self._parts.images is None or not self._parts.driver.needs_image:
+            return None
+        found = await work.wait(self._parts.images.of_disk(work.ctx, spec.image_id))
+        work.check()
+        return found
 
     async def _send_disks(self, work: Work) -> None:
         spec, door = decode_spec(work.arguments["spec"]), msgspec.convert(work.arguments["door"], Door)
@@ -95,7 +103,7 @@ class MoveWork:
     async def _receive_live(self, work: Work) -> dict[str, Any]:
         """The machine waits; its ports are wired first, which takes a moment."""
         spec = decode_spec(work.arguments["spec"])
-        image = await base_image(self._parts, work, spec.image_id)
+        image = await self._image(work, spec)
         drive = guest_drive(self._parts, work, spec)
         door = await work.wait(self._patiently(spec.id, lambda: self._parts.driver.receive_live(
             spec, spec.network_info, image, drive)))

@@ -29,7 +29,7 @@ from cloudseed.kernel.operations import Cancelled, OperationType, Run, Step
 from cloudseed.nova import block_devices
 from cloudseed.nova.compute.devices import BlockDevice, decode_devices
 from cloudseed.nova.compute.spec import ServerSpec, encode_spec, spec_from_row
-from cloudseed.nova.conductor.moving import Migration, Moving, change_migration, required
+from cloudseed.nova.conductor.moving import Migration, Moving, change_migration, disk_spec, required
 from cloudseed.nova.conductor.on_host import HostGone, Hosts
 from cloudseed.nova.conductor.records import Server, add_fault, begin_event, change, end_event
 from cloudseed.nova.models import operation_tables
@@ -205,7 +205,7 @@ def _has_local_disks(spec: ServerSpec) -> bool:
 
 def _there(row: Server, run: Run) -> ServerSpec:
     """The server with its volumes as the destination has them."""
-    spec = spec_from_row(row)
+    spec = disk_spec(row)
     joined: dict[str, BlockDevice] = {device.id: device for device in decode_devices(run.data["devices"])}
     return msgspec.structs.replace(spec, block_devices=[joined.get(d.id, d) for d in spec.block_devices])
 

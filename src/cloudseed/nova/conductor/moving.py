@@ -170,6 +170,13 @@ class Moving:
             run.data["host_lost"] = True
 
 
+def disk_spec(row: Server, flavor: dict[str, Any] | None = None) -> ServerSpec:
+    """The server with the image that its root disk stands on, which is another when it came off a shelf."""
+    spec = spec_from_row(row, flavor)
+    image_id = (row.system_metadata or {}).get("disk_image_id")
+    return msgspec.structs.replace(spec, image_id=image_id) if image_id else spec
+
+
 @contextlib.contextmanager
 def required(doing: str) -> Iterator[None]:
     """A host that is gone within has failed, at `doing`."""

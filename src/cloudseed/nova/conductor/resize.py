@@ -29,7 +29,7 @@ from cloudseed.kernel.errors import CloudseedError, Conflict
 from cloudseed.kernel.operations import Cancelled, OperationType, Run, Step
 from cloudseed.nova.compute.errors import HostFailed
 from cloudseed.nova.compute.spec import encode_spec, spec_from_row
-from cloudseed.nova.conductor.moving import Migration, Moving, change_migration, required
+from cloudseed.nova.conductor.moving import Migration, Moving, change_migration, disk_spec, required
 from cloudseed.nova.conductor.on_host import HostGone, Hosts
 from cloudseed.nova.conductor.power import SOFT_TIMEOUT_S
 from cloudseed.nova.conductor.records import Server, add_fault, begin_event, change, end_event
@@ -156,7 +156,7 @@ class Resize:
 
     async def _send(self, run: Run, row: Server, migration: Migration, spec: dict[str, Any]) -> None:
         """The disks as they are, then in their new sizes."""
-        as_it_is, there = encode_spec(spec_from_row(row, migration.old_flavor)), migration.dest_host
+        as_it_is, there = encode_spec(disk_spec(row, migration.old_flavor)), migration.dest_host
         with required(f"take the disks of server {row.id}"):
             door = await self._hosts.ask(run, there, "receive_disks", spec=as_it_is)
         with required(f"send the disks of server {row.id}"):
