@@ -37,8 +37,6 @@ def explain(error: BaseException) -> CloudseedError | None:
                            detail=detail)
         case asyncpg.CharacterNotInRepertoireError() | asyncpg.UntranslatableCharacterError() | UnicodeEncodeError():
             return Invalid("A text holds a character that cannot be stored, such as NUL.", detail=detail)
-        case asyncpg.InvalidRegularExpressionError():
-            return Invalid(f"The regular expression is not valid: {cause}.", detail=detail)
         case asyncpg.NumericValueOutOfRangeError():
             return Invalid("A number is too large to be stored.", detail=detail)
         case asyncpg.InvalidRegularExpressionError():
