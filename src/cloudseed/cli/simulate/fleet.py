@@ -117,7 +117,9 @@ class Fleet:
     def _start_broker(self, tell: Callable[[str], None]) -> None:
         tell("starting RabbitMQ")
         port, mapper_port, node_port = rabbitmq.free_ports(3)
-        self._broker = Broker(self._directory / "rabbitmq", port, mapper_port, node_port, secrets.token_urlsafe(18))
+        self._broker = Broker(
+            self._directory / "rabbitmq", port, mapper_port, node_port, secrets.token_urlsafe(18),
+            memory_mib=256 + self.hosts)  # each has queues of its own
         rabbitmq.start(self._broker)
         rabbitmq.wait_ready(self._broker)
         self._config.broker = self._broker.url
