@@ -211,3 +211,33 @@ async def test_a_host_that_is_alone_says_so(host: Host) -> None:
 
 def test_the_gates_port_is_above_those_of_root_alone() -> None:
     assert gate.PORT > socket.IPPORT_RESERVED
+
+
+async def test_a_console_is_open_to_one_viewer_once(pair: Pair) -> None:
+    await pair.machine()
+    own = pair.storage  # the viewer's host
+    for kind, first in (("novnc", b"RFB 003.008\n"), ("serial", b"")):
+        door = await pair.compute.client.open_console(pair.server_id, kind, own.underlay)  # type: ignore[arg-type]
+        wanted = gate.Wanted(gate.CONSOLE, pair.server_id, door.ticket)
+        for tries in range(2):
+            reader, writer = await gate.enter_streams(own.paths.tls, own.underlay, door.address, door.port, wanted)
+            try:
+                if tries == 0 and kind == "serial":  # it says nothing by itself: it stays open
+                    with pytest.raises(TimeoutError):
+                        await asyncio.wait_for(reader.read(1), 1)
+                else:
+                    assert await asyncio.wait_for(reader.read(12), 5) == (b"" if tries else first)
+            except ConnectionError:
+                assert tries
+            finally:
+                writer.transport.abort()
+    # a ticket of another address; another server's name with it; a machine that does not run
+    for address, server_id in ((pair.compute.underlay, pair.server_id), (own.underlay, new_id())):
+        door = await pair.compute.client.open_console(pair.server_id, "novnc", address)
+        wanted = gate.Wanted(gate.CONSOLE, server_id, door.ticket)
+        reader, writer = await gate.enter_streams(own.paths.tls, own.underlay, door.address, door.port, wanted)
+        with contextlib.suppress(ConnectionError):
+            assert await asyncio.wait_for(reader.read(12), 5) == b""
+        writer.transport.abort()
+    with pytest.raises(HostError, match="does not run"):
+        await pair.compute.client.open_console(new_id(), "novnc", own.underlay)

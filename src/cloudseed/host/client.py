@@ -24,6 +24,7 @@ from cloudseed.host.records import (
     CopyStatus,
     DiskInfo,
     DiskSpec,
+    Door,
     HostFacts,
     ImageInfo,
     InventoryReport,
@@ -88,6 +89,10 @@ class HostClient(VolumeClient, MoveClient):
     async def stop_machine(self, server_id: str, *, hard: bool = False) -> None:
         """Press the power button (soft, returns at once) or end the process (hard, returns when gone)."""
         await self._tell(records.StopMachine(server_id=server_id, hard=hard))
+
+    async def open_console(self, server_id: str, kind: Literal["novnc", "serial"], peer: str) -> Door:
+        """A way to a machine's console for one viewer at another address."""
+        return await self._ask(records.OpenConsole(server_id=server_id, kind=kind, peer=peer), Door)
 
     async def pause_machine(self, server_id: str, *, paused: bool) -> None:
         """Stop the guest's processors, or let them go on."""

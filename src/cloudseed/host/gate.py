@@ -24,6 +24,7 @@ from cloudseed.host import authority
 from cloudseed.host.errors import HostError
 
 log = logging.getLogger("cloudseed.host")
+VOLUME, CONSOLE = "volume", "console"  # kinds of things that hosts want of one another
 PORT = 10809  # IANA's for NBD; on the underlay address alone
 _GREETING_BYTES, _GREETING_S, _CONNECT_S = 1024, 10.0, 10.0
 _MAX_COMERS = 512  # at once
@@ -225,6 +226,21 @@ async def enter(tls: Path, own: str, address: str, port: int, wanted: Wanted, le
         raise HostError("unavailable", f"host {address} cannot be reached: {exc or 'it does not answer'}") from exc
     assert leg.transport is not None
     leg.transport.write(msgspec.json.encode(wanted) + b"\n")
+
+
+async def enter_streams(
+    tls: Path, own: str, address: str, port: int, wanted: Wanted
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """As `enter`, for those who speak themselves."""
+    context = authority.context(tls, server=False)
+    try:
+        async with asyncio.timeout(_CONNECT_S):
+            reader, writer = await asyncio.open_connection(
+                address, port, ssl=context, server_hostname=address, local_addr=(own, 0))
+    except (TimeoutError, OSError, ssl.SSLError) as exc:
+        raise HostError("unavailable", f"host {address} cannot be reached: {exc or 'it does not answer'}") from exc
+    writer.write(msgspec.json.encode(wanted) + b"\n")
+    return reader, writer
 
 
 async def local(sock: Any, leg: Leg) -> Leg:

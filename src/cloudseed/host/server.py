@@ -37,13 +37,14 @@ from cloudseed.host import (
 )
 from cloudseed.host import records as r
 from cloudseed.host.arrivals import Arrivals
+from cloudseed.host.console_gate import ConsoleGate
 from cloudseed.host.copies import Copies
 from cloudseed.host.departures import Departures
 from cloudseed.host.doors import Doors
 from cloudseed.host.errors import HostError, from_os_error
 from cloudseed.host.exporters import Exporters
 from cloudseed.host.facts import Facts
-from cloudseed.host.gate import Gate
+from cloudseed.host.gate import CONSOLE, VOLUME, Gate
 from cloudseed.host.launch import Launcher
 from cloudseed.host.machine_volumes import MachineVolumes
 from cloudseed.host.machines import Machines
@@ -52,7 +53,6 @@ from cloudseed.host.paths import StatePaths, check_cloud_name, check_key
 from cloudseed.host.surroundings import Surroundings
 from cloudseed.host.users import UID_BASE, UID_COUNT, Users
 from cloudseed.host.volume_commands import volume_commands
-from cloudseed.host.volume_gate import KIND as VOLUME
 from cloudseed.host.volume_gate import VolumeGate
 from cloudseed.host.volume_ways import VolumeWays
 from cloudseed.host.volumes import Volumes
@@ -82,6 +82,9 @@ class HostServer:
         self._launcher = Launcher(cloud, self._paths, control_uid, control_gid, users)
         self._machines = Machines(self._paths, self._launcher, MachineVolumes(self._volumes, self._ways),
                                   self._facts.accel, self._tell_exit)
+        consoles = ConsoleGate(self._paths, self._gate, self._machines.process)
+        self._gate.offer(CONSOLE, consoles.admit)
+        self._consoles = consoles
         self._copies = Copies(self._paths, self._launcher, self._machines, control_gid)
         self._doors = Doors(self._paths.tls, self._around.underlay)
         self._arrivals = Arrivals(self._paths, self._launcher, self._machines, self._doors)
@@ -281,6 +284,7 @@ class HostServer:
             r.HurryMachine: lambda c: self._departures.hurry(c.server_id),
             r.TakeBack: lambda c: self._departures.take_back(c.server_id, c.paused),
             r.RunMachine: lambda c: self._arrivals.run(c.server_id, c.paused),
+            r.OpenConsole: self._consoles.let,
             **volume_commands(self._volumes),
         }
 

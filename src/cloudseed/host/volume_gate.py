@@ -23,7 +23,6 @@ from cloudseed.host.paths import StatePaths, check_uuid
 from cloudseed.host.records import VolumeWay
 
 log = logging.getLogger("cloudseed.host")
-KIND = "volume"
 
 
 class Opened(Protocol):

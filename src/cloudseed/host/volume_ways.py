@@ -18,7 +18,6 @@ from cloudseed.host import gate, wire
 from cloudseed.host.errors import HostError, from_os_error
 from cloudseed.host.paths import StatePaths
 from cloudseed.host.records import DiskSpec, VolumeWay
-from cloudseed.host.volume_gate import KIND
 
 log = logging.getLogger("cloudseed.host")
 
@@ -30,7 +29,7 @@ class _Way:
         self._tls = tls
         self._address = address
         self.way = way
-        self._wanted = gate.Wanted(KIND, f"{disk.volume_id}/{disk.attachment_id}", way.ticket)
+        self._wanted = gate.Wanted(gate.VOLUME, f"{disk.volume_id}/{disk.attachment_id}", way.ticket)
         self._server: asyncio.Server | None = None
         self._legs: set[gate.Leg] = set()
         self._tasks: set[asyncio.Task[None]] = set()

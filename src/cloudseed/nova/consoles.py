@@ -54,10 +54,12 @@ async def create_console_url(nova: Nova, ctx: Context, server_id: str, protocol:
     return f"{root}{PREFIX}/{page}?path={quote(f'{PREFIX[1:]}/websockify?token={token}', safe='')}"
 
 
-async def find_console(nova: Nova, ctx: Context, server_id: str, host: str, kind: str) -> dict[str, Any]:
-    """How to connect to a console of a server on `host`: a ConsoleAddress (compute/consoles.py) as JSON."""
+async def find_console(nova: Nova, ctx: Context, server_id: str, host: str, kind: str, viewer: str = ""
+                       ) -> dict[str, Any]:
+    """How to connect to a console of a server on `host`: a ConsoleAddress (compute/consoles.py) as JSON.  `viewer`: the
+    address among the hosts from which somebody is about to."""
     address: dict[str, Any] = await nova.api_bus.call(ctx, f"compute.{host}", "console", server_id=server_id,
-                                                      kind=kind)
+                                                      kind=kind, viewer=viewer)
     return address
 
 

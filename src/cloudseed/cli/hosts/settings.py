@@ -22,6 +22,7 @@ def of_control(config: Config, shape: Shape) -> Config:
         database=shape.database_url,
         broker=shape.broker_url("127.0.0.1"),
         listen=[f"{shape.controller}:{config.port}"],
+        underlay_address=shape.controller,
         external_cidr=shape.provider,
         report_interval_s=REPORT_INTERVAL_S,
         service_down_s=SERVICE_DOWN_S,

@@ -47,6 +47,7 @@ def start(config: Config, progress: Progress, environment: dict[str, str] | None
     launching.snapshot(state)
     known = processes.load(state)
     _start_servers(config, made, known, progress)
+    _certify_control(config, made)
     known = control.start_control(settings.of_control(config, made), known, progress, environment)
     start_hosts(config, made, hosts, known, progress, environment)
     return known
@@ -126,6 +127,18 @@ def _spawn_host(config: Config, made: shape.Shape, host: Place, environment: dic
     arguments += ["--number", str(host.number - 1), "--sharing", str(MAX_HOSTS)]
     program = launching.source(config.state_path)
     return launching.spawn(host.state, program, "host", arguments, None, environment, host.namespace)
+
+
+def _certify_control(config: Config, made: shape.Shape) -> None:
+    """The control process's certificate, with which it looks at consoles of hosts.  It may read it, and no more: root
+    makes it, where the process cannot put anything in its place."""
+    keys, tls = config.state_path / "authority", StatePaths(config.state_path).tls
+    authority.make_authority(keys, made.name)
+    if not authority.is_issued(keys, tls):
+        authority.issue(keys, tls, "controller", [made.controller])
+    for path, mode in ((tls, 0o750), *((tls / name, 0o640) for name in ("ca.pem", "cert.pem", "key.pem"))):
+        os.chown(path, 0, CONTROL_UID)
+        path.chmod(mode)
 
 
 def _certify(config: Config, made: shape.Shape, host: Place) -> None:

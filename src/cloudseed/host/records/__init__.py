@@ -17,6 +17,7 @@ from cloudseed.host.records.base import (
     Command,
     Record,
 )
+from cloudseed.host.records.consoles import OpenConsole
 from cloudseed.host.records.disks import (
     CopyDisk,
     CopyStatus,
@@ -182,6 +183,7 @@ __all__ = [
     "NetworkStatus",
     "NetworkWish",
     "NicSpec",
+    "OpenConsole",
     "PackVolume",
     "PacketRateWish",
     "PauseMachine",
@@ -231,6 +233,7 @@ MAX_FRAME_BYTES = 32 * 1024 * 1024
 
 AnyCommand = (
     GetFacts | GetInventory | Purge | ApplyNetworks
+    | OpenConsole
     | EnsureMachine | StopMachine | PauseMachine | SuspendMachine | RemoveMachine | ListMachines | ClaimMachine
     | AttachInterface | DetachInterface | AttachDisk | DetachDisk
     | KeepDisks | RestoreDisks | DropKeptDisks

@@ -7,7 +7,8 @@ from cloudseed.host.records.machines import MachineSpec
 
 
 class Door(Record, frozen=True, kw_only=True):
-    """Where a host expects a machine.  `address` and `port` are on the underlay; `ticket` is a secret."""
+    """Where a host expects a machine, or a viewer of one.  `address` and `port` are on the underlay; `ticket` is a
+    secret."""
 
     address: str
     port: int

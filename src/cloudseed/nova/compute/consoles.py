@@ -1,4 +1,5 @@
-"""Where a machine's console is, as its host's driver says it; the way is a unix socket on that host."""
+"""Where a machine's console is, as its host's driver says it: a unix socket on that host, which others reach through
+its gate (host/gate.py)."""
 
 from __future__ import annotations
 
@@ -9,10 +10,14 @@ from typing import Literal
 
 import msgspec
 
-from cloudseed.host import wire
+from cloudseed.host import gate, wire
+from cloudseed.host.errors import HostError
+from cloudseed.host.records import Door
 from cloudseed.kernel.errors import Conflict, Invalid
 
 ConsoleKind = Literal["novnc", "serial"]
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+PIECE = 1 << 16  # bytes
 
 
 class ConsoleTypeUnavailable(Invalid):
@@ -24,11 +29,29 @@ class ConsoleNotReady(Conflict):
 
 
 class ConsoleAddress(msgspec.Struct, frozen=True, kw_only=True):
-    """A machine's console.  `pid`: the process that must be the one that listens there."""
+    """A machine's console.  `pid`: the process that must be the one that listens there.  `door`: the way to it for
+    the one who asked, if he is on another machine."""
 
     kind: ConsoleKind
     path: str
     pid: int
+    server_id: str = ""
+    door: Door | None = None
+
+
+async def open_console(address: ConsoleAddress, tls: Path, own: str) -> Streams:
+    """A connection to the console, through its host's gate if it is on another.  Raises as `connect`.
+
+    `tls`: our certificate's directory, `own`: our address among the hosts.
+    """
+    if address.door is None:
+        return await asyncio.open_unix_connection(sock=await connect(address), limit=PIECE)
+    door = address.door
+    try:
+        wanted = gate.Wanted(gate.CONSOLE, address.server_id, door.ticket)
+        return await gate.enter_streams(tls, own, door.address, door.port, wanted)
+    except HostError as exc:
+        raise ConsoleNotReady(f"The console cannot be reached: {exc.message}") from exc
 
 
 async def connect(address: ConsoleAddress) -> socket.socket:

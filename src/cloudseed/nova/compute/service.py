@@ -60,6 +60,7 @@ class ComputeService:
                  network_host: str = "") -> None:
         self.host = host_name
         self.driver = driver
+        self._underlay = env.config.underlay_address
         self._session = session or env.session("nova-compute", "nova")
         self._bus = env.bus("nova-compute")
         self._node = NodeFile(_directory(env, host_name), host_name)
@@ -171,8 +172,13 @@ class ComputeService:
     async def _console_output(self, ctx: Context, server_id: str, length: int | None = None) -> str:
         return await self.driver.console_output(server_id, length)
 
-    async def _console(self, ctx: Context, server_id: str, kind: ConsoleKind) -> dict[str, Any]:
-        address: dict[str, Any] = msgspec.to_builtins(await self.driver.console(server_id, kind))
+    async def _console(self, ctx: Context, server_id: str, kind: ConsoleKind, viewer: str = "") -> dict[str, Any]:
+        """Where the console is; for a `viewer` at another address than ours, with a way to it that is good once."""
+        found = await self.driver.console(server_id, kind)
+        if viewer not in ("", self._underlay):
+            door = await self.driver.console_door(server_id, kind, viewer)
+            found = msgspec.structs.replace(found, server_id=server_id, door=door)
+        address: dict[str, Any] = msgspec.to_builtins(found)
         return address
 
     async def _look_again(self, ctx: Context) -> None:

@@ -19,11 +19,12 @@ from urllib.parse import parse_qs, urlsplit
 import msgspec
 import sqlalchemy as sa
 
+from cloudseed.host.paths import StatePaths
 from cloudseed.kernel.context import Context
 from cloudseed.kernel.errors import CloudseedError, Conflict, Forbidden, Unavailable
 from cloudseed.kernel.http.edge import Receive, Scope, Send
 from cloudseed.nova import console_tokens, consoles
-from cloudseed.nova.compute.consoles import ConsoleAddress, connect
+from cloudseed.nova.compute.consoles import ConsoleAddress, open_console
 from cloudseed.nova.console.relay import relay
 
 if TYPE_CHECKING:
@@ -75,8 +76,11 @@ class ConsoleProxy:
             check_origin(scope, self._nova.env.edge.public_url)
             row = await console_tokens.redeem(self._nova, _token(scope))
             session = await self._enter(row)
-            found = await consoles.find_console(self._nova, ctx, row.server_id, row.host, row.kind)
-            machine = await connect(msgspec.convert(found, ConsoleAddress))
+            config = self._nova.config
+            found = await consoles.find_console(self._nova, ctx, row.server_id, row.host, row.kind,
+                                                config.underlay_address)
+            machine = await open_console(msgspec.convert(found, ConsoleAddress), StatePaths(config.state_path).tls,
+                                         config.underlay_address)
         except CloudseedError as exc:
             log.info("%s a console was refused: %s", ctx.request_id, exc.message)
             self._leave(session)
@@ -97,7 +101,7 @@ class ConsoleProxy:
         except OSError:
             pass  # the viewer left meanwhile
         finally:
-            machine.close()
+            machine[1].transport.abort()
             self._leave(session)
 
     async def _enter(self, row: sa.Row[Any]) -> _Session:

@@ -7,20 +7,18 @@ machine wait for its screen, not this process grow.
 from __future__ import annotations
 
 import asyncio
-import socket
 from typing import Any
 
 from cloudseed.kernel.http.edge import Receive, Send
+from cloudseed.nova.compute.consoles import PIECE, Streams
 
-_PIECE = 1 << 16  # bytes
 
-
-async def relay(receive: Receive, send: Send, machine: socket.socket, stop: asyncio.Event) -> str:
+async def relay(receive: Receive, send: Send, machine: Streams, stop: asyncio.Event) -> str:
     """Carry until one side ends or `stop` is set; says who ended: "machine", "viewer" or "stop".
 
     `machine` is closed when this returns.
     """
-    reader, writer = await asyncio.open_unix_connection(sock=machine, limit=_PIECE)
+    reader, writer = machine
     tasks: dict[asyncio.Task[Any], str] = {
         asyncio.create_task(_to_viewer(reader, send)): "machine",
         asyncio.create_task(_to_machine(receive, writer)): "viewer",
@@ -38,7 +36,7 @@ async def relay(receive: Receive, send: Send, machine: socket.socket, stop: asyn
 
 async def _to_viewer(reader: asyncio.StreamReader, send: Send) -> None:
     try:
-        while data := await reader.read(_PIECE):
+        while data := await reader.read(PIECE):
             await send({"type": "websocket.send", "bytes": data})
     except OSError:
         pass  # one of the two is gone: that is the end

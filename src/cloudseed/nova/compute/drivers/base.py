@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from cloudseed.host.records import Door as HostDoor
 from cloudseed.nova.compute.consoles import ConsoleAddress, ConsoleKind
 from cloudseed.nova.compute.devices import BlockDevice
 from cloudseed.nova.compute.network_info import Vif
@@ -234,6 +235,10 @@ class Driver(Protocol):
 
     async def console_output(self, server_id: str, lines: int | None) -> str:
         """The last `lines` lines of the serial console (all that is kept when None)."""
+        ...
+
+    async def console_door(self, server_id: str, kind: ConsoleKind, peer: str) -> HostDoor | None:
+        """A way to that console for one viewer who is at another address; None where viewers come to it as it is."""
         ...
 
     async def console(self, server_id: str, kind: ConsoleKind) -> ConsoleAddress:

@@ -285,6 +285,9 @@ class FakeDriver(FakeMoves):
         text = [f"FAKE CONSOLE OUTPUT of {record.name}", "ANOTHER", "LAST LINE"]
         return "\n".join(text if lines is None else text[len(text) - min(lines, len(text)):])
 
+    async def console_door(self, server_id: str, kind: ConsoleKind, peer: str) -> None:
+        return None
+
     async def console(self, server_id: str, kind: ConsoleKind) -> ConsoleAddress:
         record = self._records.get(server_id)
         if record is None or record.started_at is None:

@@ -19,7 +19,7 @@ from cloudseed.host.binaries import UEFI_CODE
 from cloudseed.host.client import HostClient
 from cloudseed.host.errors import HostError
 from cloudseed.host.paths import StatePaths
-from cloudseed.host.records import MachineSpec, NicSpec
+from cloudseed.host.records import Door, MachineSpec, NicSpec
 from cloudseed.kernel.errors import CloudseedError, NotFound, Timeout, Unavailable
 from cloudseed.nova import hardware
 from cloudseed.nova.compute.consoles import (
@@ -302,6 +302,9 @@ class QemuDriver(QemuMoves):
         if not path.is_socket():  # the machine was made without a screen
             raise ConsoleTypeUnavailable(console_type=kind)
         return ConsoleAddress(kind=kind, path=str(path), pid=machine.pid)
+
+    async def console_door(self, server_id: str, kind: ConsoleKind, peer: str) -> Door:
+        return await self._ask("open a console to another host", self._host.open_console(server_id, kind, peer))
 
     def close(self) -> None:
         """Nothing is held: the connection to the host process is its owner's to close."""
