@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from cloudseed.cli import secrets, serve
+from cloudseed.cli import certificates, secrets, serve
 from cloudseed.cli.roles import CONTROL, ROLES, UnknownRole, parts_of, speaks_with_others, whole
-from cloudseed.kernel.config import ConfigError, read_secrets
+from cloudseed.host import authority
+from cloudseed.kernel.config import Config, ConfigError, read_secrets
 from tests.support.daemon import free_port
 
 BROKER = "amqp://u:p@127.0.0.1:5672/c"
@@ -76,6 +77,22 @@ def test_right_settings_are_right(settings: Path, capsys: pytest.CaptureFixture[
     settings.chmod(0o600)
     assert serve.run(["--config", str(settings), "--check", "--port", str(free_port())]) == 0
     assert "keystone" in capsys.readouterr().out
+
+
+def test_a_hosts_certificate_comes_with_its_secrets(settings: Path, tmp_path: Path) -> None:
+    settings.write_text(settings.read_text() + f'broker = "{BROKER}"\n')
+    told = {}
+    for name, address in (("h1", "10.0.0.1"), ("h2", "10.0.0.2")):
+        out = tmp_path / f"{name}.json"
+        assert secrets.run(["--config", str(settings), "--for", name, "--services", "compute", "--underlay", address,
+                            "--output", str(out)]) == 0
+        told[name] = read_secrets(out).tls
+        place = tmp_path / name
+        certificates.lay(Config(state=str(place)), told[name], control=False)
+        assert (place / "tls" / "key.pem").stat().st_mode & 0o077 == 0
+        authority.context(place / "tls", server=True)  # the key fits the certificate
+    assert told["h1"]["ca.pem"] == told["h2"]["ca.pem"] and told["h1"]["key.pem"] != told["h2"]["key.pem"]
+    assert secrets.run(["--config", str(settings), "--for", "h3", "--underlay", "nowhere"]) == 2
 
 
 def test_a_hosts_secrets_are_those_it_needs(settings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from ipaddress import AddressValueError, IPv4Address
 from pathlib import Path
 
-from cloudseed.cli import control
+from cloudseed.cli import certificates, control
 from cloudseed.cli.processes import CONTROL_UID
 from cloudseed.cli.roles import UnknownRole, needed_secrets, parts_of
 from cloudseed.kernel.config import ConfigError, Secrets, load, load_secrets, write_secrets
@@ -28,6 +29,8 @@ def run(argv: list[str]) -> int:
     parser.add_argument("--for", dest="host", required=True, metavar="HOST", help="the machine's name")
     parser.add_argument("--services", default="compute,network,storage", metavar="ROLES",
                         help="its roles (default: %(default)s)")
+    parser.add_argument("--underlay", metavar="ADDRESS", help="its address among the hosts (underlay_address): the file "
+                        "then holds its certificate, for volumes, moves and consoles between hosts")
     parser.add_argument("--output", type=Path, metavar="FILE", help="where to (default: HOST.json)")
     chosen = parser.parse_args(argv)
     target = chosen.output or Path(f"{chosen.host}.json")
@@ -35,8 +38,11 @@ def run(argv: list[str]) -> int:
         config = load(chosen.config, state=chosen.state)
         parts = parts_of(chosen.services.split(","))
         control.prepare(config.state_path, CONTROL_UID if os.geteuid() == 0 else os.geteuid())
-        write_secrets(target, secrets_for(load_secrets(config.state_path), parts, config.broker))
-    except (ConfigError, UnknownRole) as exc:
+        known = secrets_for(load_secrets(config.state_path), parts, config.broker)
+        if chosen.underlay:
+            known.tls = certificates.issued(config, chosen.host, str(IPv4Address(chosen.underlay)))
+        write_secrets(target, known)
+    except (ConfigError, UnknownRole, AddressValueError) as exc:
         print(f"cloudseed: {exc}", file=sys.stderr)
         return 2
     except OSError as exc:

@@ -15,7 +15,7 @@ import sys
 import threading
 from pathlib import Path
 
-from cloudseed.cli import console_scripts, control, launching, processes, serve_checks
+from cloudseed.cli import certificates, console_scripts, control, launching, processes, serve_checks
 from cloudseed.cli.launching import StartFailed
 from cloudseed.cli.openstack import cache
 from cloudseed.cli.processes import CONTROL_UID, Process
@@ -92,10 +92,13 @@ def _supervise(config: Config, parts: list[str]) -> int:
     launching.snapshot(state)
     if "nova" in parts:
         console_scripts.ensure(state, cache(), lambda text: None)
+    tls: dict[str, str] = {}
     if config.secrets_file or config.controller:
         known = read_secrets(secrets_path(config))
+        tls, known.tls = known.tls, {}
         config.secrets_file = ""  # this user's copy
         write_secrets(secrets_path(config), known, (CONTROL_UID, CONTROL_UID))
+    certificates.lay(config, tls, control="nova" in parts)
     if needs_host:
         control.start_host(config)
     stopping = threading.Event()

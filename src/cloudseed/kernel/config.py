@@ -141,11 +141,14 @@ def load_with_sources(path: Path | None = None, **flags: Any) -> tuple[Config, S
 
 
 class Secrets(msgspec.Struct):
-    """Passwords by user name, and keys by purpose.  `broker`: for a machine that is told where it is with them."""
+    """Passwords by user name, and keys by purpose.  `broker`: for a machine that is told where it is with them.
+    `tls`: that machine's certificate among the hosts, by file name; root takes it out.
+    """
 
     passwords: dict[str, str]
     keys: dict[str, str] = {}
     broker: str = ""
+    tls: dict[str, str] = {}
 
 
 def data_directory(state: Path) -> Path:

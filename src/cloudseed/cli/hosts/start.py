@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from cloudseed.cli import control, launching, processes, secrets
+from cloudseed.cli import certificates, control, launching, processes, secrets
 from cloudseed.cli.hosts import servers, settings, shape, topology
 from cloudseed.cli.hosts.places import MAX_HOSTS, Place
 from cloudseed.cli.launching import StartFailed
@@ -136,9 +136,7 @@ def _certify_control(config: Config, made: shape.Shape) -> None:
     authority.make_authority(keys, made.name)
     if not authority.is_issued(keys, tls):
         authority.issue(keys, tls, "controller", [made.controller])
-    for path, mode in ((tls, 0o750), *((tls / name, 0o640) for name in ("ca.pem", "cert.pem", "key.pem"))):
-        os.chown(path, 0, CONTROL_UID)
-        path.chmod(mode)
+    certificates.let_control_read(tls)
 
 
 def _certify(config: Config, made: shape.Shape, host: Place) -> None:
