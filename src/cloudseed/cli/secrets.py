@@ -29,8 +29,8 @@ def run(argv: list[str]) -> int:
     parser.add_argument("--for", dest="host", required=True, metavar="HOST", help="the machine's name")
     parser.add_argument("--services", default="compute,network,storage", metavar="ROLES",
                         help="its roles (default: %(default)s)")
-    parser.add_argument("--underlay", metavar="ADDRESS", help="its address among the hosts (underlay_address): the file "
-                        "then holds its certificate, for volumes, moves and consoles between hosts")
+    parser.add_argument("--underlay", metavar="ADDRESS", help="its address among the hosts (underlay_address): the "
+                        "file then holds its certificate, for volumes, moves and consoles between hosts")
     parser.add_argument("--output", type=Path, metavar="FILE", help="where to (default: HOST.json)")
     chosen = parser.parse_args(argv)
     target = chosen.output or Path(f"{chosen.host}.json")
