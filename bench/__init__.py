@@ -6,6 +6,7 @@
     operations  operations a second, p50, p99 and our CPU seconds an operation
     bus         calls a second over RabbitMQ, beside a bare echo
     flows       what recording of flows costs a request
+    monkey      a cloud of many hosts harmed at random under load (only when it is named)
 
 Times on a shared machine drift, so what can be held against a limit is measured beside it in the same run, rounds
 of both in turns, and everything else comes with the CPU seconds that the cloud's control process used.

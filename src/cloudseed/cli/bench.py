@@ -13,10 +13,12 @@ import msgspec
 from cloudseed.cli import openstack
 
 PROGRAMS = ("boot", "disk", "network", "idle", "hosts", "flows", "operations", "decisions", "bus")
+LONG = ("monkey",)  # only when asked for: it proves, and measures little
 DESCRIPTION = """Measure, each with a cloud of its own that is purged at the end.
 
   cloudseed bench                       all of it: about nine minutes
   cloudseed bench operations --help     one program, with its own options
+  cloudseed bench monkey --seed 7       harm a cloud of many hosts at random, and see that all is whole in the end
   cloudseed bench --table               all of it, then a table in markdown
   cloudseed bench --table --from FILE   the table of what was measured before (JSON lines, as --json prints them)
 
@@ -29,7 +31,7 @@ def run(argv: list[str]) -> int:
     if not (root / "bench" / "__init__.py").exists():
         print(f"cloudseed bench: {root} has no benchmarks; run it from a checkout", file=sys.stderr)
         return 3
-    if argv and argv[0] in PROGRAMS:
+    if argv and argv[0] in (*PROGRAMS, *LONG):
         return subprocess.run(_command(argv[0], *argv[1:]), cwd=root, env=_environment(root)).returncode
     parser = argparse.ArgumentParser(
         prog="cloudseed bench", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
