@@ -147,12 +147,14 @@ class Scene:
 class Worker(threading.Thread):
     """Makes a server, does some things to it, deletes it, and again, until told to stop: then it leaves its server."""
 
-    def __init__(self, name: str, customer: Customer, scene: Scene, outcome: Outcome, seed: str) -> None:
+    def __init__(self, name: str, customer: Customer, scene: Scene, outcome: Outcome, seed: str,
+                 verbs: list[str]) -> None:
         super().__init__(name=name, daemon=True)
         self._customer = customer
         self._scene = scene
         self._outcome = outcome
         self._chance = random.Random(seed)
+        self._verbs = verbs
         self._stop_asked = threading.Event()
 
     def stop(self) -> None:
@@ -162,7 +164,7 @@ class Worker(threading.Thread):
         number = 0
         while not self._stop_asked.is_set():
             number += 1
-            verbs = self._chance.choices(VERBS, k=self._chance.randint(0, 4))
+            verbs = self._chance.choices(self._verbs, k=self._chance.randint(0, 4))
             try:
                 self._life(f"{self.name}-{number}", verbs)
             except (TimeoutError, ApiError) as exc:

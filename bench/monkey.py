@@ -11,7 +11,7 @@ from typing import Any
 
 from bench import harm
 from bench.cloud import BenchCloud, CloudFailed
-from bench.load import COMPUTE, HEADERS, Customer, Outcome, Scene, Watch, Worker
+from bench.load import COMPUTE, HEADERS, VERBS, Customer, Outcome, Scene, Watch, Worker
 from bench.measure import Program
 from cloudseed.cli import control
 from cloudseed.cli.api import Api
@@ -35,10 +35,14 @@ def main(argv: list[str]) -> int:
     add("--hosts", type=int, default=3, metavar="N", help="how many hosts (default %(default)s)")
     add("--workers", type=int, default=3, metavar="N", help="servers at once (default %(default)s)")
     add("--only", default="", metavar="LIST", help=f"kinds of harm by comma (default all: {', '.join(harm.KINDS)})")
+    add("--verbs", default=",".join(VERBS), metavar="LIST", help="what servers go through (default %(default)s)")
     chosen = program.parse(argv)
     kinds = [name for name in chosen.only.split(",") if name]
     if unknown := set(kinds) - set(harm.KINDS):
         program.parser.error(f"no harm {', '.join(sorted(unknown))}; there are {', '.join(harm.KINDS)}")
+    verbs = [name for name in chosen.verbs.split(",") if name]
+    if not verbs or set(verbs) - set(VERBS):
+        program.parser.error(f"--verbs {chosen.verbs}: there are {', '.join(VERBS)}")
     if os.geteuid() != 0:
         return program.impossible("hosts are network namespaces, which only root may make")
     if postgres.find_binaries() is None or not rabbitmq.is_installed():
@@ -48,14 +52,14 @@ def main(argv: list[str]) -> int:
     turns = harm.plan(seed, chosen.minutes * 60, chosen.hosts, kinds)
     with BenchCloud("fake", hosts=chosen.hosts, password_hash_rounds=4, external_nat="false") as cloud:
         cloud.up()
-        figures, wrong = run(cloud, turns, seed, chosen.workers, program.tell)
+        figures, wrong = run(cloud, turns, seed, chosen.workers, verbs, program.tell)
         if wrong:
             print(f"seed {seed}:", *wrong, *_ends_of_logs(cloud), sep="\n", file=sys.stderr)
     return program.finish(figures) or (1 if wrong else 0)
 
 
-def run(cloud: BenchCloud, turns: list[harm.Turn], seed: int, workers: int, tell: Callable[[str], None]
-        ) -> tuple[dict[str, float], list[str]]:
+def run(cloud: BenchCloud, turns: list[harm.Turn], seed: int, workers: int, verbs: list[str],
+        tell: Callable[[str], None]) -> tuple[dict[str, float], list[str]]:
     """Harm a running cloud; the figures, and what was wrong."""
     cloud.lift_quotas()
     outcome, scene, site = Outcome(), Scene(cloud.api()), harm.Site(cloud.state, cloud.port, cloud.up)
@@ -65,7 +69,7 @@ def run(cloud: BenchCloud, turns: list[harm.Turn], seed: int, workers: int, tell
 
     customer = Customer(login, outcome)
     _wait_hosts(customer, site.shape.count)
-    load = [Worker(f"w{number}", Customer(login, outcome), scene, outcome, f"{seed}-{number}")
+    load = [Worker(f"w{number}", Customer(login, outcome), scene, outcome, f"{seed}-{number}", verbs)
             for number in range(workers)]
     watch = Watch(login)
     began = time.monotonic()
@@ -89,6 +93,9 @@ def run(cloud: BenchCloud, turns: list[harm.Turn], seed: int, workers: int, tell
         for server in _servers(customer):
             customer.delete(server["id"])
         wrong = _settle(cloud, customer)
+    if wrong:  # who was to be where
+        wrong += [str(move) for move in customer.ask("GET", f"{COMPUTE}/os-migrations")["migrations"]
+                  if move["status"] not in ("completed", "confirmed")]
     wrong = [*outcome.wrong, *wrong]
     for name, counts in (("done", outcome.done), ("failed", outcome.failed)):
         for what, count in counts.most_common():
