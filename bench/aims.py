@@ -38,6 +38,8 @@ AIMS = (
     Aim("disk of a server, worst of six: of bare QEMU's", "", 0.9, "", "disk", "root_least_ratio", best="more"),
     Aim("volume of a server, worst of six: of bare QEMU's", "", 0.9, "", "disk", "volume_least_ratio", best="more"),
     Aim("TCP guest to host and back, the worse: of no rules", "", 0.9, "", "network", "least_ratio", best="more"),
+    Aim("live migration: the guest's silence", "", 1.0, "s", "migrate", "silence_median_s"),
+    Aim("scheduling decision, 10,000 hosts", "", 10, "ms", "decisions", "decision_10000_p50_ms"),
     Aim("idle memory (PSS)", "2,300 MiB", 120, "MiB", "idle", "idle_pss_mib"),
     Aim("start to first token", "49 to 89 s", 2, "s", "idle", "start_to_token_s"),
     Aim("recording of flows, of a request's CPU", "", 0.03, "", "flows", "recording_cost"),

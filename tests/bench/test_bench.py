@@ -112,6 +112,14 @@ def test_network() -> None:
     assert figures["guest_to_host_bare_mib_per_s"] > 0 and figures["least_ratio"] > 0
 
 
+@needs_root
+@pytest.mark.real
+def test_migrate() -> None:
+    figures = measure("migrate", "--rounds=1", "--still=1").figures
+    assert figures["numbers_written"] > 0 and figures["numbers_missing"] == 0
+    assert figures["silence_median_s"] > 0
+
+
 def test_percentiles_are_by_nearest_rank() -> None:
     values = [float(n) for n in range(1, 101)]
     assert [percentile(values, q) for q in (50, 99, 100)] == [50, 99, 100]

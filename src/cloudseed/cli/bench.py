@@ -12,7 +12,7 @@ import msgspec
 
 from cloudseed.cli import openstack
 
-PROGRAMS = ("boot", "disk", "network", "idle", "hosts", "flows", "operations", "decisions", "bus")
+PROGRAMS = ("boot", "disk", "network", "idle", "hosts", "flows", "operations", "decisions", "bus", "migrate")
 LONG = ("monkey",)  # only when asked for: it proves, and measures little
 DESCRIPTION = """Measure, each with a cloud of its own that is purged at the end.
 
