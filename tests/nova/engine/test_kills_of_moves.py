@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
+from cloudseed.kernel.operations import Killed, faults
 from cloudseed.nova.compute.errors import HostFailed
 from tests.nova.engine.bench import Bench
 from tests.nova.engine.moving import Story
@@ -132,3 +134,37 @@ async def test_a_server_that_is_deleted_during_its_move(story: Story, point: str
         assert await bench.violations() == [] and await held(bench, story.migration) == {}
         for compute in bench.nova.computes:
             assert await compute.driver.machines() == []
+
+
+async def test_a_last_step_that_runs_again_leaves_a_later_order_its_state(story: Story) -> None:
+    """Killed when the server was free already and the operation was still open: the user's next order came before."""
+    starts, reached = 0, asyncio.Event()
+
+    def hold(point: str) -> None:
+        if point == "nova.migrate:claim:before":
+            reached.set()
+            raise Killed(point)
+
+    def start() -> Bench:
+        nonlocal starts
+        starts += 1
+        if starts == 2:
+            faults.arm(hold)
+        return story.start()
+
+    async def order(bench: Bench) -> None:
+        await story.boot(bench)
+        await story.move(bench, "live_migrate")
+        await bench.wait_for(story.server_id, host=story.other(bench), task_state=None)
+        await story.move(bench, "migrate")
+
+    try:
+        async with killed_at("nova.live_migrate:finish:after", start, order) as bench:
+            async with asyncio.timeout(20):
+                await reached.wait()
+            assert (await bench.server(story.server_id)).task_state == "resize_prep"
+    finally:
+        faults.arm(None)
+    async with story.start() as bench:
+        there, story.source = story.source, story.other(bench)
+        await story.check(bench, there, "resized", "finished")

@@ -111,6 +111,7 @@ class Conductor:
                     data: dict[str, Any] | None = None) -> str:
         """Order an operation of `types` on a server whose state this transaction has checked; returns its id."""
         if task_state is not None:
+            data = {**(data or {}), "task_state": task_state.value}
             await change(tx, await read_server(tx, server_id), task_state=task_state.value)
             await console_tokens.forget(tx, server_id, task_state)
         return await self._nova.engine.submit(tx, self._by_kind[kind], server_id, data or {}, ctx)

@@ -1,6 +1,8 @@
 """How the conductor writes a server: every change of its state goes through `change`, and is logged OLD -> NEW.
 
-A server that is being deleted keeps `task_state = deleting` whatever a step that still runs may write.
+A server that is being deleted keeps `task_state = deleting` whatever a step that still runs may write.  And a task
+state that a later order has set stays: the last step of an operation may run again, after a kill, when its first run
+had already told the user that the server was free.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from cloudseed.kernel.db import Tx, utcnow
 from cloudseed.kernel.errors import CloudseedError, NotFound
 from cloudseed.kernel.operations import Run
 from cloudseed.nova.compute.spec import ServerSpec, spec_from_row
-from cloudseed.nova.models import server_action_events, server_actions, server_faults, servers
+from cloudseed.nova.models import operation_tables, server_action_events, server_actions, server_faults, servers
 from cloudseed.nova.server_states import can_move
 
 if TYPE_CHECKING:
@@ -30,6 +32,10 @@ _EVENT = sa.update(server_action_events).where(
     server_action_events.c.request_id == sa.bindparam("request"))
 _OPEN_EVENT = _EVENT.where(server_action_events.c.finish_time.is_(None))
 _NEW_EVENT = sa.insert(server_action_events)
+_OPERATIONS = operation_tables.operations.c
+_ORDERED = sa.select(_OPERATIONS.data).where(
+    _OPERATIONS.resource_id == sa.bindparam("this"), _OPERATIONS.status == "pending").order_by(
+        _OPERATIONS.created_at.desc(), _OPERATIONS.id)
 _ACTION = sa.update(server_actions).where(
     server_actions.c.server_id == sa.bindparam("server"), server_actions.c.request_id == sa.bindparam("request"))
 
@@ -55,12 +61,20 @@ async def change(tx: Tx, row: Server, **values: Any) -> None:
     """Change a server that this transaction has read."""
     if row.task_state == "deleting" and "deleted_at" not in values:
         values.pop("task_state", None)
+    elif row.task_state is not None and "task_state" in values and values["task_state"] is None:
+        values["task_state"] = await _ordered_state(tx, row.id)
     new = values.get("vm_state", row.vm_state)
     if new != row.vm_state:
         if not can_move(row.vm_state, new):
             log.error("server %s: %s -> %s is no move that we know", row.id, row.vm_state, new)
         log.info("server %s: %s -> %s", row.id, row.vm_state, new)
     await tx.execute(_CHANGE, {"this": row.id, "updated_at": utcnow(), "generation": row.generation + 1, **values})
+
+
+async def _ordered_state(tx: Tx, server_id: str) -> str | None:
+    """The task state that the newest order which waits its turn has set."""
+    waiting = await tx.all(_ORDERED, {"this": server_id})
+    return next((row.data["task_state"] for row in waiting if row.data.get("task_state")), None)
 
 
 async def add_fault(tx: Tx, server_id: str, error: CloudseedError) -> None:
