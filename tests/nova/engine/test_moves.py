@@ -6,9 +6,11 @@ import asyncio
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from cloudseed.kernel.errors import Conflict
 from cloudseed.nova.compute.errors import HostFailed
+from cloudseed.nova.models import migrations
 from tests.nova.engine.moving import Story, statuses
 from tests.nova.engine.resizing import LARGE, held, resize, status
 
@@ -208,3 +210,46 @@ async def test_a_named_host_that_is_disabled(tmp_path: Path) -> None:
         await story.move(bench, "live_migrate")
         await bench.idle()
         assert (await bench.server(story.server_id)).host not in (story.source, there)
+
+
+@pytest.mark.parametrize("hosts", [2, 3])
+@pytest.mark.parametrize("kind", ["migrate", "live_migrate"])
+async def test_a_move_that_was_ordered_before_another_was_over(tmp_path: Path, hosts: int, kind: str) -> None:
+    """It goes from where the server is when it begins, not from where it was when it was ordered."""
+    story = Story(tmp_path, hosts)
+    async with story.start() as bench:
+        await story.boot(bench)
+        await story.move(bench, "live_migrate")
+        await story.move(bench, kind)
+        assert await bench.nova.engine.idle(20)
+        async with bench.nova.db.read() as tx:
+            first, second = await tx.all(sa.select(migrations).order_by(migrations.c.id))
+        assert first.dest_host == second.source_host != second.dest_host
+        story.source = second.source_host
+        state, ended = ("resized", "finished") if kind == "migrate" else ("active", "completed")
+        await story.check(bench, second.dest_host, state, ended)
+        assert (await bench.server(story.server_id)).task_state is None
+
+
+async def test_a_move_of_a_server_that_waits_for_its_user_by_now(story: Story) -> None:
+    async with story.start() as bench:
+        await story.boot(bench)
+        await story.move(bench, "migrate")
+        first = story.migration
+        await story.move(bench, "migrate")
+        assert await bench.nova.engine.idle(20)
+        assert await statuses(bench, story.server_id) == ["finished", "error"]
+        assert "while it is in vm_state resized" in await bench.fault(story.server_id)
+        story.migration = first
+        await story.check(bench, story.other(bench), "resized", "finished")
+
+
+async def test_an_undo_ends_when_the_machine_is_on_no_host(story: Story) -> None:
+    async with story.start() as bench:
+        await story.boot(bench)
+        await story.driver(bench, story.source).remove(story.server_id)
+        await story.move(bench, "migrate")
+        assert await bench.nova.engine.idle(20)
+        row = await bench.server(story.server_id)
+        assert (row.host, row.vm_state, row.task_state) == (story.source, "error", None)
+        assert "no disks" in await bench.fault(story.server_id)

@@ -53,7 +53,7 @@ class Evacuation:
 
     async def _claim(self, run: Run) -> None:
         async with self._nova.db.write() as tx:
-            row, migration = await self._moving.read(tx, run)
+            row, migration = await self._moving.begin(tx, run)
             await begin_event(tx, run, EVENT, row.host)
             await change_migration(tx, run, status="pre-migrating")
         if await self._hosts.is_up(migration.source_host):  # it came back, and its machine may run

@@ -33,7 +33,7 @@ from cloudseed.nova.conductor.moving import Migration, Moving, change_migration,
 from cloudseed.nova.conductor.on_host import HostGone, Hosts
 from cloudseed.nova.conductor.records import Server, add_fault, begin_event, change, end_event
 from cloudseed.nova.models import operation_tables
-from cloudseed.nova.server_states import VmState
+from cloudseed.nova.server_states import VmState, check_action
 
 if TYPE_CHECKING:
     from cloudseed.nova.service import Nova
@@ -64,9 +64,10 @@ class LiveMigration:
 
     async def _claim(self, run: Run) -> None:
         async with self._nova.db.write() as tx:
-            row, migration = await self._moving.read(tx, run)
+            row, migration = await self._moving.begin(tx, run)
             await begin_event(tx, run, EVENT, row.host)
             await change_migration(tx, run, status="preparing")
+        check_action("live_migrate", row.id, row.vm_state, None)
         source = migration.source_host
         if not await self._hosts.is_up(source):
             raise Invalid(f"Compute service of {source} is unavailable at this time.")

@@ -7,6 +7,7 @@ its destination; so either side can be given up at any time, and both are accoun
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ from cloudseed.nova.scheduler.errors import NoValidHost
 if TYPE_CHECKING:
     from cloudseed.nova.service import Nova
 
+log = logging.getLogger(__name__)
 Migration = sa.Row[Any]
 _BY_ID = sa.select(migrations).where(migrations.c.uuid == sa.bindparam("this"))
 
@@ -49,6 +51,24 @@ class Moving:
         migration = await tx.first(_BY_ID, {"this": run.data["migration"]})
         assert migration is not None  # written with the order
         return await read_server(tx, run.resource_id), migration
+
+    async def begin(self, tx: Tx, run: Run) -> tuple[Server, Migration]:
+        """As `read`, by the first step: where the server is now is what the move leaves.
+
+        When it was ordered, an earlier operation of the server may not have been over.
+        """
+        row, migration = await self.read(tx, run)
+        if row.host is None:
+            return row, migration
+        now = {"source_host": row.host, "source_node": row.node, "old_flavor": row.flavor,
+               "old_vm_state": row.vm_state}
+        if migration.type != "resize":
+            now["new_flavor"] = row.flavor
+        if any(getattr(migration, name) != value for name, value in now.items()):
+            log.info("server %s is on %s in state %s now: its %s is from there", row.id, row.host, row.vm_state,
+                     migration.type)
+            await change_migration(tx, run, **now)
+        return await self.read(tx, run)
 
     async def load(self, run: Run) -> tuple[Server, Migration]:
         async with self.nova.db.read() as tx:
@@ -163,7 +183,12 @@ class Moving:
     # ---- hosts that may be gone
 
     async def remove_machine(self, run: Run, host: str) -> None:
-        """Have what `host` has of the server removed; when it is gone, it does so itself once it is back."""
+        """Have what `host` has of the server removed; when it is gone, it does so itself once it is back.  Never
+        of the host that the record says it is on."""
+        row, _ = await self.load(run)
+        if row.host == host:
+            log.error("server %s is on %s: its machine there is kept by %s %s", row.id, host, run.kind, run.id)
+            return
         try:
             await self.hosts.ask(run, host, "remove_machine")
         except HostGone:

@@ -22,10 +22,11 @@ or revert that fails leaves the server waiting, and can be ordered again.
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from cloudseed.kernel.db import utcnow
-from cloudseed.kernel.errors import CloudseedError, Conflict
+from cloudseed.kernel.errors import CloudseedError, Conflict, NotFound
 from cloudseed.kernel.operations import Cancelled, OperationType, Run, Step
 from cloudseed.nova.compute.errors import HostFailed
 from cloudseed.nova.compute.spec import encode_spec, spec_from_row
@@ -34,11 +35,12 @@ from cloudseed.nova.conductor.on_host import HostGone, Hosts
 from cloudseed.nova.conductor.power import SOFT_TIMEOUT_S
 from cloudseed.nova.conductor.records import Server, add_fault, begin_event, change, end_event
 from cloudseed.nova.scheduler.errors import NoValidHost
-from cloudseed.nova.server_states import PowerState, TaskState, VmState
+from cloudseed.nova.server_states import PowerState, TaskState, VmState, check_action
 
 if TYPE_CHECKING:
     from cloudseed.nova.service import Nova
 
+log = logging.getLogger(__name__)
 DISKS_PATIENCE_S = 6 * 3600.0
 EVENTS = {"nova.resize": "compute_resize_instance", "nova.confirm_resize": "compute_confirm_resize",
           "nova.revert_resize": "compute_revert_resize", "nova.migrate": "compute_migrate_server"}
@@ -78,9 +80,10 @@ class Resize:
 
     async def _claim(self, run: Run) -> None:
         async with self._nova.db.write() as tx:
-            row, migration = await self._moving.read(tx, run)
+            row, migration = await self._moving.begin(tx, run)
             await begin_event(tx, run, EVENTS[run.kind], row.host)
             await change_migration(tx, run, status="pre-migrating")
+        check_action(run.kind.removeprefix("nova."), row.id, row.vm_state, None)
         old, new = migration.old_flavor, migration.new_flavor
         if row.image_id and (new["disk"] < old["disk"] or (new.get("ephemeral") or 0) < (old.get("ephemeral") or 0)):
             raise Conflict("Resize error: Unable to resize disk down.")
@@ -119,7 +122,11 @@ class Resize:
         row, migration = await self._moving.load(run)
         if migration.old_vm_state == VmState.ACTIVE and row.task_state != TaskState.DELETING:
             method = "start_returned" if _moved(migration) else "power_on"
-            await self._undo(run, migration.source_host, method, spec=encode_spec(spec_from_row(row)))
+            try:
+                await self._undo(run, _home(run, row, migration), method, spec=encode_spec(spec_from_row(row)))
+            except NotFound as exc:  # trying again would bring nothing back
+                log.error("server %s cannot run again on %s: %s", row.id, _home(run, row, migration), exc.message)
+                run.data["source_lost"] = True
 
     async def _bring_ports(self, run: Run) -> None:
         row, migration = await self._moving.load(run)
@@ -132,7 +139,7 @@ class Resize:
         row, migration = await self._moving.load(run)
         if _moved(migration):
             start = migration.old_vm_state == VmState.ACTIVE and row.task_state != TaskState.DELETING
-            await self._moving.return_ports(run, migration.source_host, start=start)
+            await self._moving.return_ports(run, _home(run, row, migration), start=start)
 
     async def _bring_volumes(self, run: Run) -> None:
         row, migration = await self._moving.load(run)
@@ -141,9 +148,9 @@ class Resize:
                 await self._moving.bring_volumes(run, migration.dest_host, "arrive_volumes")
 
     async def _return_volumes(self, run: Run) -> None:
-        _, migration = await self._moving.load(run)
+        row, migration = await self._moving.load(run)
         if _moved(migration):
-            await self._moving.return_volumes(run, migration.source_host)
+            await self._moving.return_volumes(run, _home(run, row, migration))
 
     async def _make_disks(self, run: Run) -> None:
         row, migration = await self._moving.load(run)
@@ -274,13 +281,18 @@ class Resize:
             await self._hosts.ask(run, host, method, **arguments)
         except HostGone:
             _, migration = await self._moving.load(run)
-            if host == migration.source_host:
+            if host == migration.source_host or host != migration.dest_host:
                 run.data["source_lost"] = True
 
 
 def _moved(migration: Migration) -> bool:
     """Whether it goes to another host; one that was undone before a host was chosen does not."""
     return migration.dest_host is not None and migration.dest_host != migration.source_host
+
+
+def _home(run: Run, row: Server, migration: Migration) -> str:
+    """Where the machine is again once it is undone: until a revert has written it, the record names the other host."""
+    return str(row.host if run.kind in FORWARD and row.host is not None else migration.source_host)
 
 
 def _power(migration: Migration) -> int:
