@@ -249,3 +249,19 @@ async def test_two_engines_do_not_run_the_same_operation(world: World) -> None:
         world.hold.set()
         assert await engine.idle(5)
     assert world.calls == ["one", "two", "three"]
+
+
+async def test_an_undo_that_fails_is_told_with_its_reason(world: World) -> None:
+    async def cannot(run: Run) -> None:
+        raise errors.NotFound("it is not here")
+
+    one, two, three = world.type.steps
+    world.type = OperationType("test.make", (one._replace(undo=cannot), two, three), world.type.failed)
+    world.failing["two"] = [errors.Conflict("the host is full")]
+    async with world.engine() as engine:
+        await world.order(engine)
+        async with asyncio.timeout(5):
+            while "undo_error" not in (found := (await engine.open_operations())[0]):
+                await asyncio.sleep(0.01)
+    assert found["status"] == "undoing" and found["undo_error"] == "undo of one: it is not here"
+    assert found["undo_failing_since"] >= found["created_at"]

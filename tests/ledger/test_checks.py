@@ -136,6 +136,15 @@ def operation(service: str, kind: str, resource: str, status: str, age: float) -
          "updated_at": NOW - age})
 
 
+def failing_undo(age: float) -> Change:
+    """An operation whose undo fails again and again, a moment ago for the last time."""
+    def change(p: Picture) -> None:
+        operation("nova", "nova.migrate", SERVER, "undoing", 5)(p)
+        p["nova"]["operations"][-1].update(undo_failing_since=NOW - age, undo_error="undo of stop: no disks")
+
+    return change
+
+
 def drop_servers(p: Picture) -> None:
     """Both servers gone from nova, all they held still there."""
     p["nova"]["servers"].clear()
@@ -144,6 +153,7 @@ def drop_servers(p: Picture) -> None:
 BROKEN: list[tuple[str, str, Change]] = [
     ("operation-stuck", "op", operation("nova", "nova.boot", SERVER, "running", 4000)),
     ("operation-stuck", "op", operation("nova", "nova.boot", SERVER, "undoing", 700)),
+    ("undo-failing", "op", failing_undo(200)),
     ("state-without-owner", SERVER, set_server(task_state="powering-off")),
     ("state-without-owner", SERVER, set_server(vm_state="building")),
     ("state-without-owner", GONE, lambda p: p["glance"]["images"][1].update(status="saving")),
@@ -283,6 +293,17 @@ def test_what_an_operation_works_on_is_left_to_it() -> None:
     set_server(task_state="deleting")(picture)
     ours = {"machine-not-running", "allocation-missing", "port-missing", "state-without-owner"}
     assert not ours & {violation.rule for violation in checks.check(picture)}
+
+
+def test_an_undo_that_fails_is_named_with_its_reason_once_it_lasts() -> None:
+    picture = clean()
+    failing_undo(60)(picture)
+    assert checks.check(picture) == []
+    picture["nova"]["operations"].clear()
+    failing_undo(200)(picture)
+    (violation,) = checks.check(picture)
+    assert violation.rule == "undo-failing" and "nova.migrate" in violation.finding
+    assert "undo of stop: no disks" in violation.finding
 
 
 def test_only_what_two_pictures_agree_on_stands() -> None:

@@ -197,9 +197,10 @@ class Records:
         ]
 
     async def open_operations(self) -> list[dict[str, Any]]:
-        """Unfinished operations, for the ledger."""
+        """Unfinished operations, for the ledger; of those that cannot be undone, `undo_error` and since when."""
         async with self._db.read() as tx:
             rows = await tx.all(sa.select(self._table).where(self._table.c.status.in_(OPEN)))
+            failing = await self._failing_undos(tx, [row.id for row in rows if row.status == "undoing"])
         return [
             {
                 "id": row.id,
@@ -208,6 +209,22 @@ class Records:
                 "status": row.status,
                 "created_at": row.created_at,
                 "updated_at": row.updated_at,
+                **failing.get(row.id, {}),
             }
             for row in rows
         ]
+
+    async def _failing_undos(self, tx: Tx, ids: list[str]) -> dict[str, dict[str, Any]]:
+        """By operation, what its undo fails with and since when, where the last try of it did."""
+        notes = self._tables.steps.c
+        rows = await tx.all(sa.select(notes.operation_id, notes.step, notes.started_at, notes.outcome, notes.message)
+                            .where(notes.operation_id.in_(ids), notes.action == "undo")
+                            .order_by(notes.id)) if ids else []
+        failing: dict[str, dict[str, Any]] = {}
+        for row in rows:
+            if row.outcome == "ok":
+                failing.pop(row.operation_id, None)
+            else:
+                failing.setdefault(row.operation_id, {"undo_failing_since": row.started_at})
+                failing[row.operation_id]["undo_error"] = f"undo of {row.step}: {row.message}"
+        return failing

@@ -9,6 +9,7 @@ from cloudseed.ledger.violations import Picture, Violation, held, moment, operat
 # seconds without a step done; an upload takes as long as its client sends, an image download an hour
 DEADLINE_S = 3700.0
 UNDO_DEADLINE_S = 600.0
+UNDO_FAILING_S = 180.0  # it is tried again every minute
 PATIENT = {"glance.upload": 7 * 86400.0, "glance.delete": 86400.0}
 
 
@@ -28,6 +29,21 @@ def operations_end(picture: Picture) -> Iterator[Violation]:
                 f"not move for {age:.0f} s",
                 "see what its latest step says with `cloudseed explain`, and mend the cause; it is tried again by "
                 "itself",
+            )
+
+
+@rule
+def undos_succeed(picture: Picture) -> Iterator[Violation]:
+    """No operation's undo fails for long: each try of it moves the operation's record, but nothing else."""
+    for service, operation in operations(picture):
+        since = operation.get("undo_failing_since")
+        if since is not None and moment(picture) - since > UNDO_FAILING_S:
+            yield Violation(
+                "undo-failing",
+                operation["id"],
+                f"{operation['kind']} of {operation['resource_id']} ({service}) cannot be undone for "
+                f"{moment(picture) - since:.0f} s: {operation['undo_error']}",
+                "mend the cause that it names; the undo is tried again by itself every minute",
             )
 
 
