@@ -177,6 +177,32 @@ async def test_a_body_that_makes_no_sense_is_dropped(
     assert sum("cannot be read" in record.message for record in caplog.records) == 5
 
 
+async def test_a_connection_that_breaks_while_it_is_made_is_made_again(
+    broker: rabbitmq.Broker, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client library cancels the questions that are open when a connection breaks: nobody cancelled us."""
+    follow, broken = link.Link.follow, list[str]()
+
+    async def breaks_once(self: link.Link, topic: str, receive: link.Receive) -> None:
+        if not broken:
+            broken.append(topic)
+            raise asyncio.CancelledError
+        await follow(self, topic, receive)
+
+    monkeypatch.setattr(link.Link, "follow", breaks_once)
+    counter = Counter()
+    counter.go.set()
+    made = RabbitEngine(broker.url)
+    bus_of(made).serve(topic, {"count": counter.count})
+    await made.start()
+    try:
+        assert await made.settled() and broken == [topic]
+        async with connected(broker.url) as sender:
+            assert await bus_of(sender).call(Context(), topic, "count") == 1
+    finally:
+        await made.stop()
+
+
 async def test_a_queue_deleted_under_its_consumer_is_made_again(broker: rabbitmq.Broker, topic: str) -> None:
     counter = Counter()
     counter.go.set()

@@ -33,7 +33,7 @@ import aio_pika
 from aio_pika.abc import AbstractIncomingMessage
 from yarl import URL
 
-from cloudseed.kernel.amqp.link import Link, NoQueue
+from cloudseed.kernel.amqp.link import Link, NoQueue, by_itself
 from cloudseed.kernel.amqp.seen import Seen
 from cloudseed.kernel.bus import Handler, InProcessEngine
 from cloudseed.kernel.errors import Unavailable
@@ -43,6 +43,9 @@ log = logging.getLogger(__name__)
 LOST = aio_pika.exceptions.CONNECTION_EXCEPTIONS  # with OSError, and so TimeoutError
 WAIT_FOR_BROKER_S = 2.0  # how long a call waits for the connection before it is refused
 CONFIRM_S = 5.0  # a broker that does not confirm within this is as good as gone
+# a broker that was killed may have lost the replicas of a queue that was just declared: it names the queue, and lets
+# everybody wait who asks for it
+FOLLOW_S = 5.0
 CAST_LIFE_S = 600.0  # a cast that nobody took for so long is of no use
 HEARD_S = 3.0  # a topic that answered so recently has a receiver
 LOOK_S = 1.0  # how often the calls that wait are looked after
@@ -78,6 +81,7 @@ class RabbitEngine:
         self._connected = asyncio.Event()
         self._tried = asyncio.Event()
         self._waiting: dict[str, _Waiting] = {}
+        self._stuck: set[str] = set()  # topics whose queue could not be consumed
         self._heard: dict[str, float] = {}  # topic -> when it had a receiver, by the loop's clock
         self._tasks: set[asyncio.Task[None]] = set()
         self._keepers: list[asyncio.Task[None]] = []
@@ -140,7 +144,7 @@ class RabbitEngine:
         delay, said = 0.0, False
         while True:
             try:
-                link = await self._connect()
+                link = await by_itself(self._connect())
             except Exception as exc:  # of many kinds, and none may end this loop
                 if not said:
                     where = URL(self._url)  # without its password
@@ -173,8 +177,18 @@ class RabbitEngine:
     async def _connect(self) -> Link:
         link = await Link.open(self._url, self.name, self._on_reply, self._on_fanout)
         try:
+            for topic in self._stuck & self._local.topics:
+                log.warning("the queue %s does not answer: it is made anew", topic)
+                async with asyncio.timeout(FOLLOW_S):
+                    await link.forget(topic)
             for topic in () if self._stopping else sorted(self._local.topics):
-                await link.follow(topic, partial(self._on_message, topic))
+                try:
+                    async with asyncio.timeout(FOLLOW_S):
+                        await link.follow(topic, partial(self._on_message, topic))
+                except TimeoutError:
+                    self._stuck.add(topic)
+                    raise
+                self._stuck.discard(topic)
         except BaseException:
             await link.close()
             raise
@@ -386,13 +400,16 @@ class RabbitEngine:
             link = self._link
             if self._was_stopped() or link is None or not self._waiting:
                 continue
-            for message_id, waiting in list(self._waiting.items()):
-                if waiting.sent_over is not link and not waiting.answer.done():
-                    await self._send_call(link, message_id, waiting)
-            if loop.time() - probed >= PROBE_S:
-                probed = loop.time()
-                for topic in {waiting.topic for waiting in self._waiting.values()}:
-                    self._note_receiver(topic, await self._has_receiver(link, topic))
+            try:
+                for message_id, waiting in list(self._waiting.items()):
+                    if waiting.sent_over is not link and not waiting.answer.done():
+                        await self._send_call(link, message_id, waiting)
+                if loop.time() - probed >= PROBE_S:
+                    probed = loop.time()
+                    for topic in {waiting.topic for waiting in self._waiting.values()}:
+                        self._note_receiver(topic, await self._has_receiver(link, topic))
+            except Exception as exc:  # of many kinds, and none may end this loop
+                link.give_up(f"it cannot be used: {exc!r}")
 
     def _note_receiver(self, topic: str, found: bool) -> None:
         now = asyncio.get_running_loop().time()

@@ -41,7 +41,7 @@ class NoQueue(Exception):
     """The topic has no queue: nobody has ever listened, or not for long."""
 
 
-async def _by_itself(question: Awaitable[_T]) -> _T:
+async def by_itself(question: Awaitable[_T]) -> _T:
     """The answer; ConnectionError when the client library cancelled the question, as it does to all that are open
     when a channel or the connection is closed under them.  Who asks was not cancelled, and must not take it so."""
     try:
@@ -120,7 +120,7 @@ class Link:
         self.give_up("closed by us")
         try:
             async with asyncio.timeout(3.0):
-                await self._connection.close()
+                await by_itself(self._connection.close())
         except (*aio_pika.exceptions.CONNECTION_EXCEPTIONS, TimeoutError) as exc:
             log.debug("closing the connection to RabbitMQ: %s", exc)
 
@@ -148,6 +148,13 @@ class Link:
             await trial.close()
         return await self._consuming.declare_queue(topic, passive=True)
 
+    async def forget(self, topic: str) -> None:
+        """Delete the topic's queue with what is in it, as far as the broker can."""
+        trial = await self._channel(publisher_confirms=False)
+        trial.close_callbacks.discard(self._closed)
+        await by_itself(trial.queue_delete(topic))
+        await trial.close()
+
     async def unfollow(self, topic: str) -> None:
         """Take no more messages of `topic`."""
         async with self._follow_lock:
@@ -170,13 +177,13 @@ class Link:
     async def publish(self, topic: str, message: aio_pika.Message) -> None:
         """Into the topic's queue; returns once the broker has it.  Raises NoQueue."""
         try:
-            await _by_itself(self._publishing.default_exchange.publish(message, topic))
+            await by_itself(self._publishing.default_exchange.publish(message, topic))
         except PublishError as exc:
             raise NoQueue(topic) from exc
 
     async def publish_to_all(self, topic: str, message: aio_pika.Message) -> None:
         exchange = await self._fanout(topic, self._publishing)
-        await _by_itself(exchange.publish(message, "", mandatory=False))
+        await by_itself(exchange.publish(message, "", mandatory=False))
 
     async def reply(self, queue: str, message: aio_pika.Message) -> None:
         """To a caller; if it is gone, so is the answer."""
@@ -187,10 +194,10 @@ class Link:
         async with self._probe_lock:
             if self._probing is None or self._probing.is_closed:
                 # asking for what is not there closes the channel that asked, and must close no other
-                self._probing = await _by_itself(self._channel(publisher_confirms=False))
+                self._probing = await by_itself(self._channel(publisher_confirms=False))
                 self._probing.close_callbacks.discard(self._closed)
             try:
-                queue = await _by_itself(self._probing.declare_queue(topic, passive=True))
+                queue = await by_itself(self._probing.declare_queue(topic, passive=True))
             except ChannelNotFoundEntity:
                 self._probing = None
                 return False
