@@ -106,7 +106,7 @@ class Fleet:
         if self._engines:
             for number in range(1, self.processes + 1):
                 tell(f"starting the hosts of process {number}")
-                self._running[f"hosts {number}"] = self._start_hosts(number)
+                self._start_hosts(number)
 
     def _settings(self) -> Config:
         whole = "" if not self._engines else "control"
@@ -131,7 +131,7 @@ class Fleet:
         self._config.database = self._database.url("simulated")
         asyncio.run(schema.upgrade(self._config.database, [name for name in CONTROL if name != "dashboard"]))
 
-    def _start_hosts(self, number: int) -> Process:
+    def _start_hosts(self, number: int) -> None:
         """A process with its share of the hosts; the first one also pretends the wiring of all."""
         base, mine = divmod(self.hosts, self.processes)
         state, root = self._directory / f"hosts-{number}", os.geteuid() == 0
@@ -145,10 +145,10 @@ class Fleet:
         write_secrets(secrets_path(config), known, (uid, uid) if root else None)
         file = state / "run" / "config.json"
         launching.write_settings(file, config, uid if root else None)
-        process = launching.spawn(state, launching.source(self._config.state_path), "hosts",
-                                  ["-m", "cloudseed.cli", "daemon", "--config", str(file)], uid if root else None, None)
+        process = self._running[f"hosts {number}"] = launching.spawn(
+            state, launching.source(self._config.state_path), "hosts",
+            ["-m", "cloudseed.cli", "daemon", "--config", str(file)], uid if root else None, None)
         launching.wait(process, control.control_socket(state).exists, state / "logs" / "hosts.log", _START_S)
-        return process
 
     def log_ends(self, lines: int = 25) -> str:
         """The last lines of what each process wrote."""
