@@ -69,12 +69,15 @@ class Scheduler:
         outcome = "Every host was taken by others at the same time."
         for _ in range(ROUNDS):
             picture = await self._look(ctx)
+            found = await self._passing(ctx, request, picture)
             held = await self._claims.present(ctx, request.server_id)
             for node_id in held["allocations"]:
                 host = picture.knows(node_id)
                 if host is not None and host not in request.excluded:
                     return {"host": host, "node": host, "node_id": node_id}
-            by_node, passed = await self._passing(ctx, request, picture)
+            if isinstance(found, NoValidHost):
+                raise found
+            by_node, passed = found
             for row in weighers.ranked(passed.hosts, self._random, request.group)[:CLAIMS_PER_ROUND]:
                 node_id = passed.hosts.node_ids[row]
                 if node_id in by_node and await self._claims.claim(ctx, request, by_node[node_id],
@@ -83,19 +86,19 @@ class Scheduler:
         raise NoValidHost(reason=outcome)
 
     async def _passing(self, ctx: Context, request: Request,
-                       picture: HostPicture) -> tuple[dict[str, Any], filters.Filtered]:
-        """Candidates, by node, and those of their hosts that pass every filter.  NoValidHost when none does."""
+                       picture: HostPicture) -> tuple[dict[str, Any], filters.Filtered] | NoValidHost:
+        """Candidates, by node, and those of their hosts that pass every filter; or why there is none."""
         node_id = picture.node_of(request.host, request.node)
         for limit in request.limits():
             found = await self._claims.candidates(ctx, request, limit, node_id)
             offered = found["allocation_requests"]
             if not offered:
-                raise NoValidHost(reason=_nothing_offered(request, picture))
+                return NoValidHost(reason=_nothing_offered(request, picture))
             passed = filters.apply(picture.candidates(found["provider_summaries"]), request)
             if len(passed.hosts) or limit is None or len(offered) < limit or node_id is not None:
                 break
         if not len(passed.hosts):
-            raise NoValidHost(reason=passed.explain())
+            return NoValidHost(reason=passed.explain())
         return {next(iter(option["allocations"])): option["allocations"] for option in reversed(offered)}, passed
 
     async def _look(self, ctx: Context) -> HostPicture:
