@@ -8,7 +8,7 @@ import pytest
 
 from cloudseed.cli import certificates, secrets, serve
 from cloudseed.cli.roles import CONTROL, ROLES, UnknownRole, parts_of, speaks_with_others, whole
-from cloudseed.host import authority
+from cloudseed.host.tls import tls_context
 from cloudseed.kernel.config import Config, ConfigError, read_secrets
 from tests.support.daemon import free_port
 
@@ -90,7 +90,7 @@ def test_a_hosts_certificate_comes_with_its_secrets(settings: Path, tmp_path: Pa
         place = tmp_path / name
         certificates.lay(Config(state=str(place)), told[name], control=False)
         assert (place / "tls" / "key.pem").stat().st_mode & 0o077 == 0
-        authority.context(place / "tls", server=True)  # the key fits the certificate
+        tls_context(place / "tls", server=True)  # the key fits the certificate
     assert told["h1"]["ca.pem"] == told["h2"]["ca.pem"] and told["h1"]["key.pem"] != told["h2"]["key.pem"]
     assert secrets.run(["--config", str(settings), "--for", "h3", "--underlay", "nowhere"]) == 2
 

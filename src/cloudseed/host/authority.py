@@ -1,4 +1,4 @@
-"""The certificates by which a cloud's hosts know one another, and TLS contexts made of them.
+"""The certificates by which a cloud's hosts know one another; TLS contexts are made of them in `tls.py`.
 
 One authority for a cloud, kept where the cloud is set up; each host gets `tls/{ca.pem,cert.pem,key.pem}` in its state
 directory, which only root may enter.  A host's certificate names its address on the underlay: who connects to that
@@ -10,15 +10,12 @@ from __future__ import annotations
 import datetime
 import ipaddress
 import os
-import ssl
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-
-from cloudseed.host.errors import HostError
 
 _VALID = datetime.timedelta(days=3650)
 _BEFORE = datetime.timedelta(days=1)  # a host's clock may be late
@@ -64,23 +61,6 @@ def issue(authority: Path, directory: Path, host: str, addresses: list[str]) -> 
     _write(directory / "key.pem", _pem(key))
     _write(directory / "cert.pem", built.sign(issuer_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
     _write(directory / "ca.pem", issuer.public_bytes(serialization.Encoding.PEM))  # last: with it, all is there
-
-
-def context(directory: Path, *, server: bool) -> ssl.SSLContext:
-    """How this host speaks with others: both sides show a certificate of the cloud's authority, TLS 1.3 only.
-
-    HostError `failed` when the host has none.
-    """
-    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT)
-    made.minimum_version = ssl.TLSVersion.TLSv1_3
-    try:
-        made.load_cert_chain(directory / "cert.pem", directory / "key.pem")
-        made.load_verify_locations(directory / "ca.pem")
-    except (OSError, ssl.SSLError) as exc:
-        raise HostError("failed", f"this host has no usable certificate in {directory}: {exc}") from exc
-    made.verify_mode = ssl.CERT_REQUIRED
-    made.check_hostname = not server
-    return made
 
 
 def _builder(issuer: x509.Name, subject: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:

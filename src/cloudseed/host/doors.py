@@ -21,9 +21,9 @@ from pathlib import Path
 
 import msgspec
 
-from cloudseed.host import authority
 from cloudseed.host.errors import HostError
 from cloudseed.host.records import Door
+from cloudseed.host.tls import tls_context
 
 log = logging.getLogger("cloudseed.host")
 PIECE = 256 * 1024
@@ -55,7 +55,7 @@ class Doors:
         if not self._address:
             raise HostError("failed", "this host has no address among others (underlay_address is not set)")
         if self._listener is None:
-            context = authority.context(self._tls, server=True)
+            context = tls_context(self._tls, server=True)
             try:
                 self._listener = await asyncio.start_server(self._accept, self._address, 0, ssl=context, limit=_LIMIT)
             except OSError as exc:
@@ -110,7 +110,7 @@ class Doors:
 @contextlib.asynccontextmanager
 async def way(tls: Path, door: Door, stream: str) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     """A connection through another host's door.  HostError `unavailable` when it is not there."""
-    context = authority.context(tls, server=False)
+    context = tls_context(tls, server=False)
     try:
         async with asyncio.timeout(_CONNECT_S):
             reader, writer = await asyncio.open_connection(

@@ -20,8 +20,8 @@ from typing import Any, cast
 
 import msgspec
 
-from cloudseed.host import authority
 from cloudseed.host.errors import HostError
+from cloudseed.host.tls import tls_context
 
 log = logging.getLogger("cloudseed.host")
 VOLUME, CONSOLE = "volume", "console"  # kinds of things that hosts want of one another
@@ -170,7 +170,7 @@ class Gate:
             return
         if not self.address:
             raise HostError("failed", "this host has no address among others (underlay_address is not set)")
-        context = authority.context(self._tls, server=True)
+        context = tls_context(self._tls, server=True)
         try:
             self._listener = await asyncio.get_running_loop().create_server(
                 lambda: _Comer(self), self.address, PORT, ssl=context, ssl_handshake_timeout=_GREETING_S, backlog=64)
@@ -217,7 +217,7 @@ async def enter(tls: Path, own: str, address: str, port: int, wanted: Wanted, le
 
     Whether one is let in shows only by what comes then: something, or the end.
     """
-    context = authority.context(tls, server=False)
+    context = tls_context(tls, server=False)
     try:
         async with asyncio.timeout(_CONNECT_S):
             await asyncio.get_running_loop().create_connection(
@@ -232,7 +232,7 @@ async def enter_streams(
     tls: Path, own: str, address: str, port: int, wanted: Wanted
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """As `enter`, for those who speak themselves."""
-    context = authority.context(tls, server=False)
+    context = tls_context(tls, server=False)
     try:
         async with asyncio.timeout(_CONNECT_S):
             reader, writer = await asyncio.open_connection(
