@@ -1,7 +1,9 @@
 """Processes that must be ours, found in /proc without help of any file.
 
 A host process that is killed between starting a process and writing its record leaves one that no record names.
-A dnsmasq betrays itself by the namespace it runs in, a QEMU by the server's id on its command line.
+A dnsmasq betrays itself by the namespace it runs in, a QEMU by the server's id on its command line.  Of machines and
+storage daemons those alone count that run in this process's own network namespace: where a machine is several hosts
+(`up --hosts`), a server that moved from one to another has a process that is the other's.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ def in_namespaces(names: Collection[str]) -> list[tuple[int, str]]:
 def machines(server_ids: Collection[str]) -> dict[str, int]:
     """The pid of the QEMU of each of these servers that has one."""
     found = {}
-    for pid in _pids() if server_ids else ():
+    for pid in _neighbours() if server_ids else ():
         try:
             words = _command(pid)
         except OSError:
@@ -49,7 +51,7 @@ def machines(server_ids: Collection[str]) -> dict[str, int]:
 def exporters(names: Collection[str]) -> dict[str, int]:
     """The pid of each of these storage daemons (by `Exporter.name`) that runs."""
     found = {}
-    for pid in _pids() if names else ():
+    for pid in _neighbours() if names else ():
         try:
             words = _command(pid)
         except OSError:
@@ -76,6 +78,17 @@ def end(pid: int) -> None:
 
 def _pids() -> Iterator[int]:
     return (int(name) for name in os.listdir("/proc") if name.isdecimal())
+
+
+def _neighbours() -> Iterator[int]:
+    """Processes in the network namespace of this one."""
+    own = os.stat("/proc/self/ns/net").st_ino
+    for pid in _pids():
+        try:
+            if os.stat(f"/proc/{pid}/ns/net").st_ino == own:
+                yield pid
+        except OSError:
+            continue
 
 
 def _command(pid: int) -> list[str]:
