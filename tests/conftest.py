@@ -13,6 +13,10 @@ pytest_plugins = ["tests.support.broker"]
 
 if databases.ON_POSTGRESQL:
 
+    def pytest_configure(config: pytest.Config) -> None:
+        # a process that is killed within a test leaves its connections as a killed one does: nobody closes them
+        config.addinivalue_line("filterwarnings", "ignore:unclosed connection <asyncpg:ResourceWarning")
+
     @pytest.fixture(autouse=True, scope="session")
     def services_on_postgresql() -> Iterator[None]:
         with pytest.MonkeyPatch.context() as patch:

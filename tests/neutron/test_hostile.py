@@ -24,6 +24,7 @@ async def base(admin: Client) -> dict[str, dict[str, Any]]:
     group = ok(await admin.get(f"{N}/security-groups"), 200)[0]
     public = await make_network(admin, "203.0.113.0/24", **{
         "router:external": True, "provider:network_type": "flat", "provider:physical_network": "p"})
+    parent = ok(await admin.post(f"{N}/ports", {"port": {"network_id": network["id"]}}), 201)
     return {
         "networks": {}, "subnets": {"network_id": network["id"], "ip_version": 4, "cidr": "10.9.0.0/24"},
         "ports": {"network_id": network["id"]}, "security-groups": {"name": "g"},
@@ -34,7 +35,7 @@ async def base(admin: Client) -> dict[str, dict[str, Any]]:
         "address-groups": {"name": "a"}, "routers": {}, "floatingips": {"floating_network_id": public["id"]},
         "qos/policies": {"name": "q"}, "security-groups-default-statefulness": {},
         "default-security-group-rules": {"direction": "ingress", "protocol": "tcp"},
-        "agents": {}, "network-ip-availabilities": {}}
+        "agents": {}, "network-ip-availabilities": {}, "trunks": {"port_id": parent["id"]}}
 
 
 async def test_no_value_breaks_a_creation_or_a_change(cloud: NeutronCloud, admin: Client) -> None:
