@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from cloudseed.kernel import bus
 from cloudseed.kernel.bus import Handler
 from cloudseed.kernel.context import Context
 from cloudseed.kernel.db import Tx, utcnow
@@ -103,7 +104,11 @@ class HostDesk:
                 for row in rows if row.deleted_at is not None or row.host != host}
 
     async def machine_off(self, ctx: Context, host: str, server_id: str, reason: str) -> None:
-        """A machine is off.  News only when the server should run and nobody is at work on it."""
+        """A machine is off.  News only when the server should run and nobody is at work on it.
+
+        Told a second time it may be long past, and the machine running again: then the host's own look tells."""
+        if bus.repeated():
+            return
         async with self._nova.db.write() as tx:
             row = await tx.first(sa.select(servers).where(servers.c.id == server_id))
             if row is None or row.host != host or row.vm_state not in RUNNING \
