@@ -1,9 +1,10 @@
 """Processes that must be ours, found in /proc without help of any file.
 
 A host process that is killed between starting a process and writing its record leaves one that no record names.
-A dnsmasq betrays itself by the namespace it runs in, a QEMU by the server's id on its command line.  Of machines and
-storage daemons those alone count that run in this process's own network namespace: where a machine is several hosts
-(`up --hosts`), a server that moved from one to another has a process that is the other's.
+A dnsmasq betrays itself by the namespace it runs in, a QEMU by the server's id on its command line, a storage daemon
+by its volume's.  Of machines those alone count that run in this process's own network namespace: where a machine is
+several hosts (`up --hosts`), a server that moved from one to another has a process that is the other's.  Storage
+daemons have namespaces of their own, and a volume never changes its host.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def machines(server_ids: Collection[str]) -> dict[str, int]:
 def exporters(names: Collection[str]) -> dict[str, int]:
     """The pid of each of these storage daemons (by `Exporter.name`) that runs."""
     found = {}
-    for pid in _neighbours() if names else ():
+    for pid in _pids() if names else ():
         try:
             words = _command(pid)
         except OSError:
