@@ -68,7 +68,8 @@ async def boot(admin: Client, network_id: str, key: Path, **values: Any) -> dict
     created: dict[str, Any] = answer.json()["server"]
     found = await wait(admin, created["id"], "ACTIVE", 120)
     (addresses,) = found["addresses"].values()
-    return {**created, "address": addresses[0]["addr"]}
+    of = {each["version"]: each["addr"] for each in addresses}
+    return {**created, "address": of[4], "address6": of.get(6)}
 
 
 class Ssh:
@@ -115,6 +116,9 @@ async def test_cloud_init_on_debian_is_done_with_all_that_it_was_told(
     async with RealCloud(host) as cloud:
         admin = await cloud.login("admin")
         image_id, network_id = await upload(admin, debian_image), await make_network(admin)
+        stateful = {"network_id": network_id, "ip_version": 6, "cidr": "fd00:9::/64", "ipv6_ra_mode": "dhcpv6-stateful",
+                    "ipv6_address_mode": "dhcpv6-stateful"}
+        assert (await admin.post("/networking/v2.0/subnets", {"subnet": stateful})).status == 201
         properties = {"hw_qemu_guest_agent": "yes", "os_require_quiesce": "yes", "os_admin_user": "debian"}
         changes = [{"op": "add", "path": f"/{name}", "value": value} for name, value in properties.items()]
         answer = await admin.patch(f"/image/v2/images/{image_id}", body=json.dumps(changes).encode(), headers={
@@ -132,7 +136,7 @@ async def test_cloud_init_on_debian_is_done_with_all_that_it_was_told(
             assert (status["status"], status["errors"]) == ("done", []), told
             assert status["datasource"].startswith("openstack")
             said = await ssh(f"debian@{server['address']}",
-                             "hostname; sudo cat /etc/written-by-user-data /run/ran-by-user-data; ip -4 -o addr;"
+                             "hostname; sudo cat /etc/written-by-user-data /run/ran-by-user-data; ip -o addr;"
                              "df -m --output=size / | tail -1; cloud-init query ds.meta_data.uuid")
             await check_agent(admin, server, ssh)
         finally:
@@ -140,6 +144,7 @@ async def test_cloud_init_on_debian_is_done_with_all_that_it_was_told(
         name, written, ran, *addresses, size, uuid = said.splitlines()
         assert (name, written, ran) == ("my-debian", "written", "ran as root")
         assert any(f"inet {server['address']}/24" in line for line in addresses)
+        assert any(f"inet6 {server['address6']}/" in line for line in addresses), "no address by DHCPv6"
         assert int(size) > 4000, "the root file system did not grow to the flavor's disk"
         assert uuid == server["id"]
 
