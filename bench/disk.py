@@ -20,11 +20,12 @@ from cloudseed.host.paths import StatePaths
 
 DESCRIPTION = """MiB/s (writing with a flush at the end, reading) and operations a second (4 KiB past the guest's cache,
 one after another and by eight processes at once) inside the tiny guest, in turns with a bare QEMU that was started with
-plain options.  The root disk is an overlay of
-the same image in both; the volume is one file, which a server of ours reaches through its storage daemon and bare
-QEMU opens itself.  A ratio is ours over bare, the median over the rounds.  Needs root."""
+plain options.  The root disk is an overlay of the same image in both.  The volume is one file, which a server of ours
+reaches through its storage daemon; bare QEMU has it twice, opened by itself and through a plain storage daemon: what
+NBD costs is the way between those two, what we add to it is the last ratio.  A ratio is ours over bare, the median over
+the rounds.  Needs root."""
 
-_VOLUME = "/dev/vdb"
+_VOLUME, _EXPORTED = "/dev/vdb", "/dev/vdc"
 _FILE = "/var/tmp/bench"
 _DROP = "sync; echo 3 >/proc/sys/vm/drop_caches"
 _DEPTH = 8
@@ -56,7 +57,8 @@ def main(argv: list[str]) -> int:
         ours.wait()
         with (
             plain.network(template.spec.nics[0].mtu) as namespace,
-            plain.qemu(template, Path(scratch), namespace, volume),
+            plain.storage_daemon(volume, Path(scratch)) as socket,
+            plain.qemu(template, Path(scratch), namespace, volume, socket),
         ):
             bare = Guest(namespace, plain.GUEST_ADDRESS)
             bare.wait()
@@ -68,24 +70,37 @@ def main(argv: list[str]) -> int:
 def _measure(
     tell: Callable[[str], None], ours: Guest, bare: Guest, rounds: int, mib: int, operations: int
 ) -> dict[str, float]:
-    sides = {"ours": ours, "bare": bare}
-    for end in sides.values():  # the file's blocks are there before anything is measured
+    for end in (ours, bare):  # the file's blocks are there before anything is measured
         end.seconds(f"dd if=/dev/zero of={_FILE} bs=1M count={mib} conv=fsync")
     ours.seconds(f"dd if=/dev/zero of={_VOLUME} bs=1M count={mib} conv=fsync")
     figures = dict[str, float]()
-    for disk, path in (("root", _FILE), ("volume", _VOLUME)):
-        took: dict[str, dict[str, list[float]]] = {name: {"ours": [], "bare": []} for name in _MEASURES}
+    disks: dict[str, dict[str, tuple[Guest, str]]] = {
+        "root": {"ours": (ours, _FILE), "bare": (bare, _FILE)},
+        "volume": {"ours": (ours, _VOLUME), "bare": (bare, _VOLUME), "nbd": (bare, _EXPORTED)},
+    }
+    for disk, sides in disks.items():
+        took: dict[str, dict[str, list[float]]] = {name: {side: [] for side in sides} for name in _MEASURES}
         for number in range(rounds):
             for name in _MEASURES:
-                for side in ("ours", "bare") if number % 2 else ("bare", "ours"):
-                    took[name][side].append(_once(sides[side], path, name, mib, operations))
-        for name, of in took.items():
-            one, other = median(of["ours"]), median(of["bare"])
-            ratio = median([a / b for a, b in zip(of["ours"], of["bare"], strict=True)])
-            tell(f"{disk:<6} {name:<15} ours {one:>8.1f}  bare {other:>8.1f}  ratio {ratio:.2f}")
-            figures |= {f"{disk}_{name}": one, f"{disk}_bare_{name}": other, f"{disk}_{name}_ratio": ratio}
-        figures[f"{disk}_least_ratio"] = min(figures[f"{disk}_{name}_ratio"] for name in _MEASURES)
+                for side in sorted(sides, reverse=bool(number % 2)):
+                    took[name][side].append(_once(*sides[side], name, mib, operations))
+        for other in [side for side in sides if side != "ours"]:
+            figures |= _compare(tell, disk, other, took)
     return {name: round(value, 3) for name, value in figures.items()}
+
+
+def _compare(
+    tell: Callable[[str], None], disk: str, other: str, took: dict[str, dict[str, list[float]]]
+) -> dict[str, float]:
+    """The figures of a disk of ours beside another's."""
+    label, figures = disk if other == "bare" else f"{disk}_{other}", dict[str, float]()
+    for name, of in took.items():
+        ratio = median([a / b for a, b in zip(of["ours"], of[other], strict=True)])
+        one, two = median(of["ours"]), median(of[other])
+        tell(f"{label:<10} {name:<15} ours {one:>8.1f}  bare {two:>8.1f}  ratio {ratio:.2f}")
+        figures |= {f"{disk}_{name}": one, f"{label}_bare_{name}": two, f"{label}_{name}_ratio": ratio}
+    figures[f"{label}_least_ratio"] = min(figures[f"{label}_{name}_ratio"] for name in _MEASURES)
+    return figures
 
 
 def _once(side: Guest, path: str, name: str, mib: int, operations: int) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from bench.guest import Template
 from cloudseed.host import binaries, links
 
 HOST_ADDRESS, GUEST_ADDRESS, PREFIX = "10.94.0.1", "10.94.0.2", 24
+EXPORT = "volume"
 _TAP, _MAC = "tap0", "52:54:00:94:00:02"
 
 
@@ -42,11 +44,36 @@ def network(mtu: int) -> Iterator[str]:
 
 
 @contextmanager
-def qemu(template: Template, directory: Path, namespace: str, volume: Path | None = None) -> Iterator[None]:
+def storage_daemon(volume: Path, directory: Path) -> Iterator[Path]:
+    """Export a file over NBD with plain options, although others may have it open too; gives the socket."""
+    socket = directory / "nbd.sock"
+    argv = [
+        binaries.find("qemu-storage-daemon"),
+        "--blockdev", f"driver=file,filename={volume},locking=off,node-name=volume",
+        "--nbd-server", f"addr.type=unix,addr.path={socket}",
+        "--export", f"nbd,id=volume,node-name=volume,name={EXPORT},writable=on",
+    ]  # fmt: skip
+    with (directory / "storage-daemon.log").open("wb") as log:
+        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/")
+        try:
+            until = time.monotonic() + 10
+            while not socket.is_socket():
+                if process.poll() is not None or time.monotonic() > until:
+                    raise RuntimeError(f"the storage daemon said: {(directory / 'storage-daemon.log').read_text()}")
+                time.sleep(0.02)
+            yield socket
+        finally:
+            process.kill()
+            process.wait()
+
+
+@contextmanager
+def qemu(template: Template, directory: Path, namespace: str, volume: Path | None = None,
+         socket: Path | None = None) -> Iterator[None]:
     """Run the template's guest in a namespace of `network`, on a fresh overlay of its image.
 
     `volume`: a file that the guest has as its second disk, raw, although another process may have it open too (the
-    caller sees to it that only one of them writes at a time).
+    caller sees to it that only one of them writes at a time).  `socket`: of a `storage_daemon`, its third disk.
     """
     disk, drive = directory / "root.qcow2", directory / "config.iso"
     disk.unlink(missing_ok=True)
@@ -70,6 +97,9 @@ def qemu(template: Template, directory: Path, namespace: str, volume: Path | Non
         file = f"driver=file,filename={volume},locking=off,node-name=volume-file"
         argv += ["-blockdev", file, "-blockdev", "driver=raw,file=volume-file,node-name=volume"]
         argv += ["-device", "virtio-blk-pci,drive=volume"]
+    if socket is not None:
+        argv += ["-blockdev", f"driver=nbd,server.type=unix,server.path={socket},export={EXPORT},node-name=exported"]
+        argv += ["-device", "virtio-blk-pci,drive=exported"]
     with (directory / "qemu.log").open("wb") as log:
         process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/")
         try:

@@ -100,8 +100,8 @@ def test_boot() -> None:
 @needs_root
 def test_disk() -> None:
     figures = measure("disk", "--rounds=1", "--mib=4", "--operations=50").figures
-    for disk in ("root", "volume"):
-        assert figures[f"{disk}_write_mib_per_s"] > 0 and figures[f"{disk}_bare_read_iops"] > 0
+    for disk in ("root", "volume", "volume_nbd"):
+        assert figures[f"{disk}_bare_write_mib_per_s"] > 0 and figures[f"{disk}_bare_read_iops"] > 0
         assert figures[f"{disk}_least_ratio"] > 0
 
 
