@@ -113,6 +113,7 @@ class Machines:
             paused=known is not None and known.paused,
             pid=record.pid,
             started_at=processes.started_at(record),
+            start=f"{record.boot}/{record.pid}/{record.start_ticks}",
             cpu_seconds=stat.cpu_seconds,
             rss_bytes=stat.rss_bytes,
             owner=self._owner(server_id),

@@ -6,7 +6,6 @@ ordered from it here, in the transaction that checked the state, so that two ord
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -249,7 +248,7 @@ async def reboot_server(nova: Nova, ctx: Context, server_id: str, *, hard: bool)
     """Soft: the guest shuts down, then the machine starts.  Hard: the plug."""
     await order(nova, ctx, server_id, "nova.reboot", TaskState.REBOOTING_HARD if hard else TaskState.REBOOTING,
                 rule="servers:reboot", action="hard_reboot" if hard else "soft_reboot", record="reboot",
-                data={"hard": hard, "ordered_at": time.time()})
+                data={"hard": hard})
 
 
 async def reset_state(nova: Nova, ctx: Context, server_id: str, vm_state: str) -> None:

@@ -217,7 +217,7 @@ class Bench:
         if what in ("snapshot", "backup"):
             data = await self._image_order(ctx, what, server_id, *arguments)
         elif what == "reboot":
-            data = {"hard": arguments[0], "ordered_at": time.time()}
+            data = {"hard": arguments[0]}
         else:
             data = arguments[0] if arguments else {}
         async with self.nova.db.write() as tx:

@@ -133,13 +133,14 @@ async def test_a_machine_from_its_disks_to_its_end(rig: Rig) -> None:
     await rig.driver.start(server, [])
     second = await rig.driver.machine(server.id)
     assert first is not None and first.started_at is not None and second is not None and second.running
-    assert second.started_at == pytest.approx(first.started_at, abs=0.1)
+    assert second.started_at == pytest.approx(first.started_at, abs=0.1) and second.start == first.start
     await rig.driver.stop(server.id, hard=True)
     assert not await rig.runs(server.id)
     await rig.driver.stop(server.id, hard=True)
     await rig.driver.stop(server.id, hard=False)
     await rig.driver.start(server, [])
-    assert await rig.runs(server.id)
+    third = await rig.driver.machine(server.id)
+    assert third is not None and third.running and third.start and third.start != first.start
     await rig.driver.remove(server.id)
     await rig.driver.remove(server.id)
     assert await rig.driver.machines() == [] and await rig.driver.machine(server.id) is None

@@ -91,17 +91,18 @@ async def test_a_delete_is_finished(story: Story, point: str) -> None:
         assert await bench.violations() == [] and await bench.driver().machines() == []
 
 
-@pytest.mark.parametrize(("kind", "arguments", "after", "state"), [
+POWER: list[tuple[str, tuple[Any, ...], tuple[str, ...], str]] = [
     ("stop", (), (), "stopped"), ("start", (), ("stop",), "active"), ("reboot", (True,), (), "active"),
     ("reboot", (False,), (), "active"), ("pause", (), (), "paused"), ("unpause", (), ("pause",), "active"),
     ("suspend", (), (), "suspended"), ("resume", (), ("suspend",), "active"),
-    ("reboot", (True,), ("suspend",), "active"), ("reboot", (True,), ("pause",), "active")])
-@pytest.mark.parametrize("number", range(6))
+    ("reboot", (True,), ("suspend",), "active"), ("reboot", (True,), ("pause",), "active")]
+
+
+@pytest.mark.parametrize(("kind", "arguments", "after", "state", "point"), [
+    (*each, point) for each in POWER for point in forward_points(TYPES[f"nova.{each[0]}"])])
 async def test_a_power_action_is_finished(story: Story, kind: str, arguments: tuple[Any, ...],
-                                          after: tuple[str, ...], state: str, number: int) -> None:
-    points = forward_points(TYPES[f"nova.{kind}"])
-    assert len(points) == 6
-    async with killed_at(points[number], story.start, story.order(kind, *arguments, after=after)) as bench:
+                                          after: tuple[str, ...], state: str, point: str) -> None:
+    async with killed_at(point, story.start, story.order(kind, *arguments, after=after)) as bench:
         await bench.wait_for(story.server_id, vm_state=state, task_state=None)
         assert await bench.violations() == []
 

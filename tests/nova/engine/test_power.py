@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
-from cloudseed.nova.compute import boot_work, power_work
+from cloudseed.kernel.operations import Run
+from cloudseed.nova.compute import boot_work, power_work, worker
+from cloudseed.nova.compute.drivers import fake
 from cloudseed.nova.compute.errors import HostFailed
+from cloudseed.nova.compute.spec import ServerSpec
 from cloudseed.nova.conductor import power
 from cloudseed.nova.models import server_action_events
 from tests.nova.engine.bench import Bench
@@ -88,6 +94,35 @@ async def test_reboot_restarts_the_machine_once(tmp_path: Path, hard: bool) -> N
         after = await running_since(bench, server_id)
         assert before is not None and after is not None and after > before
         assert await bench.violations() == []
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+async def test_a_reboot_on_a_host_whose_clock_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                                       hours: int) -> None:
+    monkeypatch.setattr(fake, "time", SimpleNamespace(time=lambda: time.time() + hours * 3600))
+    async with Bench(tmp_path) as bench:
+        server_id, driver = await active(bench), bench.driver()
+        await bench.idle()
+        starts, start = [], driver.start
+
+        async def count(spec: ServerSpec, vifs: list[Any]) -> None:
+            starts.append(spec.id)
+            await start(spec, vifs)
+
+        async def ask_twice(run: Run) -> None:
+            await restart.do(run)
+            await asyncio.sleep(0.1)  # the host has forgotten by now that it was asked
+            await restart.do(run)
+
+        monkeypatch.setattr(driver, "start", count)
+        monkeypatch.setattr(worker, "IDLE_S", 0.01)
+        reboot, = (kind for kind in bench.nova.conductor.types if kind.kind == "nova.reboot")
+        look, restart, finish = reboot.steps
+        bench.nova.engine.register(reboot._replace(steps=(look, restart._replace(do=ask_twice), finish)))
+        await bench.order("reboot", server_id, True)
+        await bench.wait_for(server_id, task_state=None)
+        await bench.idle()
+        assert starts == [server_id]
 
 
 async def test_a_hard_reboot_starts_a_stopped_server(tmp_path: Path) -> None:

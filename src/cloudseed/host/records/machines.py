@@ -44,8 +44,9 @@ class MachineSpec(Record, frozen=True, kw_only=True):
 
 
 class MachineInfo(Record, frozen=True, kw_only=True):
-    """A machine that this host has files or a process of.  `started_at` is seconds since the epoch.  `owner` is what
-    was said with its first disk.
+    """A machine that this host has files or a process of.  `started_at` is seconds since the epoch by the
+    host's clock, as it is set now; `start` names the start that it runs since, for all time.  `owner` is what was said
+    with its first disk.
     """
 
     server_id: str
@@ -54,6 +55,7 @@ class MachineInfo(Record, frozen=True, kw_only=True):
     suspended: bool = False  # it is off and its memory lies on disk
     pid: int | None = None
     started_at: float | None = None
+    start: str = ""
     cpu_seconds: float = 0.0
     rss_bytes: int = 0
     owner: str = ""

@@ -1,5 +1,5 @@
-"""What a host answers about a guest at once, outside its server's queue: figures, an NMI, a password, and file
-systems that stand still."""
+"""What a host answers about a guest at once, outside its server's queue: figures, since which start it runs, an NMI, a
+password, and file systems that stand still."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class GuestRequests:
         self._host = host
 
     def handlers(self) -> dict[str, Handler]:
-        return {"diagnostics": self.diagnostics, "inject_nmi": self.inject_nmi, "set_password": self.set_password,
-                "quiesce": self.quiesce, "unquiesce": self.unquiesce}
+        return {"diagnostics": self.diagnostics, "which_start": self.which_start, "inject_nmi": self.inject_nmi,
+                "set_password": self.set_password, "quiesce": self.quiesce, "unquiesce": self.unquiesce}
 
     async def diagnostics(self, ctx: Context, server_id: str) -> dict[str, Any]:
         machine = await self._driver.machine(server_id)
@@ -29,6 +29,11 @@ class GuestRequests:
             raise NotFound(f"Server {server_id} has no machine on host {self._host}.")
         figures = await self._driver.figures(server_id) if machine.running else {}
         return {"running": machine.running, "paused": machine.paused, "started_at": machine.started_at, **figures}
+
+    async def which_start(self, ctx: Context, server_id: str, operation_id: str) -> str:
+        """The name of the start that the machine runs since; empty when it is off."""
+        machine = await self._driver.machine(server_id)
+        return machine.start if machine is not None else ""
 
     async def inject_nmi(self, ctx: Context, server_id: str) -> None:
         await self._driver.inject_nmi(server_id)

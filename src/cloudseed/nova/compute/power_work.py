@@ -49,8 +49,8 @@ class PowerWork:
     async def _reboot(self, work: Work) -> None:
         spec, given = decode_spec(work.arguments["spec"]), work.arguments
         machine = await self._parts.driver.machine(spec.id)
-        if machine is not None and machine.started_at is not None and machine.started_at > given["ordered_at"]:
-            return  # restarted since it was ordered: we were asked before
+        if machine is not None and machine.running and machine.start != given["start"]:
+            return  # restarted since the conductor looked: we were asked before
         await self.power_off(work, 0 if given["hard"] else given["soft_timeout_s"])
         await self._start(work, spec)
 

@@ -45,13 +45,15 @@ class CachedImage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
-    """A machine that the host knows.  `started_at`: Unix time, null when it does not run."""
+    """A machine that the host knows.  `started_at`: Unix time by the host's clock, null when it does not run.  `start`
+    names the start that it runs since; no other start has that name, whatever the clock is set to."""
 
     server_id: str
     running: bool
     paused: bool = False  # it runs, and its guest stands still
     suspended: bool = False  # it is off, and its memory is kept: the next start goes on
     started_at: float | None = None
+    start: str = ""
 
 
 class MachineExit(msgspec.Struct, frozen=True):

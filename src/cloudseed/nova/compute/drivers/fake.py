@@ -92,8 +92,8 @@ class FakeDriver(FakeMoves):
             if spec.volume_backed and not any(device.is_root for device in volumes):
                 raise BuildAborted(f"The root disk of server {spec.id} is not connected.")
             self._save(msgspec.structs.replace(
-                record, started_at=time.time(), ports=[vif["id"] for vif in vifs], paused=False, suspended=False,
-                quiesced=False,
+                record, started_at=time.time(), starts=record.starts + 1, ports=[vif["id"] for vif in vifs],
+                paused=False, suspended=False, quiesced=False,
                 volumes={str(d.volume_id): (d.volume_size or 0) * GIB for d in volumes}))
 
     async def stop(self, server_id: str, *, hard: bool) -> None:
@@ -330,4 +330,5 @@ def _check_goes_on(record: Record, doing: str) -> None:
 
 def _machine(record: Record) -> Machine:
     return Machine(server_id=record.server_id, running=record.started_at is not None, started_at=record.started_at,
+                   start=f"{record.starts}/{record.started_at}" if record.started_at is not None else "",
                    paused=record.paused, suspended=record.suspended)

@@ -26,6 +26,7 @@ class Record(msgspec.Struct):
     kept: dict[str, int] | None = None
     waits: bool = False  # for a guest or for disks from another host
     sent: bool = False  # its guest is at another host's door
+    starts: int = 0  # how often it was started here
 
 
 def disks_of(spec: ServerSpec) -> dict[str, int]:

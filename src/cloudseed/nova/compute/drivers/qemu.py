@@ -279,7 +279,7 @@ class QemuDriver(QemuMoves):
     async def machines(self) -> list[Machine]:
         found = await self._ask("list machines", self._host.list_machines())
         return [Machine(server_id=info.server_id, running=info.running, paused=info.paused, suspended=info.suspended,
-                        started_at=info.started_at) for info in found
+                        started_at=info.started_at, start=info.start) for info in found
                 if info.owner == self._name or (self._first and not info.owner)]
 
     async def machine(self, server_id: str) -> Machine | None:
