@@ -96,7 +96,7 @@ def arguments(spec: MachineSpec, launch: Launch, layout: Layout | None = None) -
         "-nodefaults",
         "-no-user-config",
         "-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
-        "-name", spec.server_id,
+        "-name", f"{spec.server_id},debug-threads=on",  # its processors are told apart in /proc
         "-uuid", spec.server_id,
         "-machine", f"{machine_type},usb=off,graphics={'off' if spec.vga == 'none' else 'on'}"
         + (",pflash0=uefi-code,pflash1=uefi-vars" if launch.uefi is not None else ""),
