@@ -106,11 +106,11 @@ class Site:
         link("down")
         return lambda: link("up")
 
-    def cut(self, host: int, port: int) -> Callable[[], None]:
-        """What the host sends to that port of the controller's machine is lost."""
+    def cut(self, host: int, *ports: int) -> Callable[[], None]:
+        """What the host sends to those ports of the controller's machine is lost."""
         inside = ("ip", "netns", "exec", self.place(host).namespace, "nft")
         rules = (f"table inet {_CUT} {{ chain out {{ type filter hook output priority 0; "
-                 f"ip daddr {self.shape.controller} tcp dport {port} drop; }}; }}")
+                 f"ip daddr {self.shape.controller} tcp dport {{ {', '.join(map(str, ports))} }} drop; }}; }}")
         _run(*inside, rules)
         return lambda: _run(*inside, "delete", "table", "inet", _CUT)
 
@@ -119,6 +119,10 @@ class Site:
 
     def cut_api(self, host: int) -> Callable[[], None]:
         return self.cut(host, self._port)
+
+    def cut_controller(self, host: int) -> Callable[[], None]:
+        """From the services and the broker at once; other hosts are reached as ever."""
+        return self.cut(host, self.shape.broker_port, self._port)
 
     def power_off(self, host: int) -> None:
         """Every process of the host is killed and its networks are gone.  `up` gives it power again."""

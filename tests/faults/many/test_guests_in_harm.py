@@ -1,0 +1,154 @@
+"""Guests on three hosts ping one another while everything but their hosts' power goes: none is lost.  Of a host that
+loses its power the server is evacuated, and what comes back destroys only what is no longer its own.
+
+All the while a watcher looks at every disk and machine from outside: see bench/watcher.py.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from bench.pings import PREFIX, Guests, Pings, wait_status
+from bench.watcher import Watcher
+
+from bench import harm
+from cloudseed.cli.servers import postgres, rabbitmq
+from tests.faults.scene import COMPUTE
+from tests.support.daemon import Daemon, needs_root, wait_for
+from tests.support.ranges import held_in_place
+
+pytestmark = [needs_root, pytest.mark.real,
+              pytest.mark.skipif(postgres.find_binaries() is None or not rabbitmq.is_installed(),
+                                 reason="needs the packages postgresql and rabbitmq-server")]
+HOSTS = ["host-1", "host-2", "host-3"]
+PATIENCE_S = 120.0  # other tests have the processors too
+Undo = Callable[[], None] | None
+
+
+class Scene:
+    """A cloud of three hosts with a guest on each."""
+
+    def __init__(self, cloud: Daemon, guests: Guests, pings: Pings, watcher: Watcher) -> None:
+        self.cloud, self.guests, self.pings, self.watcher = cloud, guests, pings, watcher
+        self.api = cloud.api
+        self.site = harm.Site(cloud.state, cloud.config.port, cloud.start)
+
+    def harmed(self, what: str, do: Callable[[harm.Site], Undo], hold_s: float) -> None:
+        """Do it, mend it, and see that no ping was lost from before until after."""
+        self.pings.settle()
+        before, began = self.pings.now(), time.monotonic()
+        undo = do(self.site)
+        try:
+            time.sleep(hold_s)
+        finally:
+            self.site.mend(undo)
+        self.pings.settle(more=10)
+        heard = self.pings.since(before)
+        print(f"{what}: {heard}, in {time.monotonic() - began:.1f} s", file=sys.stderr)
+        assert heard.sent and not heard.wrong
+        assert not self.watcher.wrong
+
+    def wait_host(self, number: int, state: str) -> None:
+        def look() -> bool:
+            service, = self.api.get(f"{COMPUTE}/os-services?binary=nova-compute&host=host-{number}")["services"]
+            return bool(service["state"] == state)
+
+        wait_for(look, PATIENCE_S, f"host-{number} to be {state}")
+
+
+@pytest.fixture(scope="module")
+def scene() -> Iterator[Scene]:
+    with held_in_place(f"{PREFIX}0/24"), Daemon(driver="qemu", hosts=3) as cloud:
+        site = harm.Site(cloud.state, cloud.config.port, cloud.start)
+        namespaces = [place.namespace for place in site.shape.places(cloud.state)]
+        with Watcher(cloud.state, namespaces) as watcher:
+            guests = Guests(cloud.api, HOSTS)
+            for guest in guests.every:
+                wait_status(cloud.api, guest.server_id, "ACTIVE")
+            with Pings(cloud.state, guests) as pings:
+                yield Scene(cloud, guests, pings, watcher)
+        assert watcher.looks and watcher.machines_seen >= {guest.server_id for guest in guests.every}
+        assert not watcher.wrong
+
+
+@pytest.mark.parametrize(("kind", "hold_s"), [
+    ("kill-control", 2), ("kill-broker", 2), ("empty-broker", 2), ("kill-database", 2),
+    ("freeze-control", 3), ("freeze-broker", 3), ("freeze-database", 3)])
+def test_the_machine_of_the_services(scene: Scene, kind: str, hold_s: float) -> None:
+    scene.harmed(kind, lambda site: harm.KINDS[kind].do(site, 0), hold_s)
+
+
+@pytest.mark.parametrize("part", ["agent", "host"])
+@pytest.mark.parametrize("way", ["kill", "freeze"])
+def test_the_processes_of_hosts(scene: Scene, part: str, way: str) -> None:
+    """One after the other, so that in the end all are away at once."""
+    def each(site: harm.Site) -> Undo:
+        undo = []
+        for number in (1, 2, 3):
+            name = f"host-{number} {part}"
+            if way == "kill":
+                site.kill(name)
+            else:
+                undo.append(site.freeze(name))
+            time.sleep(0.5)
+        return lambda: [thaw() for thaw in undo] and None
+
+    scene.harmed(f"{way} each {part} process", each, 2)
+
+
+@pytest.mark.parametrize(("what", "hold_s"), [("broker", 3), ("services", 3), ("both", 16)])
+def test_a_host_that_is_cut_off(scene: Scene, what: str, hold_s: float) -> None:
+    """The last for so long that it counts as down."""
+    def cut(site: harm.Site) -> Undo:
+        if what == "broker":
+            return site.cut_broker(2)
+        return site.cut_api(2) if what == "services" else site.cut_controller(2)
+
+    scene.harmed(f"host-2 cut off from {what}", cut, hold_s)
+    scene.wait_host(2, "up")
+
+
+def test_a_host_without_power_is_evacuated_and_returns(scene: Scene) -> None:
+    """With a volume that the guest writes all the while: only who runs for the cloud writes it."""
+    api, guest = scene.api, scene.guests.on("host-3")
+    volume = api.send("POST", "/volume/v3/volumes", {"volume": {"size": 1, "name": "written"}})["volume"]["id"]
+    wait_for(lambda: api.get(f"/volume/v3/volumes/{volume}")["volume"]["status"] == "available", PATIENCE_S,
+             "the volume to be there")
+    api.send("POST", f"{COMPUTE}/servers/{guest.server_id}/os-volume_attachments", {
+        "volumeAttachment": {"volumeId": volume}})
+
+    def writer() -> str:
+        """Which boot of the guest wrote last."""
+        data = scene.cloud.state / "hosts" / "host-1" / "volumes" / volume / "data"
+        with data.open("rb") as file:
+            return file.read(36).strip(b"\0").decode()
+
+    first = wait_for(writer, PATIENCE_S, "the guest to write to its volume")
+    survivors = ["host-1", "host-2"]
+    scene.pings.settle()
+    before = scene.pings.now()
+    scene.site.power_off(3)
+    scene.wait_host(3, "down")
+    api.send("POST", f"{COMPUTE}/servers/{guest.server_id}/action", {"evacuate": {"onSharedStorage": False}})
+    wait_for(lambda: api.get(f"{COMPUTE}/servers/{guest.server_id}")["server"]["OS-EXT-SRV-ATTR:host"] in survivors,
+             PATIENCE_S, "the server to be on another host")
+    server = wait_status(api, guest.server_id, "ACTIVE")
+    guest.host = server["OS-EXT-SRV-ATTR:host"]
+    scene.pings.settle()  # it answers and asks from there
+    second = wait_for(lambda: (now := writer()) != first and now, PATIENCE_S, "the evacuated guest to write")
+    moved = scene.pings.now()
+    scene.site.mend(None)
+    scene.wait_host(3, "up")
+    left = scene.cloud.state / "hosts" / "host-3" / "machines" / guest.server_id
+    wait_for(lambda: not left.exists(), PATIENCE_S, "host-3 to remove what is no longer its own")
+    scene.cloud.settle(PATIENCE_S)
+    assert writer() == second and volume in scene.watcher.volumes_seen
+    scene.pings.settle(more=10)
+    others = [one for one in scene.guests.every if one is not guest]
+    heard, after = scene.pings.since(before, among=others), scene.pings.since(moved)
+    print(f"a host lost its power: {heard} among the others; it returned: {after}", file=sys.stderr)
+    assert heard.sent and not heard.wrong and after.sent and not after.wrong
+    assert not scene.watcher.wrong
