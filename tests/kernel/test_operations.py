@@ -251,6 +251,42 @@ async def test_two_engines_do_not_run_the_same_operation(world: World) -> None:
     assert world.calls == ["one", "two", "three"]
 
 
+async def test_no_more_at_once_than_the_kind_allows_and_the_eldest_first(world: World) -> None:
+    """Also of more orders than are claimed at once; those of a kind without a limit do not wait for them."""
+    world.hold = asyncio.Event()
+    world.type = world.type._replace(at_once=40)
+    other = OperationType("test.other", (Step("other", world._do("other")),))
+    async with world.engine() as engine:
+        engine.register(other)
+        ids = [await world.order(engine, f"r{number}") for number in range(100)]
+        async with engine._db.write() as tx:
+            await engine.submit(tx, other, "o", {}, Context())
+        engine.wake()
+        async with asyncio.timeout(10):
+            while "other" not in world.calls or world.calls.count("two") < 40:
+                await asyncio.sleep(0.01)
+        await engine._claim_all()
+        assert set(engine._tasks) == set(ids[:40])
+        world.hold.set()
+        assert await engine.idle(20)
+        assert not any(engine._driven.values())
+    assert world.calls.count("three") == 100
+
+
+async def test_operations_on_one_resource_wait_for_one_another_in_one_batch(world: World) -> None:
+    world.hold = asyncio.Event()
+    async with world.engine() as engine:
+        first, second = await world.order(engine, "same"), await world.order(engine, "same")
+        elsewhere = await world.order(engine, "elsewhere")
+        async with asyncio.timeout(5):
+            while world.calls.count("two") < 2:
+                await asyncio.sleep(0.01)
+        assert set(engine._tasks) == {first, elsewhere} and second not in engine._tasks
+        world.hold.set()
+        assert await engine.idle(5)
+    assert world.calls.count("three") == 3
+
+
 async def test_an_undo_that_fails_is_told_with_its_reason(world: World) -> None:
     async def cannot(run: Run) -> None:
         raise errors.NotFound("it is not here")

@@ -7,8 +7,11 @@ import contextvars
 import logging
 import time
 import uuid
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
+
+import sqlalchemy as sa
 
 from cloudseed.kernel.context import Context
 from cloudseed.kernel.db import Database, Durability, Tx
@@ -22,6 +25,7 @@ log = logging.getLogger(__name__)
 UNDO_PATIENCE_S = 60.0
 UNDO_PAUSE_S = 60.0
 POLL_S = 5.0
+BATCH = 32  # claimed in one transaction
 
 
 class Engine:
@@ -45,6 +49,7 @@ class Engine:
         self._wake = asyncio.Event()
         self._turnstile = asyncio.Lock()
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._driven: Counter[str] = Counter()  # of each kind, those of `_tasks` that were claimed
         self._stopping: dict[str, asyncio.Event] = {}
         self._dropped: set[str] = set()  # ours by their lease, but their driving failed: to be claimed again
 
@@ -131,24 +136,36 @@ class Engine:
                 await asyncio.wait(self._tasks.values())
 
     async def _claim_all(self) -> None:
-        taken: set[str] = set()
-        rows = await self._records.unfinished()
-        now = self._db.now()
-        for row in rows:
-            if row.cancel_requested and row.id in self._stopping:
-                self._stopping[row.id].set()  # another process was told
-            free = row.resource_id not in taken
-            taken.add(row.resource_id)  # one operation at a time on a resource, in the order of their orders
-            claimable = row.lease_until <= now or row.id in self._dropped
-            if free and claimable and row.not_before <= now and row.id not in self._tasks:
-                await self._claim(row.id, now)
-                self._dropped.discard(row.id)
+        if self._tasks:
+            for operation_id in await self._records.unwanted():
+                if operation_id in self._stopping:
+                    self._stopping[operation_id].set()
+        while True:
+            full = [kind.kind for kind in self._types.values()
+                    if kind.at_once is not None and self._driven[kind.kind] >= kind.at_once]
+            found = await self._records.claimable(self._tasks, self._dropped, full, BATCH)
+            if not found:
+                return
+            claimed = await self._records.claim([row.id for row in self._within(found)])
+            for row in claimed:
+                self._start(row)
+            if len(found) < BATCH or not claimed:
+                return
 
-    async def _claim(self, operation_id: str, now: float) -> None:
-        row = await self._records.claim(operation_id, now)
-        if row is None:
-            return
+    def _within(self, found: list[sa.Row[Any]]) -> list[sa.Row[Any]]:
+        """Of those that may be claimed, as many of each kind as may be driven at once."""
+        counts, chosen = Counter(self._driven), []
+        for row in found:
+            kind = self._types.get(row.kind)
+            if kind is None or kind.at_once is None or counts[row.kind] < kind.at_once:
+                counts[row.kind] += 1
+                chosen.append(row)
+        return chosen
+
+    def _start(self, row: sa.Row[Any]) -> None:
+        """Drive an operation that we have claimed."""
         kind = self._types.get(row.kind)
+        self._dropped.discard(row.id)
         if kind is None:
             log.error("operation %s is of an unknown kind %s", row.id, row.kind)
             return
@@ -157,11 +174,13 @@ class Engine:
             self._stopping.setdefault(row.id, asyncio.Event()).set()
         work = self._drive(kind, run, row.status, row.position, row.error)
         task = asyncio.get_running_loop().create_task(work, context=contextvars.Context())
-        self._tasks[operation_id] = task
-        task.add_done_callback(lambda done: self._finished(operation_id, done))
+        self._tasks[row.id] = task
+        self._driven[row.kind] += 1
+        task.add_done_callback(lambda done: self._finished(row.id, row.kind, done))
 
-    def _finished(self, operation_id: str, task: asyncio.Task[None]) -> None:
+    def _finished(self, operation_id: str, kind: str, task: asyncio.Task[None]) -> None:
         self._tasks.pop(operation_id, None)
+        self._driven[kind] -= 1
         if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, Killed):
             if isinstance(error, Unavailable):
                 log.warning("operation %s: will go on from its record: %s", operation_id, error.message)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Collection
 from typing import Any
 
 import sqlalchemy as sa
@@ -32,12 +33,24 @@ class Records:
             table.c.id == sa.bindparam("this"), table.c.lease_owner == sa.bindparam("holder")
         )
         self._one = sa.select(table).where(table.c.id == sa.bindparam("this"))
-        self._open = (
-            sa.select(table.c.id, table.c.resource_id, table.c.lease_until, table.c.not_before,
-                      table.c.cancel_requested)
-            .where(table.c.status.in_(OPEN))
+        earlier = table.alias("earlier")
+        # one operation at a time on a resource, in the order of their orders
+        self._next = (
+            sa.select(table.c.id, table.c.kind)
+            .where(table.c.status.in_(OPEN), table.c.not_before <= sa.bindparam("now"))
+            .where(sa.or_(table.c.lease_until <= sa.bindparam("now"),
+                          table.c.id.in_(sa.bindparam("dropped", expanding=True))))
+            .where(table.c.id.not_in(sa.bindparam("driven", expanding=True)))
+            .where(table.c.kind.not_in(sa.bindparam("full", expanding=True)))
+            .where(~sa.exists().where(
+                earlier.c.resource_id == table.c.resource_id, earlier.c.status.in_(OPEN),
+                sa.or_(earlier.c.created_at < table.c.created_at,
+                       sa.and_(earlier.c.created_at == table.c.created_at, earlier.c.id < table.c.id))))
             .order_by(table.c.created_at, table.c.id)
+            .limit(sa.bindparam("most", type_=sa.Integer))
         )
+        self._unwanted = sa.select(table.c.id).where(
+            table.c.status.in_(OPEN), table.c.cancel_requested, table.c.lease_owner == self.owner)
 
     async def insert(
         self, tx: Tx, type: OperationType, resource_id: str, data: dict[str, Any], ctx: Context, *, leased: bool
@@ -92,22 +105,37 @@ class Records:
                 sa.update(self._table).where(self._table.c.status.in_(OPEN)).values(lease_owner=None, lease_until=0.0)
             )
 
-    async def unfinished(self) -> list[sa.Row[Any]]:
-        """The open operations in the order of their orders: id, resource_id, leases, whether they are cancelled."""
+    async def unwanted(self) -> list[str]:
+        """Those of ours that were cancelled, perhaps by another process."""
         async with self._db.read() as tx:
-            return list(await tx.all(self._open))
+            return list(await tx.scalars(self._unwanted))
 
-    async def claim(self, operation_id: str, now: float) -> sa.Row[Any] | None:
-        """The operation's record, now leased to us; None when somebody else holds it or it is done."""
-        table = self._table
+    async def claimable(
+        self, driven: Collection[str], dropped: Collection[str], full: Collection[str], most: int
+    ) -> list[sa.Row[Any]]:
+        """(id, kind) of open operations that nobody carries on and that need not wait for another, the eldest first.
+
+        Left out: what we have in hand (`driven`) and kinds of which we have enough (`full`).  `dropped` are ours by
+        their lease, and nobody drives them."""
+        values = {"now": self._db.now(), "driven": list(driven), "dropped": list(dropped), "full": list(full),
+                  "most": most}
+        async with self._db.read() as tx:
+            return list(await tx.all(self._next, values))
+
+    async def claim(self, ids: Collection[str]) -> list[sa.Row[Any]]:
+        """The records of those of them that are ours to drive now, the eldest first.
+
+        One transaction for all: where many wait for their turn to write, one each would be one an eternity."""
+        table, now = self._table, self._db.now()
         async with self._db.write() as tx:
-            claimed = await tx.execute(
+            rows = await tx.all(
                 sa.update(table)
-                .where(table.c.id == operation_id, table.c.status.in_(OPEN))
+                .where(table.c.id.in_(ids), table.c.status.in_(OPEN))
                 .where(sa.or_(table.c.lease_until <= now, table.c.lease_owner == self.owner))
                 .values(lease_owner=self.owner, lease_until=now + self._lease_s)
+                .returning(table)
             )
-            return await tx.first(self._one, {"this": operation_id}) if claimed.rowcount else None
+        return sorted(rows, key=lambda row: (row.created_at, row.id))
 
     async def save(self, run: Run, note: Note | None = None, **values: Any) -> None:
         """Where the run stands; LeaseLost when somebody else carries it on."""

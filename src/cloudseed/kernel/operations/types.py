@@ -34,12 +34,17 @@ class Step(NamedTuple):
 
 
 class OperationType(NamedTuple):
-    """The declared table of an operation.  `failed` renders the failure once all is undone; safe to run twice."""
+    """The declared table of an operation.  `failed` renders the failure once all is undone; safe to run twice.
+
+    `at_once`: how many of the kind one process drives side by side (None: as many as there are).  Thousands of orders
+    that all advance by turns would all be late, and their records, leases and messages would hold one another up.
+    """
 
     kind: str
     steps: tuple[Step, ...]
     failed: Callable[[Run, CloudseedError], Awaitable[None]] | None = None
     backtracks: int = 3
+    at_once: int | None = None
 
 
 class Backtrack(Exception):

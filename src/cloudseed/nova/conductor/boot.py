@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 EVENT = "compute__do_build_and_run_instance"
 SCHEDULE_TIMEOUT_S = 60.0
+AT_ONCE = 128  # many, since some of them wait for a slow host; few enough that the first are done while others wait
 
 
 class Boot:
@@ -58,7 +59,7 @@ class Boot:
             Step("volumes", self.volumes, self.undo_volumes, patience_s=3600),
             Step("disks", self.disks, self.undo_disks, patience_s=3600),
             Step("start", self.start, patience_s=600),
-            Step("finish", self.finish)), failed=self.failed)
+            Step("finish", self.finish)), failed=self.failed, at_once=AT_ONCE)
 
     # ---- schedule
 
