@@ -51,6 +51,9 @@ for _operation in ("port_create", "port_update", "port_delete"):
 async def list_ports(neutron: Neutron, ctx: Context, query: listing.Query) -> list[dict[str, Any]]:
     """The visible ports that the query asks for."""
     async with neutron.db.read() as tx:
+        if query.fields == ("id",):  # nova counts a project's ports so, at each boot
+            statement = sa.select(table.c.id).where(*access.visible(neutron, ctx, table))
+            return [{"id": row.id} for row in await listing.page(tx, statement, SPEC, query, ctx)]
         statement = sa.select(table).where(*access.visible(neutron, ctx, table))
         return await port_records.records(tx, await listing.page(tx, statement, SPEC, query, ctx))
 
