@@ -31,8 +31,8 @@ _EXITING = 0x4  # PF_EXITING: it is dead and its files are being closed
 _RAN_S = 0.002  # a processor that stands still is woken for a word now and then: that takes microseconds
 _OTHERS_S = 3.0  # how long somebody else may have a machine's disk open: a start hands it over
 _CONNECTED = re.compile(r"\s(\S+) (\d+) +\S+ (\d+)\s*$")
-_NBD = re.compile(r"/volumes/([0-9a-f-]{36})/rw/nbd\.sock$")
-_WAY = re.compile(r"/machines/([0-9a-f-]{36})/volumes/([0-9a-f-]{36})\.sock$")
+_WRITERS = re.compile(r"chardev=v([0-9a-f-]{36})-rw$")  # a storage daemon's monitor is named for its volume
+_WAY = re.compile(r"/([0-9a-f-]{36})\.sock$")  # of an attachment whose volume another host has
 
 
 class _Process(msgspec.Struct, frozen=True):
@@ -44,6 +44,11 @@ class _Process(msgspec.Struct, frozen=True):
     def server(self) -> str | None:
         """The server whose machine it is."""
         return self.words[self.words.index("-uuid") + 1] if "-uuid" in self.words else None
+
+    @property
+    def volume(self) -> str | None:
+        """The volume whose writers it serves."""
+        return next((found[1] for word in self.words if (found := _WRITERS.match(word))), None)
 
     def __str__(self) -> str:
         what = self.server or " ".join(self.words[:2])[:80]
@@ -100,7 +105,7 @@ class Watcher(threading.Thread):
         self._check_machines(found)
         if self.looks % 3 == 0:  # dearer, and what they look for lasts
             self._check_others(disks)
-            self._check_volumes({inode: process for inode, process in sockets.items() if process.server})
+            self._check_volumes(sockets)
         self.looks += 1
 
     def _say(self, text: str) -> None:
@@ -166,19 +171,20 @@ class Watcher(threading.Thread):
 
     # ---- volumes
 
-    def _check_volumes(self, machines: dict[int, _Process]) -> None:
-        """`machines`: of the inode of each of their sockets, the machine."""
+    def _check_volumes(self, sockets: dict[int, _Process]) -> None:
+        """`sockets`: of the inode of each that a program of QEMU's has, the program."""
         writers: dict[str, set[str]] = defaultdict(set)  # of a volume, the servers
         connections: dict[str, int] = defaultdict(int)
         ways: list[tuple[str, str]] = []
         for namespace in self._namespaces:
-            for path, _, peer in _connected(namespace):
-                if at_daemon := path.startswith(self._root) and _NBD.search(path):
-                    connections[at_daemon[1]] += 1
-                    if peer in machines:
-                        writers[at_daemon[1]].add(machines[peer].server or "")
-                elif path.startswith(self._root) and (way := _WAY.search(path)) and peer in machines:
-                    ways.append((way[1], way[2]))
+            for path, own, peer in _connected(namespace):
+                here, there = sockets.get(own), sockets.get(peer)
+                if here is not None and here.volume is not None and path.endswith("/nbd.sock"):
+                    connections[here.volume] += 1
+                    if there is not None and there.server is not None:
+                        writers[here.volume].add(there.server)
+                elif there is not None and there.server is not None and (way := _WAY.search(path)):
+                    ways.append((there.server, way[1]))
         volumes = self._volumes_of() if ways else {}
         for server, attachment in ways:
             if (volume := volumes.get(attachment)) is not None:
@@ -189,7 +195,7 @@ class Watcher(threading.Thread):
         for volume in crowded & self._crowded:
             self._say(f"volume {volume} is written by servers {sorted(writers[volume])} at once")
         self._crowded = crowded
-        self.volumes_seen |= connections.keys()
+        self.volumes_seen |= {volume for volume, servers in writers.items() if servers and connections[volume]}
 
     def _volumes_of(self) -> dict[str, str]:
         """Of each attachment that may write, its volume."""

@@ -16,9 +16,19 @@ from tests.support.daemon import wait_for
 SERVER, OTHER = "0a1b2c3d-0000-4000-8000-000000000001", "0a1b2c3d-0000-4000-8000-000000000002"
 # A process with a name, a file open for writing or reading, and a thread named as QEMU's processors that works or not.
 STAND_IN = """
-import sys, threading, time
+import os, socket, sys, threading, time
 name, path, mode, works = sys.argv[1:5]
-file = open(path, mode)
+if mode == "listen":
+    os.unlink(path)
+    file = socket.socket(socket.AF_UNIX)
+    file.bind(path)
+    file.listen()
+    threading.Thread(target=lambda: [file.accept() for _ in range(9)], daemon=True).start()
+elif mode == "connect":
+    file = socket.socket(socket.AF_UNIX)
+    file.connect(path)
+else:
+    file = open(path, mode)
 def run():
     open("/proc/thread-self/comm", "w").write("CPU 0/TCG")
     while True:
@@ -40,17 +50,17 @@ class Stage:
         self.state = state
         self._running: list[subprocess.Popen[str]] = []
 
-    def add(self, name: str, file: str, *, mode: str = "r+", server: str = "", works: bool = False) -> None:
+    def add(self, name: str, file: str, *more: str, mode: str = "r+", server: str = "", works: bool = False) -> None:
         path = self.state / file
         path.touch()
-        argv = [sys.executable, "-c", STAND_IN, name, str(path), mode, "works" if works else "stands still",
+        argv = [sys.executable, "-c", STAND_IN, name, str(path), mode, "works" if works else "stands still", *more,
                 *(("-uuid", server) if server else ())]
         process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self._running.append(process)
         assert process.stdout is not None and process.stdout.readline() == "ready\n"
 
     def watched(self, looks: int = 4) -> list[str]:
-        watcher = Watcher(self.state)
+        watcher = Watcher(self.state, namespaces=[""])
         for _ in range(looks):
             watcher.look()
             time.sleep(0.3)
@@ -106,3 +116,14 @@ def test_a_server_that_runs_twice(stage: Stage) -> None:
     stage.add("qemu-system-x86", "d.qcow2", server=SERVER, works=True)
     said, = stage.watched()
     assert f"server {SERVER} runs in 2 QEMUs at once" in said
+
+
+def test_a_volume_that_two_servers_write(stage: Stage) -> None:
+    volume = "0a1b2c3d-0000-4000-8000-00000000000a"
+    stage.add("qemu-storage-da", "nbd.sock", "--monitor", f"chardev=v{volume}-rw", mode="listen")
+    stage.add("qemu-system-x86", "nbd.sock", server=SERVER, mode="connect")
+    stage.add("qemu-system-x86", "nbd.sock", server=SERVER, mode="connect")  # it moves
+    assert stage.watched(7) == []
+    stage.add("qemu-system-x86", "nbd.sock", server=OTHER, mode="connect")
+    said, = stage.watched(7)
+    assert f"volume {volume} is written by servers" in said and SERVER in said and OTHER in said

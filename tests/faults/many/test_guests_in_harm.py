@@ -18,6 +18,7 @@ from bench import harm
 from cloudseed.cli.servers import postgres, rabbitmq
 from tests.faults.scene import COMPUTE
 from tests.support.daemon import Daemon, needs_root, wait_for
+from tests.support.long import long
 from tests.support.ranges import held_in_place
 
 pytestmark = [needs_root, pytest.mark.real,
@@ -26,6 +27,16 @@ pytestmark = [needs_root, pytest.mark.real,
 HOSTS = ["host-1", "host-2", "host-3"]
 PATIENCE_S = 120.0  # other tests have the processors too
 Undo = Callable[[], None] | None
+
+
+def all_of(undo: list[Undo]) -> Undo:
+    """What mends each of these."""
+    def mend() -> None:
+        for one in undo:
+            if one is not None:
+                one()
+
+    return mend
 
 
 class Scene:
@@ -74,40 +85,42 @@ def scene() -> Iterator[Scene]:
         assert not watcher.wrong
 
 
-@pytest.mark.parametrize(("kind", "hold_s"), [
-    ("kill-control", 2), ("kill-broker", 2), ("empty-broker", 2), ("kill-database", 2),
-    ("freeze-control", 3), ("freeze-broker", 3), ("freeze-database", 3)])
-def test_the_machine_of_the_services(scene: Scene, kind: str, hold_s: float) -> None:
-    scene.harmed(kind, lambda site: harm.KINDS[kind].do(site, 0), hold_s)
+SERVICES, PARTS = ["control", "database", "broker"], ["agent", "host"]
 
 
-@pytest.mark.parametrize("part", ["agent", "host"])
+@pytest.mark.parametrize("kinds", [
+    pytest.param(["empty-broker", "kill-database", "kill-control"], id="killed"),
+    pytest.param(["freeze-broker", "freeze-database", "freeze-control"], id="frozen"),
+    *(pytest.param([f"{way}-{one}"], id=f"{one}-{way}", marks=long) for way in ("kill", "freeze") for one in SERVICES)])
+def test_the_machine_of_the_services(scene: Scene, kinds: list[str]) -> None:
+    """All that runs there at once, and each alone.  The broker comes back empty."""
+    scene.harmed(" and ".join(kinds), lambda site: all_of([harm.KINDS[kind].do(site, 0) for kind in kinds]), 3)
+
+
 @pytest.mark.parametrize("way", ["kill", "freeze"])
-def test_the_processes_of_hosts(scene: Scene, part: str, way: str) -> None:
+@pytest.mark.parametrize("parts", [
+    pytest.param(PARTS, id="all"), *(pytest.param([part], id=part, marks=long) for part in PARTS)])
+def test_the_processes_of_hosts(scene: Scene, parts: list[str], way: str) -> None:
     """One after the other, so that in the end all are away at once."""
     def each(site: harm.Site) -> Undo:
-        undo = []
-        for number in (1, 2, 3):
-            name = f"host-{number} {part}"
-            if way == "kill":
-                site.kill(name)
-            else:
+        undo: list[Undo] = []
+        for name in (f"host-{number} {part}" for number in (1, 2, 3) for part in parts):
+            if way == "freeze":
                 undo.append(site.freeze(name))
-            time.sleep(0.5)
-        return lambda: [thaw() for thaw in undo] and None
+            else:
+                site.kill(name)
+            time.sleep(0.3)
+        return all_of(undo)
 
-    scene.harmed(f"{way} each {part} process", each, 2)
+    scene.harmed(f"{way} every host's {' and '.join(parts)} process", each, 3)
 
 
-@pytest.mark.parametrize(("what", "hold_s"), [("broker", 3), ("services", 3), ("both", 16)])
+@pytest.mark.parametrize(("what", "hold_s"), [
+    ("controller", 16), pytest.param("broker", 16, marks=long), pytest.param("api", 16, marks=long)])
 def test_a_host_that_is_cut_off(scene: Scene, what: str, hold_s: float) -> None:
-    """The last for so long that it counts as down."""
-    def cut(site: harm.Site) -> Undo:
-        if what == "broker":
-            return site.cut_broker(2)
-        return site.cut_api(2) if what == "services" else site.cut_controller(2)
-
-    scene.harmed(f"host-2 cut off from {what}", cut, hold_s)
+    """For so long that it counts as down."""
+    cuts = {"controller": harm.Site.cut_controller, "broker": harm.Site.cut_broker, "api": harm.Site.cut_api}
+    scene.harmed(f"host-2 cut off from {what}", lambda site: cuts[what](site, 2), hold_s)
     scene.wait_host(2, "up")
 
 
