@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from cloudseed.kernel.context import Context
 from cloudseed.kernel.operations import Run
 from cloudseed.nova.compute import boot_work, power_work, worker
 from cloudseed.nova.compute.drivers import fake
@@ -81,6 +82,21 @@ async def test_a_guest_that_was_still_booting_hears_the_button_later(tmp_path: P
         await bench.order("stop", server_id)
         await bench.wait_for(server_id, vm_state="stopped")
         assert presses == [False, False, False]
+
+
+async def test_an_old_word_of_a_machines_end_is_not_believed(tmp_path: Path) -> None:
+    async with Bench(tmp_path) as bench:
+        server_id = await active(bench)
+
+        async def tell() -> None:
+            await bench.nova.api_bus.call(Context(), "conductor", "machine_off", host=bench.config.host,
+                                          server_id=server_id, reason="found off")
+
+        await tell()
+        assert (await bench.server(server_id)).vm_state == "active"
+        await bench.driver().stop(server_id, hard=True)
+        await tell()
+        assert (await bench.server(server_id)).vm_state == "stopped"
 
 
 @pytest.mark.parametrize("hard", [True, False])

@@ -30,7 +30,7 @@ class GuestRequests:
         figures = await self._driver.figures(server_id) if machine.running else {}
         return {"running": machine.running, "paused": machine.paused, "started_at": machine.started_at, **figures}
 
-    async def which_start(self, ctx: Context, server_id: str, operation_id: str) -> str:
+    async def which_start(self, ctx: Context, server_id: str, operation_id: str = "") -> str:
         """The name of the start that the machine runs since; empty when it is off."""
         machine = await self._driver.machine(server_id)
         return machine.start if machine is not None else ""

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from cloudseed.kernel import bus
 from cloudseed.kernel.bus import Handler
 from cloudseed.kernel.context import Context
 from cloudseed.kernel.db import Tx, utcnow
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from cloudseed.nova.service import Nova
 
 log = logging.getLogger(__name__)
+LOOK_TIMEOUT_S = 30.0
 RUNNING = (VmState.ACTIVE, VmState.PAUSED)  # whose end by itself is news
 DEFAULT_ZONE = "nova"
 
@@ -104,20 +104,32 @@ class HostDesk:
                 for row in rows if row.deleted_at is not None or row.host != host}
 
     async def machine_off(self, ctx: Context, host: str, server_id: str, reason: str) -> None:
-        """A machine is off.  News only when the server should run and nobody is at work on it.
+        """A machine was seen off.  News only when the server should run and nobody is at work on it.
 
-        Told a second time it may be long past, and the machine running again: then the host's own look tells."""
-        if bus.repeated():
+        The word may be long past, and the machine running again: so its host is asked first, and the server must be
+        the same afterwards.  Raises Unavailable, Timeout when the host does not answer: it looks again by itself.
+        """
+        async with self._nova.db.read() as tx:
+            seen = await self._should_run(tx, host, server_id)
+        if seen is None or await self._nova.conductor_bus.call(ctx, f"compute.{host}", "which_start",
+                                                               timeout_s=LOOK_TIMEOUT_S, server_id=server_id):
             return
         async with self._nova.db.write() as tx:
-            row = await tx.first(sa.select(servers).where(servers.c.id == server_id))
-            if row is None or row.host != host or row.vm_state not in RUNNING \
-                    or row.deleted_at is not None or await self._busy(tx, server_id):
+            row = await self._should_run(tx, host, server_id)
+            if row is None or row.generation != seen.generation:
                 return
             log.info("server %s ended by itself on %s: %s", server_id, host, reason)
             power = PowerState.CRASHED if reason == "crashed" else PowerState.SHUTDOWN
             await change(tx, row, vm_state=VmState.STOPPED.value, task_state=None, power_state=power.value)
             await console_tokens.forget(tx, server_id, TaskState.POWERING_OFF)
+
+    async def _should_run(self, tx: Tx, host: str, server_id: str) -> sa.Row[Any] | None:
+        """The server, when it should run on `host` and no operation is at work on it."""
+        row = await tx.first(sa.select(servers).where(servers.c.id == server_id))
+        if row is None or row.host != host or row.vm_state not in RUNNING \
+                or row.deleted_at is not None or await self._busy(tx, server_id):
+            return None
+        return row
 
     async def get_server(self, ctx: Context, host: str, server_id: str) -> dict[str, Any] | None:
         """A server's spec (ServerSpec); None when it is not on `host`."""
