@@ -148,9 +148,27 @@ async def test_an_evacuation_from_a_host_that_came_back(story: Story) -> None:
         bench.nova.engine.wake = lambda: None  # type: ignore[method-assign]
         await story.move(bench, "evacuate")
         await story.force_down(bench, story.source, down=False)
+        del bench.nova.engine.wake
+        bench.nova.engine.wake()
         await bench.idle()
         assert "is still in use" in await bench.fault(story.server_id)
-        assert (await bench.server(story.server_id)).host == story.source
+        await story.check(bench, story.source, "active", "error")
+
+
+async def test_an_evacuation_that_was_ordered_before_a_live_migration_was_over(story: Story) -> None:
+    """The guest came away by itself: it stays where it is, and in good health."""
+    async with story.start() as bench:
+        await story.boot(bench)
+        bench.nova.engine.wake = lambda: None  # type: ignore[method-assign]
+        await story.move(bench, "live_migrate")
+        await story.move(bench, "evacuate")
+        await story.force_down(bench, story.source, down=False)
+        del bench.nova.engine.wake
+        bench.nova.engine.wake()
+        await bench.idle()
+        await story.check(bench, story.other(bench), "active", "error")
+        assert await statuses(bench, story.server_id) == ["completed", "error"]
+        assert (await bench.server(story.server_id)).task_state is None
 
 
 @pytest.mark.parametrize("doing", ["prepare", "start"])

@@ -35,6 +35,10 @@ EVENT = "compute_rebuild_instance"
 IMAGE_PATIENCE_S = 3600.0
 
 
+class HostInUse(Invalid):
+    """When its turn came, the server was on a host that is up: that came back, or an earlier move had ended well."""
+
+
 class Evacuation:
     """`data`: "migration", its uuid; "host"?, "forced"?, what was asked for; "start"; "admin_password"?"""
 
@@ -57,7 +61,7 @@ class Evacuation:
             await begin_event(tx, run, EVENT, row.host)
             await change_migration(tx, run, status="pre-migrating")
         if await self._hosts.is_up(migration.source_host):  # it came back, and its machine may run
-            raise Invalid(f"Compute service of {migration.source_host} is still in use.")
+            raise HostInUse(f"Compute service of {migration.source_host} is still in use.")
         await self._moving.hold(run)
         wanted = run.data.get("host")
         destination = {"host": wanted, "forced": bool(run.data.get("forced"))} if wanted else None
@@ -122,12 +126,15 @@ class Evacuation:
             await end_event(tx, run, EVENT)
 
     async def _failed(self, run: Run, error: CloudseedError) -> None:
-        """It is where it was, on a host that is down: in error, until that is back or somebody tries again."""
+        """It is where it was, on a host that is down: in error, until that is back or somebody tries again.
+
+        On a host that is up it is left as it is: nothing was done to it, and nothing needs to be.
+        """
         run.data.pop("admin_password", None)
         async with self._nova.db.write() as tx:
             row, _ = await self._moving.read(tx, run)
             cancelled = isinstance(error, Cancelled)
-            values = {} if cancelled else {"vm_state": VmState.ERROR.value}
+            values = {} if cancelled or isinstance(error, HostInUse) else {"vm_state": VmState.ERROR.value}
             await change(tx, row, task_state=None, **values)
             await change_migration(tx, run, status="cancelled" if cancelled else "error")
             if not cancelled:
