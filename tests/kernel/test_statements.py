@@ -114,3 +114,25 @@ async def test_null_is_not_a_value(tx: Tx) -> None:
     await tx.execute(sa.insert(things).values(name="a", size=2))
     for name, size in (("a", 2), (None, 1), ("a", 2), (None, 1)):
         assert await tx.scalar(sa.select(things.c.size).where(things.c.name == name)) == size
+
+
+async def test_one_statement_by_itself(tmp_path: Path) -> None:
+    """`look` sees what was committed, and takes one statement; an error in it leaves the next look whole."""
+    db = open_database(tmp_path / "db", "t", metadata)
+    async with db.write() as tx:
+        await tx.execute(sa.insert(things).values(name="a"))
+    async with db.look() as tx:
+        assert await tx.scalars(sa.select(things.c.name)) == ["a"]
+        with pytest.raises(RuntimeError, match="use `read`"):
+            await tx.scalars(sa.select(things.c.name))
+    with pytest.raises(sa.exc.DBAPIError):
+        async with db.look() as tx:
+            await tx.all(sa.select(sa.literal_column("nothing")).select_from(things))
+    for _ in range(3):  # the long way, then by a plan
+        async with db.look() as tx:
+            assert await tx.scalar(sa.select(sa.func.count()).select_from(things)) == 1
+    async with db.write() as tx:
+        await tx.execute(sa.insert(things).values(name="b"))
+    async with db.look() as tx:
+        assert await tx.scalar(sa.select(sa.func.count()).select_from(things)) == 2
+    await db.close()

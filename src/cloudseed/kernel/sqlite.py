@@ -52,6 +52,25 @@ class SqliteTx(Tx):
         self._raw.execute(text)
 
 
+class _OneTx(Tx):
+    """A transaction of one statement: it needs no BEGIN.  Tells callers that run two, as PostgreSQL's does."""
+
+    __slots__ = ("_connection", "_used")
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._used = False
+
+    async def execute(self, statement: Statement, parameters: Parameters = None) -> Rows:
+        if self._used:
+            raise RuntimeError("a second statement within `look`: use `read`")
+        self._used = True
+        return run(self._connection, _raw(self._connection), statement, parameters)
+
+    async def _command(self, text: str) -> None:
+        raise RuntimeError("`look` takes one statement only: use `read`")
+
+
 # For all databases of the process: SQL and conversions are the dialect's, and keys hold the tables themselves.
 _plans = Plans()
 
@@ -146,6 +165,29 @@ def _explain(error: sa.exc.OperationalError | sqlite3.OperationalError) -> Excep
     return error
 
 
+class _Look:
+    """`async with` around one statement."""
+
+    __slots__ = ("_connection", "_db")
+    _connection: Connection
+
+    def __init__(self, db: SqliteDatabase) -> None:
+        self._db = db
+
+    async def __aenter__(self) -> Tx:
+        self._connection = self._db._reader()
+        return _OneTx(self._connection)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._connection.in_transaction():
+            self._connection.commit()  # see above
+        self._db._give_back(self._connection)
+        if isinstance(error, sa.exc.OperationalError):
+            raise _explain(error) from error
+
+
 class SqliteDatabase(Database):
     """One service's database in a file.  `path` may be ":memory:" (shared by this object's connections)."""
 
@@ -192,6 +234,9 @@ class SqliteDatabase(Database):
 
     def read(self) -> _Transaction:
         return _Transaction(self, False)
+
+    def look(self) -> _Look:
+        return _Look(self)
 
     def _writer(self) -> Connection:
         if self._write_connection is None:

@@ -88,5 +88,5 @@ async def note_change(tx: Tx) -> None:
 
 async def last_change(db: Database) -> int:
     """The number of the latest change; 0 before the first."""
-    async with db.read() as tx:
+    async with db.look() as tx:
         return int(await tx.scalar(sa.select(changes.c.number)) or 0)

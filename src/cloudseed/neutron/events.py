@@ -61,7 +61,7 @@ async def _post(neutron: Neutron, ctx: Context, events: list[Event], token: str 
 async def send_owed(neutron: Neutron, ctx: Context) -> bool:
     """Send what rows say is owed.  False when nova did not take it: to be tried again."""
     ports = models.ports
-    async with neutron.db.read() as tx:
+    async with neutron.db.look() as tx:
         rows = await tx.all(sa.select(ports.c.id, ports.c.device_id, ports.c.plug_event).where(
             ports.c.plug_event.is_not(None)).limit(_BATCH))
     if not rows:

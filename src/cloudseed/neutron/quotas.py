@@ -54,7 +54,7 @@ async def get_quota(neutron: Neutron, ctx: Context, project_id: str) -> dict[str
     """The limits of a project."""
     access.authorize(neutron, ctx, "get_quota", {"project_id": project_id})
     quotas = models.quotas.c
-    async with neutron.db.read() as tx:
+    async with neutron.db.look() as tx:
         rows = await tx.all(sa.select(quotas.resource, quotas.hard_limit).where(quotas.project_id == project_id))
     return defaults() | {row.resource: row.hard_limit for row in rows}
 
@@ -63,7 +63,7 @@ async def get_details(neutron: Neutron, ctx: Context, project_id: str) -> dict[s
     """Limits with what is used."""
     limits = await get_quota(neutron, ctx, project_id)
     counted = [name for name, (_, table) in RESOURCES.items() if table is not None]
-    async with neutron.db.read() as tx:
+    async with neutron.db.look() as tx:
         row = await tx.first(sa.select(*[_used(name, project_id).label(name) for name in counted]))
     assert row is not None
     used = dict(row._mapping)

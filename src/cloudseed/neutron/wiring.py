@@ -137,7 +137,7 @@ class Wiring:
 
     async def unwired_ports(self, ctx: Context, but_host: str | None = None) -> list[str]:
         """Bound ports whose status is not what it should be, on whatever host: for an agent that only simulates."""
-        async with self._neutron.db.read() as tx:
+        async with self._neutron.db.look() as tx:
             return list(await tx.scalars(sa.select(ports.c.id).where(
                 ports.c.vif_type == "bridge", ports.c.host != (but_host or ""), ports.c.device_owner.like("compute:%"),
                 sa.or_(sa.and_(ports.c.admin_state_up, ports.c.status != "ACTIVE"),

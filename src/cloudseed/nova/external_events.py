@@ -28,7 +28,7 @@ async def deliver(nova: Nova, ctx: Context, events: list[Event]) -> tuple[list[d
     """Hand each event to its server's host; returns the events with their codes, and the answer's status."""
     ids = {event["server_uuid"] for event in events}
     nova.metadata.sources.forget(ids)
-    async with nova.db.read() as tx:
+    async with nova.db.look() as tx:
         rows = await tx.all(sa.select(servers.c.id, servers.c.host).where(
             servers.c.id.in_(ids), servers.c.deleted_at.is_(None)))
     hosts = {row.id: row.host for row in rows}

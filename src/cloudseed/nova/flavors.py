@@ -65,7 +65,7 @@ async def list_flavors(nova: Nova, ctx: Context, page: Page, sort: Sort, *, is_p
 
 async def get_flavor(nova: Nova, ctx: Context, flavor_id: str) -> Flavor:
     """A flavor that the caller may see; FlavorNotFound otherwise."""
-    async with nova.db.read() as tx:
+    async with nova.db.look() as tx:
         return await _get(nova, tx, ctx, flavor_id)
 
 

@@ -82,7 +82,7 @@ async def get_at_generation(tx: Tx, uuid: str, generation: int | None) -> Provid
 
 
 async def show_provider(placement: Placement, uuid: str) -> Provider:
-    async with placement.db.read() as tx:
+    async with placement.db.look() as tx:
         return await get_provider(tx, uuid)
 
 

@@ -93,7 +93,7 @@ class Records:
 
     async def outcome(self, operation_id: str) -> sa.Row[Any] | None:
         """(status, error) of an operation."""
-        async with self._db.read() as tx:
+        async with self._db.look() as tx:
             return await tx.first(
                 sa.select(self._table.c.status, self._table.c.error).where(self._table.c.id == operation_id)
             )
@@ -107,7 +107,7 @@ class Records:
 
     async def unwanted(self) -> list[str]:
         """Those of ours that were cancelled, perhaps by another process."""
-        async with self._db.read() as tx:
+        async with self._db.look() as tx:
             return list(await tx.scalars(self._unwanted))
 
     async def claimable(
@@ -119,7 +119,7 @@ class Records:
         their lease, and nobody drives them."""
         values = {"now": self._db.now(), "driven": list(driven), "dropped": list(dropped), "full": list(full),
                   "most": most}
-        async with self._db.read() as tx:
+        async with self._db.look() as tx:
             return list(await tx.all(self._next, values))
 
     async def claim(self, ids: Collection[str]) -> list[sa.Row[Any]]:
@@ -183,7 +183,7 @@ class Records:
     # ---- reading
 
     async def count_open(self) -> int:
-        async with self._db.read() as tx:
+        async with self._db.look() as tx:
             return await tx.scalar(sa.select(sa.func.count()).where(self._table.c.status.in_(OPEN))) or 0
 
     async def story(self, resource_id: str) -> list[dict[str, Any]]:

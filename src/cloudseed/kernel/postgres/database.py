@@ -13,7 +13,7 @@ import logging
 import time
 from collections.abc import Callable, Coroutine
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import asyncpg
 import sqlalchemy as sa
@@ -29,9 +29,11 @@ log = logging.getLogger(__name__)
 PATIENCE_S = 15.0
 PAUSE_S = 0.05  # before the first new attempt; then twice as long each time, up to a second
 READERS = 16  # connections for reading that this process opens at most, of each database
-READERS_KEPT = 4
+READERS_KEPT = 8
 _WRITE = "BEGIN; SELECT pg_advisory_xact_lock(1)"
 _READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+
+_T = TypeVar("_T")
 
 # For all databases of the process: SQL and conversions are the dialect's.
 _plans = Plans()
@@ -115,10 +117,48 @@ class _Transaction:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        commit = kind is None and self._write
-        await _to_the_end(self._db.end(self._session, self._write, commit))
-        if commit:
+        if self._write and kind is None:
+            await _to_the_end(self._db.end(self._session, True, True))
             self._db.mark_committed()
+        else:  # cut short, it hangs up, and the server rolls back
+            await self._db.end(self._session, self._write, False)
+
+
+class _LookTx(Tx):
+    """One statement, which is a transaction by itself."""
+
+    __slots__ = ("_db", "_used")
+
+    def __init__(self, db: PostgresDatabase) -> None:
+        self._db = db
+        self._used = False
+
+    async def execute(self, statement: Statement, parameters: Parameters = None) -> Rows:
+        if self._used:
+            raise RuntimeError("a second statement within `look`: use `read`")
+        self._used = True
+        try:
+            return await self._db.run_one(statement, parameters)
+        except UnicodeEncodeError as exc:
+            raise failures.explain(exc) or exc from exc
+
+    async def _command(self, text: str) -> None:
+        raise RuntimeError("`look` takes one statement only: use `read`")
+
+
+class _Look:
+    __slots__ = ("_tx",)
+
+    def __init__(self, db: PostgresDatabase) -> None:
+        self._tx = _LookTx(db)
+
+    async def __aenter__(self) -> Tx:
+        return self._tx
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
 
 
 class PostgresDatabase(Database):
@@ -129,7 +169,7 @@ class PostgresDatabase(Database):
         self.database = database
         self._server = server
         self.engine = server.engine(database)
-        self._write_lock = asyncio.Lock()
+        self._write_turn = asyncio.Semaphore(1)
         self._writer: Session | None = None
         self._idle_readers: list[Session] = []
         self._reader_slots = asyncio.Semaphore(READERS)
@@ -141,6 +181,9 @@ class PostgresDatabase(Database):
 
     def read(self) -> _Transaction:
         return _Transaction(self, False)
+
+    def look(self) -> _Look:
+        return _Look(self)
 
     def now(self) -> float:
         return self._server.now()
@@ -157,11 +200,11 @@ class PostgresDatabase(Database):
     # ---- beginning
 
     async def begin_write(self) -> Session:
-        await _in_time(self._write_lock.acquire())
+        await _in_time(self._write_turn)
         try:
             return await self._patiently(self._begin_write)
         except BaseException:
-            self._write_lock.release()
+            self._write_turn.release()
             raise
 
     async def _begin_write(self) -> Session:
@@ -175,7 +218,7 @@ class PostgresDatabase(Database):
         return session
 
     async def begin_read(self) -> Session:
-        await _in_time(self._reader_slots.acquire())
+        await _in_time(self._reader_slots)
         try:
             return await self._patiently(self._begin_read)
         except BaseException:
@@ -183,14 +226,47 @@ class PostgresDatabase(Database):
             raise
 
     async def _begin_read(self) -> Session:
-        while self._idle_readers:
-            if (session := self._idle_readers.pop()).usable:
-                break
-            session.drop()
-        else:
-            session = await self._server.session(self.engine)
+        session = await self._reader()
         await self._begin(session, _READ)
         return session
+
+    async def _reader(self) -> Session:
+        while self._idle_readers:
+            if (session := self._idle_readers.pop()).usable:
+                return session
+            session.drop()
+        return await self._server.session(self.engine)
+
+    async def run_one(self, statement: Statement, parameters: Parameters) -> Rows:
+        """Run a statement that only reads, in no transaction but its own."""
+        await _in_time(self._reader_slots)
+        try:
+            return await self._patiently(lambda: self._run_one(statement, parameters))
+        finally:
+            self._reader_slots.release()
+
+    async def _run_one(self, statement: Statement, parameters: Parameters) -> Rows:
+        session, kept = await self._reader(), False
+        try:
+            rows = await _run(session, statement, parameters)
+            kept = True
+        except (sa.exc.DBAPIError, asyncpg.PostgresError) as exc:
+            kept = session.usable
+            if kept and (ours := failures.explain(exc)) is not None:
+                raise ours from exc  # an answer; only what had none is asked again
+            raise
+        finally:
+            if kept:
+                await self._give_back(session)
+            else:
+                session.drop()
+        return rows
+
+    async def _give_back(self, session: Session) -> None:
+        if len(self._idle_readers) < READERS_KEPT:
+            self._idle_readers.append(session)
+        else:
+            await session.close()
 
     async def _begin(self, session: Session, command: str) -> None:
         try:
@@ -199,7 +275,7 @@ class PostgresDatabase(Database):
             session.drop()
             raise
 
-    async def _patiently(self, begin: Callable[[], Coroutine[Any, Any, Session]]) -> Session:
+    async def _patiently(self, begin: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
         """Begin, again and again while the server is away; nothing was done yet, so nothing is done twice."""
         until, pause = time.monotonic() + PATIENCE_S, PAUSE_S
         while True:
@@ -243,13 +319,13 @@ class PostgresDatabase(Database):
             if not kept:
                 session.drop()
             if write:
-                self._write_lock.release()
+                self._write_turn.release()
             else:
-                if kept and len(self._idle_readers) < READERS_KEPT:
-                    self._idle_readers.append(session)
-                elif kept:
-                    await session.close()
-                self._reader_slots.release()
+                try:
+                    if kept:
+                        await self._give_back(session)
+                finally:
+                    self._reader_slots.release()
 
     async def close(self) -> None:
         for session in [*self._idle_readers, *([self._writer] if self._writer else [])]:
@@ -260,11 +336,14 @@ class PostgresDatabase(Database):
         await asyncio.sleep(0)  # the loop lets go of sockets in its next round
 
 
-async def _in_time(waiting: Coroutine[Any, Any, Any]) -> None:
+async def _in_time(turns: asyncio.Semaphore) -> None:
     """Wait for our turn, but not for ever."""
+    if not turns.locked():  # nothing to wait for: a timer costs more than that
+        await turns.acquire()
+        return
     try:
         async with asyncio.timeout(PATIENCE_S + 10):
-            await waiting
+            await turns.acquire()
     except TimeoutError as exc:
         raise Unavailable("The database is busy; try again.") from exc
 

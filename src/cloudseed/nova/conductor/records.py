@@ -42,7 +42,7 @@ _ACTION = sa.update(server_actions).where(
 
 async def load_server(nova: Nova, server_id: str) -> Server:
     """The server's record, deleted or not."""
-    async with nova.db.read() as tx:
+    async with nova.db.look() as tx:
         return await read_server(tx, server_id)
 
 
