@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from cloudseed.kernel.context import Context
 from cloudseed.kernel.db import Tx
-from cloudseed.kernel.operations import declare_points, fault_point
+from cloudseed.kernel.operations import declare_points, fault_point, pass_point
 from cloudseed.neutron import (
     access,
     errors,
@@ -107,10 +107,10 @@ async def create_floatingips(neutron: Neutron, ctx: Context, wishes: list[Wish],
         rows = await listing.by_ids(tx, sa.select(table), table.c.id, made)
         found = {record["id"]: record for record in await records(tx, rows)}
         fault_point("floatingip_create:commit:before")
-    fault_point("floatingip_create:commit:after")
+    await pass_point("floatingip_create:commit:after")
     if concerned:
         await neutron.look_again(ctx)
-    fault_point("floatingip_create:commit:hinted")
+    await pass_point("floatingip_create:commit:hinted")
     _tell_nova(neutron, ctx, concerned)
     return [found[id] for id in made]
 
@@ -209,10 +209,10 @@ async def update_floatingip(neutron: Neutron, ctx: Context, floatingip_id: str, 
                     **{name: values[name] for name in ("description", "qos_policy_id") if name in values})
         record = (await records(tx, [await load(neutron, ctx, tx, floatingip_id)]))[0]
         fault_point("floatingip_update:commit:before")
-    fault_point("floatingip_update:commit:after")
+    await pass_point("floatingip_update:commit:after")
     if "port_id" in values or "qos_policy_id" in values:
         await neutron.look_again(ctx)
-    fault_point("floatingip_update:commit:hinted")
+    await pass_point("floatingip_update:commit:hinted")
     _tell_nova(neutron, ctx, concerned)
     return record
 
@@ -241,8 +241,8 @@ async def delete_floatingip(neutron: Neutron, ctx: Context, floatingip_id: str, 
         await tx.execute(sa.delete(table).where(table.c.id == floatingip_id))
         await tx.execute(sa.delete(models.ports).where(models.ports.c.id == row.floating_port_id))
         fault_point("floatingip_delete:commit:before")
-    fault_point("floatingip_delete:commit:after")
+    await pass_point("floatingip_delete:commit:after")
     if row.router_id:
         await neutron.look_again(ctx)
-    fault_point("floatingip_delete:commit:hinted")
+    await pass_point("floatingip_delete:commit:hinted")
     _tell_nova(neutron, ctx, list(concerned))

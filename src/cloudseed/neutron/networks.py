@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from cloudseed.kernel.context import Context
 from cloudseed.kernel.db import Tx
-from cloudseed.kernel.operations import declare_points, fault_point
+from cloudseed.kernel.operations import declare_points, fault_point, pass_point
 from cloudseed.neutron import access, listing, models, qos_policies, quotas, segments
 from cloudseed.neutron.attributes import Wish
 from cloudseed.neutron.converters import boolean
@@ -130,9 +130,9 @@ async def create_networks(neutron: Neutron, ctx: Context, wishes: list[Wish],
         rows = await listing.by_ids(tx, _select(ctx), table.c.id, made)
         records = {record["id"]: record for record in await _records(tx, rows)}
         fault_point("network_create:commit:before")
-    fault_point("network_create:commit:after")
+    await pass_point("network_create:commit:after")
     await neutron.look_again(ctx)
-    fault_point("network_create:commit:hinted")
+    await pass_point("network_create:commit:hinted")
     return [records[network_id] for network_id in made]
 
 
@@ -247,6 +247,6 @@ async def delete_network(neutron: Neutron, ctx: Context, network_id: str, expect
         await tx.execute(sa.delete(rbac).where(rbac.c.object_type == "network", rbac.c.object_id == network_id))
         await tx.execute(sa.delete(table).where(table.c.id == network_id))
         fault_point("network_delete:commit:before")
-    fault_point("network_delete:commit:after")
+    await pass_point("network_delete:commit:after")
     await neutron.look_again(ctx)
-    fault_point("network_delete:commit:hinted")
+    await pass_point("network_delete:commit:hinted")

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from cloudseed.kernel.context import Context
 from cloudseed.kernel.db import Tx
-from cloudseed.kernel.operations import declare_points, fault_point
+from cloudseed.kernel.operations import declare_points, fault_point, pass_point
 from cloudseed.neutron import (
     access,
     agents,
@@ -93,10 +93,10 @@ async def create_ports(neutron: Neutron, ctx: Context, wishes: list[Wish], attri
         rows = await listing.cached(tx, port_records.BY_ID, made)
         found = {record["id"]: record for record in await port_records.records(tx, rows)}
         fault_point("port_create:commit:before")
-    fault_point("port_create:commit:after")
+    await pass_point("port_create:commit:after")
     _tell_nova(neutron, ctx, rows, events.CHANGED)
     await neutron.look_again(ctx)
-    fault_point("port_create:commit:hinted")
+    await pass_point("port_create:commit:hinted")
     return [found[port_id] for port_id in made]
 
 
@@ -209,11 +209,11 @@ async def update_port(neutron: Neutron, ctx: Context, port_id: str, wish: Wish) 
         new = await port_records.load(neutron, ctx, tx, port_id)
         record = (await port_records.records(tx, [new]))[0]
         fault_point("port_update:commit:before")
-    fault_point("port_update:commit:after")
+    await pass_point("port_update:commit:after")
     if moved or new.device_id != row.device_id:
         _tell_nova(neutron, ctx, [new], events.CHANGED)
     await neutron.look_again(ctx)
-    fault_point("port_update:commit:hinted")
+    await pass_point("port_update:commit:hinted")
     return record
 
 
@@ -321,10 +321,10 @@ async def delete_port(neutron: Neutron, ctx: Context, port_id: str, expected: in
             raise errors.ServicePortInUse(id=port_id, reason=f"has device owner {row.device_owner}")
         await remove(tx, port_id)
         fault_point("port_delete:commit:before")
-    fault_point("port_delete:commit:after")
+    await pass_point("port_delete:commit:after")
     _tell_nova(neutron, ctx, [row], events.DELETED)
     await neutron.look_again(ctx)
-    fault_point("port_delete:commit:hinted")
+    await pass_point("port_delete:commit:hinted")
 
 
 async def _is_held(tx: Tx, port_id: str) -> bool:

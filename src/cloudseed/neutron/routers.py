@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from cloudseed.kernel.context import Context
 from cloudseed.kernel.db import Tx
-from cloudseed.kernel.operations import declare_points, fault_point
+from cloudseed.kernel.operations import declare_points, fault_point, pass_point
 from cloudseed.neutron import (
     access,
     errors,
@@ -101,9 +101,9 @@ async def create_routers(neutron: Neutron, ctx: Context, wishes: list[Wish], att
         rows = await listing.by_ids(tx, sa.select(table), table.c.id, made)
         found = {record["id"]: record for record in await records(tx, rows)}
         fault_point("router_create:commit:before")
-    fault_point("router_create:commit:after")
+    await pass_point("router_create:commit:after")
     await neutron.look_again(ctx)
-    fault_point("router_create:commit:hinted")
+    await pass_point("router_create:commit:hinted")
     return [found[router_id] for router_id in made]
 
 
@@ -129,9 +129,9 @@ async def update_router(neutron: Neutron, ctx: Context, router_id: str, wish: Wi
         await touch(tx, table, router_id, **changes)
         record = (await records(tx, [await load(neutron, ctx, tx, router_id)]))[0]
         fault_point("router_update:commit:before")
-    fault_point("router_update:commit:after")
+    await pass_point("router_update:commit:after")
     await neutron.look_again(ctx)
-    fault_point("router_update:commit:hinted")
+    await pass_point("router_update:commit:hinted")
     return record
 
 
@@ -248,9 +248,9 @@ async def add_interface(neutron: Neutron, ctx: Context, router_id: str, body: di
         await router_scheduling.schedule(neutron, tx, router_id)
         await touch(tx, table, router_id)
         fault_point("router_interface_add:commit:before")
-    fault_point("router_interface_add:commit:after")
+    await pass_point("router_interface_add:commit:after")
     await neutron.look_again(ctx)
-    fault_point("router_interface_add:commit:hinted")
+    await pass_point("router_interface_add:commit:hinted")
     return {"id": router_id, "tenant_id": row.project_id, "project_id": row.project_id, "port_id": port_id,
             "network_id": network_id, "subnet_id": joined[0], "subnet_ids": joined}
 
@@ -301,9 +301,9 @@ async def remove_interface(neutron: Neutron, ctx: Context, router_id: str, body:
         await ports.remove(tx, match[0].port_id)
         await touch(tx, table, router_id)
         fault_point("router_interface_remove:commit:before")
-    fault_point("router_interface_remove:commit:after")
+    await pass_point("router_interface_remove:commit:after")
     await neutron.look_again(ctx)
-    fault_point("router_interface_remove:commit:hinted")
+    await pass_point("router_interface_remove:commit:hinted")
     left = [i.subnet_id for i in match]
     return {"id": router_id, "tenant_id": row.project_id, "project_id": row.project_id, "port_id": match[0].port_id,
             "network_id": match[0].network_id, "subnet_id": left[0], "subnet_ids": left}
@@ -378,6 +378,6 @@ async def delete_router(neutron: Neutron, ctx: Context, router_id: str, expected
             await _remove_gateway(tx, row)
         await tx.execute(sa.delete(table).where(table.c.id == router_id))
         fault_point("router_delete:commit:before")
-    fault_point("router_delete:commit:after")
+    await pass_point("router_delete:commit:after")
     await neutron.look_again(ctx)
-    fault_point("router_delete:commit:hinted")
+    await pass_point("router_delete:commit:hinted")

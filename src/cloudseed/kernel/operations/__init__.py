@@ -25,7 +25,7 @@ tables of `tables.py`, `faults.py` has the points at which tests kill.
 """
 
 from cloudseed.kernel.operations.engine import Engine
-from cloudseed.kernel.operations.faults import Killed, declare_points, fault_point
+from cloudseed.kernel.operations.faults import Killed, declare_points, fault_point, pass_point
 from cloudseed.kernel.operations.tables import OperationTables
 from cloudseed.kernel.operations.types import Backtrack, Cancelled, OperationType, Run, Step
 
@@ -40,4 +40,5 @@ __all__ = [
     "Step",
     "declare_points",
     "fault_point",
+    "pass_point",
 ]

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from cloudseed.kernel.context import Context
 from cloudseed.kernel.db import Database, Durability, Tx
 from cloudseed.kernel.errors import CloudseedError, Unavailable, from_wire, to_wire
-from cloudseed.kernel.operations.faults import Killed, declare_points, fault_point
+from cloudseed.kernel.operations.faults import Killed, declare_points, pass_point
 from cloudseed.kernel.operations.records import CHANNEL, Records
 from cloudseed.kernel.operations.tables import OperationTables
 from cloudseed.kernel.operations.types import Backtrack, Cancelled, LeaseLost, OperationType, Run, Step
@@ -245,11 +245,11 @@ class Engine:
             if stopping.is_set():
                 return Cancelled(), position
             await self._turn()
-            fault_point(f"{run.kind}:{step.name}:before")
+            await pass_point(f"{run.kind}:{step.name}:before")
             started = self._db.now()
             try:
                 await self._interruptible(step, run, stopping)
-                fault_point(f"{run.kind}:{step.name}:after")
+                await pass_point(f"{run.kind}:{step.name}:after")
             except Backtrack as order:
                 count = run.data["backtracks"] = run.data.get("backtracks", 0) + 1
                 if count > type.backtracks:
@@ -272,7 +272,7 @@ class Engine:
                 return CloudseedError(f"Unexpected error in step {step.name} ({exc.__class__.__name__})."), position + 1
             position += 1
             await self._records.save(run, position=position, note=(step.name, "do", started, "ok", ""))
-            fault_point(f"{run.kind}:{step.name}:recorded")
+            await pass_point(f"{run.kind}:{step.name}:recorded")
         return None, position
 
     async def _turn(self) -> None:
@@ -302,14 +302,14 @@ class Engine:
         for index in range(min(position, len(type.steps)) - 1, target - 1, -1):
             step = type.steps[index]
             if step.undo is not None:
-                fault_point(f"{run.kind}:{step.name}:undo-before")
+                await pass_point(f"{run.kind}:{step.name}:undo-before")
                 started, undo = self._db.now(), step.undo
                 try:
                     await self._patiently(lambda undo=undo: undo(run), UNDO_PATIENCE_S)  # type: ignore[misc]
                 except Exception as exc:
                     await self._records.note(run, step.name, "undo", started, "error", str(exc))
                     raise _UndoFailed(f"undo of {step.name}: {exc}") from exc
-                fault_point(f"{run.kind}:{step.name}:undo-after")
+                await pass_point(f"{run.kind}:{step.name}:undo-after")
                 await self._records.save(run, position=index, note=(step.name, "undo", started, "ok", ""))
 
     async def _patiently(self, action: Callable[[], Awaitable[None]], patience_s: float) -> None:

@@ -7,11 +7,16 @@ without being an operation (one transaction and a reconciler's hint) declares it
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from pathlib import Path
 
+_LOOK_S = 0.01
 _armed: Callable[[str], None] | None = None
+_gate: Callable[[str], Awaitable[None]] | None = None
 _declared: dict[str, None] = {}
 
 
@@ -42,9 +47,20 @@ def fault_point(name: str) -> None:
         _armed(name)
 
 
+async def pass_point(name: str) -> None:
+    """As `fault_point`, of code that may also be made to wait here while the rest of the process goes on."""
+    fault_point(name)
+    if _gate is not None:
+        await _gate(name)
+
+
 def arm_from_environment() -> None:
-    """CLOUDSEED_KILL_AT=operation:step:moment ends the process there, as kill -9 would."""
-    wanted = os.environ.get("CLOUDSEED_KILL_AT")
+    """CLOUDSEED_KILL_AT=operation:step:moment ends the process there, as kill -9 would.
+
+    CLOUDSEED_STAND_AT=DIRECTORY makes whoever comes first to a point whose name a file there has stand still: it
+    renames the file to `NAME.reached` and goes on when that is gone.  So a running cloud is told where to stand.
+    """
+    wanted, directory = os.environ.get("CLOUDSEED_KILL_AT"), os.environ.get("CLOUDSEED_STAND_AT")
     if wanted:
 
         def die(name: str) -> None:
@@ -54,3 +70,32 @@ def arm_from_environment() -> None:
                 os._exit(137)
 
         arm(die)
+    if directory:
+        _stand_by_files(Path(directory))
+
+
+def _stand_by_files(directory: Path) -> None:
+    global _gate
+
+    def take(name: str) -> Path | None:
+        """The file to wait for; None when nobody is to stand here."""
+        reached = directory / f"{name}.reached"
+        try:
+            (directory / name).rename(reached)
+        except FileNotFoundError:
+            return None
+        return reached
+
+    def stop(name: str) -> None:
+        """Within a transaction: nothing else of the process may go on, or it would wait for that."""
+        reached = take(f"{name}.still")
+        while reached is not None and reached.exists():
+            time.sleep(_LOOK_S)
+
+    async def wait(name: str) -> None:
+        reached = take(name)
+        while reached is not None and reached.exists():  # noqa: ASYNC110 - a file tells nobody
+            await asyncio.sleep(_LOOK_S)
+
+    arm(stop)
+    _gate = wait
