@@ -74,11 +74,11 @@ class PostgresServer:
         """The process id of the running server."""
         try:
             pid = int((self.data / "postmaster.pid").read_text().split("\n", 1)[0])
-            os.kill(pid, 0)
+            name, _, state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")
         except (OSError, ValueError):
             return None
-        # after a crash of the machine the number may be somebody else's
-        return pid if Path(f"/proc/{pid}/comm").read_text().strip() == "postgres" else None
+        # after a crash of the machine the number may be somebody else's; a killed one may wait to be reaped
+        return pid if name.endswith("(postgres") and state.split()[0] not in "ZX" else None
 
     def url(self, prefix: str) -> str:
         """What `database` is in the settings of the processes that use this server."""
