@@ -94,6 +94,8 @@ async def report_state(neutron: Neutron, agent_type: str, binary: str, topic: st
                        configurations: dict[str, Any]) -> None:
     """A heartbeat; the first one registers the agent."""
     moment = neutron.db.now()  # never a clock of the agent's
+    if agent_type == L2:
+        neutron.wiring_hosts[host] = bool(configurations.get("any_host"))
     changes = {"heartbeat_at": moment, "started_at": started_at, "configurations": configurations, "binary": binary}
     async with neutron.db.write() as tx:
         found = await tx.execute(sa.update(table).where(table.c.agent_type == agent_type, table.c.host == host)

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from cloudseed.kernel.context import Context
 from cloudseed.kernel.db import Tx
-from cloudseed.neutron import access, agents, errors, models, networks, port_records
+from cloudseed.neutron import access, agents, errors, hints, models, networks, port_records
 from cloudseed.neutron.attributes import Wish
 from cloudseed.neutron.server import Neutron
 
@@ -84,7 +84,8 @@ async def create_port_binding(neutron: Neutron, ctx: Context, port_id: str, wish
         else:
             await tx.execute(sa.insert(table).values(port_id=port_id, **values, vif_type="bridge"))
             made = _record(await _waiting(tx, port_id, values["host"]), port.project_id, False)
-    await neutron.look_again(ctx)
+        concerned = await hints.of_ports(neutron, tx, [port_id])
+    await neutron.look_again(ctx, concerned)
     return made
 
 
@@ -103,7 +104,8 @@ async def update_port_binding(neutron: Neutron, ctx: Context, port_id: str, host
             await tx.execute(sa.update(table).where(table.c.port_id == port_id, table.c.host == host)
                              .values(**changes))
             changed = _record(await _waiting(tx, port_id, host), port.project_id, False)
-    await neutron.look_again(ctx)
+        concerned = await hints.of_ports(neutron, tx, [port_id])
+    await neutron.look_again(ctx, concerned)
     return changed
 
 
@@ -111,13 +113,14 @@ async def delete_port_binding(neutron: Neutron, ctx: Context, port_id: str, host
     """Forget a binding; without its active one a port is bound nowhere."""
     async with neutron.db.write() as tx:
         port = await _port(neutron, ctx, tx, port_id, "delete_port_binding")
+        concerned = await hints.of_ports(neutron, tx, [port_id])
         if port.host == host:
             await networks.touch(tx, ports, port_id, host="", vif_type="unbound", profile={}, plug_event=None,
                                  status="DOWN", status_since=time.time())
         else:
             await _waiting(tx, port_id, host)
             await tx.execute(sa.delete(table).where(table.c.port_id == port_id, table.c.host == host))
-    await neutron.look_again(ctx)
+    await neutron.look_again(ctx, concerned)
 
 
 async def activate(neutron: Neutron, ctx: Context, port_id: str, host: str) -> dict[str, Any]:
@@ -134,5 +137,6 @@ async def activate(neutron: Neutron, ctx: Context, port_id: str, host: str) -> d
         await networks.touch(tx, ports, port_id, **{name: getattr(row, name) for name in _COLUMNS},
                              status="DOWN", status_since=time.time(), plug_event=None)
         active = _record(await port_records.load(neutron, ctx, tx, port_id), port.project_id, True)
-    await neutron.look_again(ctx)
+        concerned = await hints.of_ports(neutron, tx, [port_id])  # the host that it leaves waits now
+    await neutron.look_again(ctx, concerned)
     return active

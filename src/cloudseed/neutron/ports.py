@@ -21,6 +21,7 @@ from cloudseed.neutron import (
     agents,
     errors,
     events,
+    hints,
     ipam,
     listing,
     macs,
@@ -92,10 +93,11 @@ async def create_ports(neutron: Neutron, ctx: Context, wishes: list[Wish], attri
         made = [ids[id(wish)] for wish in wishes]
         rows = await listing.cached(tx, port_records.BY_ID, made)
         found = {record["id"]: record for record in await port_records.records(tx, rows)}
+        concerned = await hints.of_ports(neutron, tx, made)
         fault_point("port_create:commit:before")
     await pass_point("port_create:commit:after")
     _tell_nova(neutron, ctx, rows, events.CHANGED)
-    await neutron.look_again(ctx)
+    await neutron.look_again(ctx, concerned)
     await pass_point("port_create:commit:hinted")
     return [found[port_id] for port_id in made]
 
@@ -196,6 +198,7 @@ async def update_port(neutron: Neutron, ctx: Context, port_id: str, wish: Wish) 
         row = await port_records.load(neutron, ctx, tx, port_id)
         access.check_revision(row, wish.expected_revision)
         access.authorize(neutron, ctx, "update_port", port_records.target(row), _named(wish, list(values)))
+        concerned = await hints.of_ports(neutron, tx, [port_id])
         changes: dict[str, Any] = {name: values[name] for name in _PLAIN if name in values}
         moved = await _readdress(tx, row, values, changes)
         moved |= await _rebind(neutron, tx, row, values, changes)
@@ -208,11 +211,12 @@ async def update_port(neutron: Neutron, ctx: Context, port_id: str, wish: Wish) 
         await networks.touch(tx, table, port_id, **changes)
         new = await port_records.load(neutron, ctx, tx, port_id)
         record = (await port_records.records(tx, [new]))[0]
+        concerned = hints.both(concerned, await hints.of_ports(neutron, tx, [port_id]))
         fault_point("port_update:commit:before")
     await pass_point("port_update:commit:after")
     if moved or new.device_id != row.device_id:
         _tell_nova(neutron, ctx, [new], events.CHANGED)
-    await neutron.look_again(ctx)
+    await neutron.look_again(ctx, concerned)
     await pass_point("port_update:commit:hinted")
     return record
 
@@ -319,11 +323,12 @@ async def delete_port(neutron: Neutron, ctx: Context, port_id: str, expected: in
         await trunks.check_deletable(tx, port_id)
         if await _is_held(tx, port_id):
             raise errors.ServicePortInUse(id=port_id, reason=f"has device owner {row.device_owner}")
+        concerned = await hints.of_ports(neutron, tx, [port_id])
         await remove(tx, port_id)
         fault_point("port_delete:commit:before")
     await pass_point("port_delete:commit:after")
     _tell_nova(neutron, ctx, [row], events.DELETED)
-    await neutron.look_again(ctx)
+    await neutron.look_again(ctx, concerned)
     await pass_point("port_delete:commit:hinted")
 
 

@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 import datetime
 import logging
-from collections.abc import Coroutine
+from collections.abc import Collection, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,7 +28,8 @@ def now() -> str:
 
 @dataclass
 class Neutron:
-    """neutron-server.  `background`: work that outlives its request, ended with the service."""
+    """neutron-server.  `background`: work that outlives its request, ended with the service.  `wiring_hosts`: those
+    whose agents this process has heard of, each with whether it wires for others too."""
 
     db: Database
     policy: Policy
@@ -37,6 +38,7 @@ class Neutron:
     region: str = "RegionOne"
     agent_down_s: float = 75.0  # upstream's agent_down_time
     background: set[asyncio.Task[Any]] = field(default_factory=set)
+    wiring_hosts: dict[str, bool] = field(default_factory=dict)
 
     def alive_since(self) -> float:
         """An agent whose last word is later than this lives; both by the clock of those who share the database."""
@@ -53,9 +55,14 @@ class Neutron:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("background work failed: a bug", exc_info=error)
 
-    async def look_again(self, ctx: Context) -> None:
-        """Tell the agents that something they wire may have changed.  A hint: losing it delays, loses nothing."""
-        await self.bus.fanout(ctx, AGENT_TOPIC, "look_again")
+    async def look_again(self, ctx: Context, hosts: Collection[str] | None = None) -> None:
+        """Tell the agents, of `hosts` or of all, that something they wire may have changed.  A hint: losing it delays,
+        loses nothing."""
+        if hosts is None:
+            await self.bus.fanout(ctx, AGENT_TOPIC, "look_again")
+            return
+        for host in sorted(hosts):
+            await self.bus.cast(ctx, f"{AGENT_TOPIC}.{host}", "look_again")
 
     async def stop(self) -> None:
         for task in list(self.background):

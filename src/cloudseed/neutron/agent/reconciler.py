@@ -72,6 +72,7 @@ class Reconciler:
         for bus in (self._l2, self._dhcp, self._l3.bus if self._l3 is not None else None):
             if bus is not None:
                 bus.serve(AGENT_TOPIC, {"look_again": self.look_again})
+        self._l2.serve(f"{AGENT_TOPIC}.{self._host}", {"look_again": self.look_again})  # what concerns this host alone
 
     async def look_again(self, ctx: Context) -> None:
         """Something may have changed; `ctx` names the flow in which the wiring is recorded."""
