@@ -41,16 +41,19 @@ class Turn(msgspec.Struct, frozen=True):
 class Site:
     """A running cloud of many hosts, and ways to harm it.  Each returns what mends it, where `up` would not.
 
-    `port`: the API's; `up`: what starts all that does not run.
+    `port`: the API's; `up`: what starts all that does not run; `evacuate`: what has a host's servers built anew
+    elsewhere, by the host's name, and returns what takes back what that did to the host.
     """
 
-    def __init__(self, state: Path, port: int, up: Callable[[], object]) -> None:
+    def __init__(self, state: Path, port: int, up: Callable[[], object],
+                 evacuate: Callable[[str], Callable[[], None]] | None = None) -> None:
         made = shape.load(state)
         if made is None:
             raise ValueError(f"the cloud in {state} is not one of many hosts")
         self._state = state
         self._port = port
         self._up = up
+        self._evacuate = evacuate
         self.shape = made
 
     def place(self, host: int) -> places.Place:
@@ -128,6 +131,12 @@ class Site:
         """Every process of the host is killed and its networks are gone.  `up` gives it power again."""
         stop.kill(self.place(host), processes.load(self._state))
 
+    def evacuate(self, host: int) -> Callable[[], None]:
+        """Its power is off, and somebody has its servers moved away from it."""
+        assert self._evacuate is not None
+        self.power_off(host)
+        return self._evacuate(self.place(host).name)
+
 
 class Kind(msgspec.Struct, frozen=True):
     """A kind of harm: what does it, given a site and a host's number; between how many seconds it may last."""
@@ -153,6 +162,7 @@ KINDS: dict[str, Kind] = {
     "cut-broker": Kind(lambda site, host: site.cut_broker(host), 2, 18, True),
     "cut-api": Kind(lambda site, host: site.cut_api(host), 2, 12, True),
     "power-off": Kind(lambda site, host: site.power_off(host), 2, 16, True),
+    "evacuate": Kind(lambda site, host: site.evacuate(host), 0, 20, True),
 }
 
 

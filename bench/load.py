@@ -46,12 +46,12 @@ class Outcome:
         self.failed: Counter[str] = Counter()
         self.wrong: list[str] = []
 
-    def count(self, verb: str, reason: str | None) -> None:
+    def count(self, verb: str, reason: str | None, times: int = 1) -> None:
         with self._lock:
             if reason is None:
-                self.done[verb] += 1
+                self.done[verb] += times
             else:
-                self.failed[f"{verb}: {_IDS.sub('...', reason)[:160]}"] += 1
+                self.failed[f"{verb}: {_IDS.sub('...', reason)[:160]}"] += times
 
     def say_wrong(self, text: str) -> None:
         with self._lock:

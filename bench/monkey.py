@@ -13,6 +13,7 @@ from bench import harm
 from bench.cloud import BenchCloud, CloudFailed
 from bench.load import COMPUTE, HEADERS, VERBS, Customer, Outcome, Scene, Watch, Worker
 from bench.measure import Program
+from bench.operator import Operator
 from cloudseed.cli import control
 from cloudseed.cli.api import Api
 from cloudseed.cli.servers import postgres, rabbitmq
@@ -22,8 +23,9 @@ from cloudseed.ledger.violations import operations
 
 DESCRIPTION = """A cloud of `up --hosts N`, with nova's fake driver, under a steady load of servers that are made,
 moved, stopped and deleted, while its processes are killed or stand still, links are cut and hosts lose their power,
-one after the other as a seed says.  The same seed does the same things in the same order.  In the end everything is
-mended, and it counts as an error when a server does not come to rest, an answer was 500, or the audit is not clean."""
+some of them their servers too, one after the other as a seed says.  The same seed does the same things in the same
+order.  In the end everything is mended, and it counts as an error when a server does not come to rest, an answer was
+500, or the audit is not clean."""
 SETTLE_S = 240.0
 
 
@@ -62,12 +64,14 @@ def run(cloud: BenchCloud, turns: list[harm.Turn], seed: int, workers: int, verb
         tell: Callable[[str], None]) -> tuple[dict[str, float], list[str]]:
     """Harm a running cloud; the figures, and what was wrong."""
     cloud.lift_quotas()
-    outcome, scene, site = Outcome(), Scene(cloud.api()), harm.Site(cloud.state, cloud.port, cloud.up)
+    outcome, scene = Outcome(), Scene(cloud.api())
 
     def login() -> Api:
         return Api(cloud.url, "admin", cloud.password, "admin", HEADERS)
 
     customer = Customer(login, outcome)
+    operator = Operator(Customer(login, outcome), outcome)
+    site = harm.Site(cloud.state, cloud.port, cloud.up, operator.evacuate)
     _wait_hosts(customer, site.shape.count)
     load = [Worker(f"w{number}", Customer(login, outcome), scene, outcome, f"{seed}-{number}", verbs)
             for number in range(workers)]
@@ -95,8 +99,10 @@ def run(cloud: BenchCloud, turns: list[harm.Turn], seed: int, workers: int, verb
         wrong = _settle(cloud, customer)
     if wrong:  # who was to be where
         wrong += [str(move) for move in customer.ask("GET", f"{COMPUTE}/os-migrations")["migrations"]
-                  if move["status"] not in ("completed", "confirmed")]
+                  if move["status"] not in ("completed", "confirmed", "done")]
     wrong = [*outcome.wrong, *wrong]
+    for status, count in operator.evacuated().items():
+        outcome.count("evacuate", None if status == "done" else f"it ended in {status}", count)
     for name, counts in (("done", outcome.done), ("failed", outcome.failed)):
         for what, count in counts.most_common():
             tell(f"{name} {count:>5}  {what}")
