@@ -57,6 +57,7 @@ def build(env: Environment) -> Service:
         await services.report(cinder, env.config.host, SCHEDULER, {})
 
     async def start() -> None:
+        await services.begin_hearing(cinder)
         await volume_types.make_default(cinder)
         bus.serve(PART, {"report_state": report_state, "export_wish": export_wish})
         cinder.scheduler_bus.serve(SCHEDULER, {"choose_host": choose_host})

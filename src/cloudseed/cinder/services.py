@@ -29,7 +29,15 @@ async def report(cinder: Cinder, host: str, binary: str, capabilities: dict[str,
 
 def is_up(cinder: Cinder, row: Any) -> bool:
     """Whether its last word is recent, by the clock of those who share the database: never by one of its own."""
-    return bool(cinder.db.now() - row.reported_at <= cinder.config.service_down_s)
+    return bool(row.reported_at >= cinder.hearing.since())
+
+
+async def begin_hearing(cinder: Cinder) -> None:
+    """Reports of managers are heard from now on: until they can have reported, those that were up before are up."""
+    async with cinder.db.read() as tx:
+        latest = await tx.scalar(sa.select(sa.func.max(services.c.reported_at)).where(
+            services.c.binary != "cinder-scheduler"))
+    cinder.hearing.begin(latest or 0.0)
 
 
 async def list_services(tx: Tx, binary: str | None = None, host: str | None = None) -> list[Any]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cloudseed.kernel.bus import Bus
 from cloudseed.kernel.config import Config
 from cloudseed.kernel.db import Database
+from cloudseed.kernel.hearing import Hearing
 from cloudseed.kernel.http.client import ServiceSession
 from cloudseed.kernel.operations import Engine
 from cloudseed.kernel.policy import Policy
@@ -31,3 +32,7 @@ class Cinder:
     bus: Bus
     scheduler_bus: Bus
     managers: Managers
+    hearing: Hearing = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.hearing = Hearing(self.db.now, self.config.service_down_s)

@@ -37,6 +37,13 @@ def _time(seconds: float) -> str:
     return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
+async def begin_hearing(neutron: Neutron) -> None:
+    """Heartbeats are heard from now on: until agents can have sent one, those that lived before live."""
+    async with neutron.db.read() as tx:
+        latest = await tx.scalar(sa.select(sa.func.max(table.c.heartbeat_at)))
+    neutron.hearing.begin(latest or 0.0)
+
+
 def is_alive(row: Any, since: float) -> bool:
     return bool(row.heartbeat_at > since)
 

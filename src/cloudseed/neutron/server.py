@@ -13,6 +13,7 @@ from typing import Any
 from cloudseed.kernel.bus import Bus
 from cloudseed.kernel.context import Context
 from cloudseed.kernel.db import Database
+from cloudseed.kernel.hearing import Hearing
 from cloudseed.kernel.http.client import ServiceSession
 from cloudseed.kernel.policy import Policy
 
@@ -39,10 +40,14 @@ class Neutron:
     agent_down_s: float = 75.0  # upstream's agent_down_time
     background: set[asyncio.Task[Any]] = field(default_factory=set)
     wiring_hosts: dict[str, bool] = field(default_factory=dict)
+    hearing: Hearing = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.hearing = Hearing(self.db.now, self.agent_down_s)
 
     def alive_since(self) -> float:
         """An agent whose last word is later than this lives; both by the clock of those who share the database."""
-        return self.db.now() - self.agent_down_s
+        return self.hearing.since()
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> None:
         """Run `work` beside the request, outside its context: the request's answer does not wait for it."""

@@ -11,6 +11,7 @@ from typing import Any
 from cloudseed.kernel.bus import Bus
 from cloudseed.kernel.config import Config
 from cloudseed.kernel.db import Database
+from cloudseed.kernel.hearing import Hearing
 from cloudseed.kernel.http import faults
 from cloudseed.kernel.http.app import make_app
 from cloudseed.kernel.http.client import ServiceSession
@@ -54,6 +55,10 @@ class Nova:
     conductor: Conductor = field(init=False)
     scheduler: Scheduler = field(init=False)
     metadata: Answers = field(init=False)
+    hearing: Hearing = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.hearing = Hearing(self.db.now, self.config.service_down_s)
 
 
 def build(env: Environment) -> Service:
@@ -80,6 +85,7 @@ def build(env: Environment) -> Service:
         await services.report_controllers(nova)
 
     async def start() -> None:
+        await services.begin_hearing(nova)
         await nova.conductor.start()
         await nova.scheduler.start()
         nova.conductor_bus.serve(METADATA, nova.metadata.handlers())

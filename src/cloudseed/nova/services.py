@@ -29,7 +29,15 @@ def moment(nova: Nova) -> datetime.datetime:
 
 def alive_since(nova: Nova) -> datetime.datetime:
     """The earliest last word of a part that still counts as up."""
-    return moment(nova) - datetime.timedelta(seconds=nova.config.service_down_s)
+    return datetime.datetime.fromtimestamp(nova.hearing.since(), datetime.UTC)
+
+
+async def begin_hearing(nova: Nova) -> None:
+    """Reports of computes are heard from now on: until they can have reported, who was up before is up."""
+    async with nova.db.read() as tx:
+        latest = await tx.scalar(sa.select(sa.func.max(services.c.last_seen_at)).where(
+            services.c.binary == "nova-compute"))
+    nova.hearing.begin(latest.timestamp() if latest is not None else 0.0)
 
 
 def is_up(record: Any, since: datetime.datetime) -> bool:
