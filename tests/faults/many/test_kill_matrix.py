@@ -45,6 +45,7 @@ def stage() -> Iterator[Stage]:
         yield Stage(cloud, points)
 
 
+@long.long
 def test_control_at_every_point_of_the_commonest(stage: Stage) -> None:
     cells = [cell for group in GROUPS for cell in draw(
         "control", group, lambda kind, chapter, point: chapter in COMMONEST and kind.__name__ in ("Lifetime", "Moves"))]
