@@ -175,7 +175,9 @@ _ALLOWED: Mapping[str, tuple[str, frozenset[str], frozenset[str | None] | None]]
     "resize": ("resize", frozenset({"active", "stopped"}), _NO_TASK),
     "migrate": ("migrate", frozenset({"active", "stopped"}), _NO_TASK),
     "live_migrate": ("os-migrateLive", frozenset({"active", "paused"}), _NO_TASK),
-    "evacuate": ("evacuate", frozenset({"active", "stopped", "error"}), None),
+    # whatever was being done to it on a host that is gone, but it goes
+    "evacuate": ("evacuate", frozenset({"active", "stopped", "error"}),
+                 frozenset({None, *TaskState}) - {TaskState.DELETING}),
     "abort_live_migration": ("abort live migration", frozenset({"active", "paused"}), frozenset({"migrating"})),
     "force_complete": ("force_complete", frozenset({"active", "paused"}), frozenset({"migrating"})),
     "confirm_resize": ("confirmResize", frozenset({"resized"}), _NO_TASK),

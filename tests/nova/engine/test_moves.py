@@ -171,6 +171,24 @@ async def test_an_evacuation_that_was_ordered_before_a_live_migration_was_over(s
         assert (await bench.server(story.server_id)).task_state is None
 
 
+async def test_an_evacuation_of_a_server_that_is_gone_when_its_turn_comes(story: Story) -> None:
+    async with story.start() as bench:
+        await story.boot(bench)
+        bench.nova.engine.wake = lambda: None  # type: ignore[method-assign]
+        await bench.order("delete", story.server_id)
+        await story.move(bench, "evacuate")
+        await story.force_down(bench, story.source, down=False)
+        del bench.nova.engine.wake
+        bench.nova.engine.wake()
+        await bench.wait_for(story.server_id, vm_state="deleted")
+        await bench.idle()
+        assert await status(bench, story.migration) == "error"
+        row = await bench.server(story.server_id)
+        assert row.vm_state == "deleted" and row.deleted_at is not None
+        assert await bench.violations() == [] and await held(bench, story.migration) == {}
+        assert await held(bench, story.server_id) == {}
+
+
 @pytest.mark.parametrize("doing", ["prepare", "start"])
 async def test_an_evacuation_that_fails_can_be_ordered_again(story: Story, doing: str) -> None:
     async with story.start() as bench:

@@ -26,7 +26,8 @@ from cloudseed.nova.conductor.moving import Moving, change_migration, required
 from cloudseed.nova.conductor.on_host import Hosts
 from cloudseed.nova.conductor.records import add_fault, begin_event, change, end_event
 from cloudseed.nova.conductor.remake import running_or_off
-from cloudseed.nova.server_states import VmState
+from cloudseed.nova.errors import ServerNotFound
+from cloudseed.nova.server_states import ServerStateConflict, VmState, check_action
 
 if TYPE_CHECKING:
     from cloudseed.nova.service import Nova
@@ -37,6 +38,9 @@ IMAGE_PATIENCE_S = 3600.0
 
 class HostInUse(Invalid):
     """When its turn came, the server was on a host that is up: that came back, or an earlier move had ended well."""
+
+
+NEEDLESS = (Cancelled, HostInUse, ServerNotFound, ServerStateConflict)  # said of it before anything is done
 
 
 class Evacuation:
@@ -60,6 +64,9 @@ class Evacuation:
             row, migration = await self._moving.begin(tx, run)
             await begin_event(tx, run, EVENT, row.host)
             await change_migration(tx, run, status="pre-migrating")
+        if row.deleted_at is not None:  # that was ordered first
+            raise ServerNotFound(server_id=row.id)
+        check_action("evacuate", row.id, row.vm_state, None)
         if await self._hosts.is_up(migration.source_host):  # it came back, and its machine may run
             raise HostInUse(f"Compute service of {migration.source_host} is still in use.")
         await self._moving.hold(run)
@@ -128,13 +135,14 @@ class Evacuation:
     async def _failed(self, run: Run, error: CloudseedError) -> None:
         """It is where it was, on a host that is down: in error, until that is back or somebody tries again.
 
-        On a host that is up it is left as it is: nothing was done to it, and nothing needs to be.
+        On a host that is up it is left as it is, and so is one that is no longer what can be evacuated: nothing was
+        done to it, and nothing needs to be.
         """
         run.data.pop("admin_password", None)
         async with self._nova.db.write() as tx:
             row, _ = await self._moving.read(tx, run)
             cancelled = isinstance(error, Cancelled)
-            values = {} if cancelled or isinstance(error, HostInUse) else {"vm_state": VmState.ERROR.value}
+            values = {} if isinstance(error, NEEDLESS) else {"vm_state": VmState.ERROR.value}
             await change(tx, row, task_state=None, **values)
             await change_migration(tx, run, status="cancelled" if cancelled else "error")
             if not cancelled:
