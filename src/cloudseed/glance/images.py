@@ -90,18 +90,23 @@ def target(image: Image, member: str | None = None) -> dict[str, Any]:
             "image_id": image.id}
 
 
+# built once: building a statement costs more than running it
+_PROPERTIES = sa.select(properties.c.image_id, properties.c.name, properties.c.value).where(
+    properties.c.image_id.in_(sa.bindparam("ids", expanding=True)))
+_TAGS = sa.select(tags.c.image_id, tags.c.value).where(
+    tags.c.image_id.in_(sa.bindparam("ids", expanding=True))).order_by(tags.c.value)
+_LIVING = sa.select(images).where(images.c.id == sa.bindparam("this"), images.c.status != "deleted")
+
+
 async def load(tx: Tx, rows: Sequence[Any]) -> list[Image]:
     """Rows of `images` with their properties and tags: two statements, however many rows."""
     ids = [row.id for row in rows]
     found: dict[str, dict[str, str]] = {image_id: {} for image_id in ids}
     words: dict[str, list[str]] = {image_id: [] for image_id in ids}
     if ids:
-        for image_id, name, value in await tx.all(
-                sa.select(properties.c.image_id, properties.c.name, properties.c.value)
-                .where(properties.c.image_id.in_(ids))):
+        for image_id, name, value in await tx.all(_PROPERTIES, {"ids": ids}):
             found[image_id][name] = value
-        for image_id, value in await tx.all(sa.select(tags.c.image_id, tags.c.value)
-                                            .where(tags.c.image_id.in_(ids)).order_by(tags.c.value)):
+        for image_id, value in await tx.all(_TAGS, {"ids": ids}):
             words[image_id].append(value)
     return [Image(**row._mapping, properties=found[row.id], tags=words[row.id]) for row in rows]
 
@@ -111,7 +116,7 @@ async def find_image(tx: Tx, ctx: Context, image_id: str) -> tuple[Image, str | 
 
     Raises ImageNotFound for what does not exist and for what is not the caller's to see, alike.
     """
-    row = await tx.first(sa.select(images).where(images.c.id == image_id, images.c.status != "deleted"))
+    row = await tx.first(_LIVING, {"this": image_id})
     if row is None:
         raise ImageNotFound(image_id=image_id)
     member = None

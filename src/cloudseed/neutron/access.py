@@ -7,7 +7,7 @@ Visible are one's own, what is shared through an RBAC policy, and, for administr
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import sqlalchemy as sa
@@ -94,6 +94,31 @@ def visible(neutron: Neutron, ctx: Context, table: sa.Table,
     if object_type is not None:
         return [mine | table.c.id.in_(shared_ids(ctx, object_type))]
     return [mine]
+
+
+def seen(neutron: Neutron, ctx: Context, build: Callable[[Context], sa.Select[Any]], table: sa.Table,
+         object_type: str | None = None) -> sa.Select[Any]:
+    """`build`'s statement, reduced to the rows of `table` that are visible to the caller.
+
+    The same object for all callers who see the same: building it costs more than running it.  So `build` must look at
+    nothing of the context but its project."""
+    key = (build, sees_all(neutron, ctx), ctx.project_id)
+    found = _seen.get(key)
+    if found is None:
+        if len(_seen) >= _SEEN_MOST:
+            _seen.clear()
+        found = _seen[key] = build(ctx).where(*visible(neutron, ctx, table, object_type))
+    return found
+
+
+_SEEN_MOST = 512
+_seen: dict[tuple[Any, ...], sa.Select[Any]] = {}
+
+
+@functools.lru_cache(512)
+def by_id(statement: sa.Select[Any], table: sa.Table) -> sa.Select[Any]:
+    """A statement that `seen` gave, for the row with the id `this`."""
+    return statement.where(table.c.id == sa.bindparam("this"))
 
 
 def shared_column(ctx: Context, table: sa.Table, object_type: str) -> sa.ColumnElement[bool]:

@@ -95,6 +95,14 @@ async def delete_agent(neutron: Neutron, ctx: Context, agent_id: str, expected: 
         await tx.execute(sa.delete(table).where(table.c.id == agent_id))
 
 
+# built once: building a statement costs more than running it
+_LIVING = sa.select(table.c.configurations).where(
+    table.c.agent_type == L2, table.c.admin_state_up, table.c.heartbeat_at > sa.bindparam("since"))
+_LIVING_ON = sa.select(table.c.host).where(
+    table.c.agent_type == L2, table.c.admin_state_up, table.c.heartbeat_at > sa.bindparam("since"),
+    table.c.host.in_(sa.bindparam("hosts", expanding=True)))
+
+
 # ---- what agents say, over the bus
 
 async def report_state(neutron: Neutron, agent_type: str, binary: str, topic: str, host: str, started_at: float,
@@ -119,7 +127,9 @@ async def can_bind(neutron: Neutron, tx: Tx, hosts: set[str]) -> set[str]:
 
     An agent that only simulates wiring (`configurations` says so) does it for every host without one of its own.
     """
-    rows = await tx.all(sa.select(table).where(
-        table.c.agent_type == L2, table.c.admin_state_up, table.c.heartbeat_at > neutron.alive_since()))
-    own = {row.host for row in rows}
-    return set(hosts) if any(row.configurations.get("any_host") for row in rows) else hosts & own
+    since = neutron.alive_since()
+    own = set(await tx.scalars(_LIVING_ON, {"since": since, "hosts": list(hosts)}))
+    if own == hosts:
+        return own
+    others = await tx.scalars(_LIVING, {"since": since})
+    return set(hosts) if any(configurations.get("any_host") for configurations in others) else own

@@ -58,12 +58,15 @@ async def _post(neutron: Neutron, ctx: Context, events: list[Event], token: str 
                                   token=token, timeout_s=30.0)
 
 
+_OWED = sa.select(models.ports.c.id, models.ports.c.device_id, models.ports.c.plug_event).where(
+    models.ports.c.plug_event.is_not(None)).limit(_BATCH)
+
+
 async def send_owed(neutron: Neutron, ctx: Context) -> bool:
     """Send what rows say is owed.  False when nova did not take it: to be tried again."""
     ports = models.ports
     async with neutron.db.look() as tx:
-        rows = await tx.all(sa.select(ports.c.id, ports.c.device_id, ports.c.plug_event).where(
-            ports.c.plug_event.is_not(None)).limit(_BATCH))
+        rows = await tx.all(_OWED)
     if not rows:
         return True
     try:

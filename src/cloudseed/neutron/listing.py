@@ -6,6 +6,7 @@ they stay right while rows come and go.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
@@ -142,11 +143,17 @@ def where(spec: Spec, query: Query, ctx: Context) -> list[Condition]:
             for name, values in query.filters.items()]
 
 
-async def page(tx: Tx, statement: sa.Select[Any], spec: Spec, query: Query, ctx: Context) -> list[Any]:
-    """The rows of `statement` (already limited to what is visible) that the query asks for, in its order."""
-    conditions = where(spec, query, ctx)
+async def page(tx: Tx, statement: sa.Select[Any], spec: Spec, query: Query, ctx: Context, *,
+               reused: bool = False) -> list[Any]:
+    """The rows of `statement` (already limited to what is visible) that the query asks for, in its order.  `reused`:
+    the same object comes again (`access.seen`), so what is made of it is worth keeping."""
     order = [(spec.columns[name], descending != query.reverse) for name, descending in query.sort]
     order.append((spec.table.c.id, query.reverse))
+    if reused and query.marker is None and (columns := _texts(spec, query)) is not None:
+        rows = list(await tx.all(_page(statement, columns, tuple(order), query.limit), {
+            f"filter_{number}": values for number, values in enumerate(query.filters.values())}))
+        return rows[::-1] if query.reverse else rows
+    conditions = where(spec, query, ctx)
     if query.marker is not None and query.limit is not None:
         conditions.append(await _after(tx, spec, order, query.marker))
     statement = statement.where(*conditions).order_by(*[c.desc() if down else c.asc() for c, down in order])
@@ -154,6 +161,26 @@ async def page(tx: Tx, statement: sa.Select[Any], spec: Spec, query: Query, ctx:
         statement = statement.limit(query.limit)
     rows = list(await tx.all(statement))
     return rows[::-1] if query.reverse else rows
+
+
+def _texts(spec: Spec, query: Query) -> tuple[sa.ColumnElement[Any], ...] | None:
+    """The columns that are filtered; None where a filter is more than a list of texts."""
+    found = []
+    for name, values in query.filters.items():
+        column = spec.columns.get(name)
+        if column is None or name in spec.special or not isinstance(column.type, sa.String) or len(values) > 100:
+            return None
+        found.append(column)
+    return tuple(found)
+
+
+@functools.lru_cache(512)  # the same few lists are asked for over and over: building one costs more than running it
+def _page(statement: sa.Select[Any], columns: tuple[sa.ColumnElement[Any], ...],
+          order: tuple[tuple[sa.ColumnElement[Any], bool], ...], limit: int | None) -> sa.Select[Any]:
+    found = statement.where(*[column.in_(sa.bindparam(f"filter_{number}", expanding=True))
+                              for number, column in enumerate(columns)])
+    found = found.order_by(*[column.desc() if down else column.asc() for column, down in order])
+    return found if limit is None else found.limit(limit)
 
 
 async def _after(tx: Tx, spec: Spec, order: list[tuple[sa.ColumnElement[Any], bool]], marker: str) -> Condition:

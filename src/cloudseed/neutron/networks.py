@@ -85,13 +85,13 @@ def _record(row: Any, subnets: list[Any]) -> dict[str, Any]:
 async def list_networks(neutron: Neutron, ctx: Context, query: listing.Query) -> list[dict[str, Any]]:
     """The visible networks that the query asks for."""
     async with neutron.db.read() as tx:
-        rows = await listing.page(tx, _select(ctx).where(*access.visible(neutron, ctx, table)), SPEC, query, ctx)
+        rows = await listing.page(tx, access.seen(neutron, ctx, _select, table), SPEC, query, ctx, reused=True)
         return await _records(tx, rows)
 
 
 async def load(neutron: Neutron, ctx: Context, tx: Tx, network_id: str) -> Any:
     """A visible network's row (with `shared`); NetworkNotFound otherwise."""
-    row = await tx.first(_select(ctx).where(table.c.id == network_id, *access.visible(neutron, ctx, table)))
+    row = await tx.first(access.by_id(access.seen(neutron, ctx, _select, table), table), {"this": network_id})
     if row is None:
         raise NetworkNotFound(id=network_id)
     return row

@@ -7,6 +7,7 @@ an agent is no doubt about its guests.
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -19,14 +20,23 @@ from cloudseed.neutron import agents, events, models
 ports = models.ports
 waiting = models.port_bindings
 DHCP_OWNER = "network:dhcp"
+# built once: building a statement costs more than running it
+_AGENTS = sa.select(models.agents.c.host, models.agents.c.configurations).where(
+    models.agents.c.agent_type == agents.L2)
+_AGENT = _AGENTS.where(models.agents.c.host == sa.bindparam("this"))
 
 
 async def tunnels(tx: Tx) -> dict[str, str]:
     """The underlay address of each host that has one."""
-    table = models.agents
-    rows = await tx.all(sa.select(table.c.host, table.c.configurations).where(table.c.agent_type == agents.L2))
+    rows = await tx.all(_AGENTS)
     return {row.host: str(row.configurations["tunneling_ip"]) for row in rows
             if row.configurations.get("tunneling_ip")}
+
+
+async def has_tunnel(tx: Tx, host: str) -> bool:
+    """Whether `tunnels` would have this host: asked at each look of each host."""
+    row = await tx.first(_AGENT, {"this": host})
+    return row is not None and bool(row.configurations.get("tunneling_ip"))
 
 
 def waiting_on(host: str) -> list[sa.ColumnElement[bool]]:
@@ -34,9 +44,14 @@ def waiting_on(host: str) -> list[sa.ColumnElement[bool]]:
     return [waiting.c.host == host, waiting.c.vif_type == "bridge"]
 
 
+@functools.lru_cache(256)
+def _newly(host: str) -> sa.Select[Any]:
+    return sa.select(waiting.c.port_id).where(*waiting_on(host), sa.not_(waiting.c.wired))
+
+
 async def newly_wired(tx: Tx, host: str, up: Sequence[str]) -> list[str]:
     """Ports of which a host says, for the first time, that they are wired where a server may arrive."""
-    rows = await tx.scalars(sa.select(waiting.c.port_id).where(*waiting_on(host), sa.not_(waiting.c.wired)))
+    rows = await tx.scalars(_newly(host))
     return sorted(set(rows) & set(up))
 
 

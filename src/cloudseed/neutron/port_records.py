@@ -97,14 +97,26 @@ def generated_hostname(ip_address: str) -> str:
     return "host-" + ip_address.replace(".", "-").replace(":", "-")
 
 
+def select(ctx: Context) -> sa.Select[Any]:
+    """Ports; with `access.seen`."""
+    return sa.select(table)
+
+
+def select_ids(ctx: Context) -> sa.Select[Any]:
+    """Their ids alone; with `access.seen`."""
+    return sa.select(table.c.id)
+
+
+def _with_network(ctx: Context) -> sa.Select[Any]:
+    networks = models.networks
+    return sa.select(table, networks.c.project_id.label("network:project_id"),
+                     access.shared_column(ctx, networks, "network").label("network:shared")).join(
+        networks, networks.c.id == table.c.network_id)
+
+
 async def load(neutron: Neutron, ctx: Context, tx: Tx, port_id: str) -> Any:
     """A visible port's row with its network's owner (`network:project_id`); PortNotFound otherwise."""
-    networks = models.networks
-    row = await tx.first(
-        sa.select(table, networks.c.project_id.label("network:project_id"),
-                  access.shared_column(ctx, networks, "network").label("network:shared"))
-        .join(networks, networks.c.id == table.c.network_id)
-        .where(table.c.id == port_id, *access.visible(neutron, ctx, table)))
+    row = await tx.first(access.by_id(access.seen(neutron, ctx, _with_network, table), table), {"this": port_id})
     if row is None:
         raise PortNotFound(id=port_id)
     return row

@@ -53,10 +53,11 @@ async def list_ports(neutron: Neutron, ctx: Context, query: listing.Query) -> li
     """The visible ports that the query asks for."""
     async with neutron.db.read() as tx:
         if query.fields == ("id",):  # nova counts a project's ports so, at each boot
-            statement = sa.select(table.c.id).where(*access.visible(neutron, ctx, table))
-            return [{"id": row.id} for row in await listing.page(tx, statement, SPEC, query, ctx)]
-        statement = sa.select(table).where(*access.visible(neutron, ctx, table))
-        return await port_records.records(tx, await listing.page(tx, statement, SPEC, query, ctx))
+            statement = access.seen(neutron, ctx, port_records.select_ids, table)
+            return [{"id": row.id} for row in await listing.page(tx, statement, SPEC, query, ctx, reused=True)]
+        statement = access.seen(neutron, ctx, port_records.select, table)
+        return await port_records.records(tx, await listing.page(tx, statement, SPEC, query, ctx,
+                                                                   reused=True))
 
 
 async def get_port(neutron: Neutron, ctx: Context, port_id: str) -> dict[str, Any]:

@@ -34,7 +34,7 @@ def _shared(values: list[str], ctx: Context) -> sa.ColumnElement[bool]:
 SPEC = listing.spec(table, SubnetNotFound, special={"router:external": _external, "shared": _shared})
 
 
-def _select() -> sa.Select[Any]:
+def _select(ctx: Context | None = None) -> sa.Select[Any]:
     return sa.select(table, models.networks.c.external, models.networks.c.project_id.label("network:project_id")) \
         .join(models.networks, models.networks.c.id == table.c.network_id)
 
@@ -54,13 +54,13 @@ def record(row: Any) -> dict[str, Any]:
 async def list_subnets(neutron: Neutron, ctx: Context, query: listing.Query) -> list[dict[str, Any]]:
     """The visible subnets that the query asks for."""
     async with neutron.db.read() as tx:
-        rows = await listing.page(tx, _select().where(*access.visible(neutron, ctx, table)), SPEC, query, ctx)
+        rows = await listing.page(tx, access.seen(neutron, ctx, _select, table), SPEC, query, ctx, reused=True)
     return [record(row) for row in rows]
 
 
 async def load(neutron: Neutron, ctx: Context, tx: Tx, subnet_id: str) -> Any:
     """A visible subnet's row; SubnetNotFound otherwise."""
-    row = await tx.first(_select().where(table.c.id == subnet_id, *access.visible(neutron, ctx, table)))
+    row = await tx.first(access.by_id(access.seen(neutron, ctx, _select, table), table), {"this": subnet_id})
     if row is None:
         raise SubnetNotFound(id=subnet_id)
     return row

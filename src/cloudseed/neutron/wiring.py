@@ -7,6 +7,7 @@ what the host reports; a port's status follows, and with it what nova is owed.
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 import uuid
@@ -46,6 +47,14 @@ DHCP_LEASE_S = 86_400  # upstream's dhcp_lease_duration
 def dhcp_device_id(host: str, network_id: str) -> str:
     """The device id of the DHCP port that a host has on a network, as upstream's agents name it."""
     return f"dhcp{uuid.uuid5(uuid.NAMESPACE_DNS, host.split('.')[0])}-{network_id}"
+
+# built once: building a statement costs more than running it
+_UNWIRED = sa.select(ports.c.id).where(
+    ports.c.vif_type == "bridge", ports.c.host != sa.bindparam("but"), ports.c.device_owner.like("compute:%"),
+    sa.or_(sa.and_(ports.c.admin_state_up, ports.c.status != "ACTIVE"),
+           sa.and_(sa.not_(ports.c.admin_state_up), ports.c.status == "ACTIVE")))
+_STATES = sa.select(ports.c.id, ports.c.device_id, ports.c.device_owner, ports.c.status, ports.c.host, ports.c.vif_type,
+                    ports.c.admin_state_up).where(listing.among(ports.c.id))
 
 
 class Wiring:
@@ -138,10 +147,7 @@ class Wiring:
     async def unwired_ports(self, ctx: Context, but_host: str | None = None) -> list[str]:
         """Bound ports whose status is not what it should be, on whatever host: for an agent that only simulates."""
         async with self._neutron.db.look() as tx:
-            return list(await tx.scalars(sa.select(ports.c.id).where(
-                ports.c.vif_type == "bridge", ports.c.host != (but_host or ""), ports.c.device_owner.like("compute:%"),
-                sa.or_(sa.and_(ports.c.admin_state_up, ports.c.status != "ACTIVE"),
-                       sa.and_(sa.not_(ports.c.admin_state_up), ports.c.status == "ACTIVE")))))
+            return list(await tx.scalars(_UNWIRED, {"but": but_host or ""}))
 
     # ---- what became of it
 
@@ -192,9 +198,7 @@ async def _status_changes(tx: Tx, host: str, up: list[str], down: dict[str, str]
     """Which ports of a report are not yet what it says."""
     changes: dict[str, list[Any]] = {}
     for status, port_ids in (("ACTIVE", up), ("DOWN", list(down))):
-        rows = await listing.by_ids(
-            tx, sa.select(ports.c.id, ports.c.device_id, ports.c.device_owner, ports.c.status, ports.c.host,
-                          ports.c.vif_type, ports.c.admin_state_up), ports.c.id, port_ids) if port_ids else []
+        rows = await listing.cached(tx, _STATES, port_ids) if port_ids else []
         for row in rows:
             truth = status if row.admin_state_up else "DOWN"
             if row.vif_type == "bridge" and row.status != truth and (any_host or row.host == host):
@@ -252,7 +256,7 @@ def _port_wish(row: Any, fixed: list[dict[str, str]], rules: list[dict[str, Any]
 
 async def _dhcp_differences(tx: Tx, host: str) -> dict[str, tuple[Any | None, list[str]]]:
     """Networks whose DHCP port is missing, superfluous, or lacks or exceeds its subnets: (port, its subnets)."""
-    shares = host in await overlay.tunnels(tx)
+    shares = await overlay.has_tunnel(tx, host)
     ids = list(await tx.scalars(_needy_networks(host, shares)))
     if not ids:
         return {}
@@ -272,6 +276,7 @@ def _dhcp_ports_of(host: str) -> list[sa.ColumnElement[bool]]:
             ports.c.device_id.startswith(dhcp_device_id(host, ""))]
 
 
+@functools.lru_cache(256)  # each agent asks so at each look: building it costs more than running it
 def _needy_networks(host: str, shares: bool) -> sa.CompoundSelect[Any]:
     """Ids of networks for whose DHCP port on `host` something is to be done.
 

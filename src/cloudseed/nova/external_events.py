@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 Event = dict[str, str]
 EXTEND_EVENT = "compute_extend_volume"
+_HOSTS = sa.select(servers.c.id, servers.c.host).where(
+    servers.c.id.in_(sa.bindparam("ids", expanding=True)), servers.c.deleted_at.is_(None))
 
 
 async def deliver(nova: Nova, ctx: Context, events: list[Event]) -> tuple[list[dict[str, Any]], int]:
@@ -29,8 +31,7 @@ async def deliver(nova: Nova, ctx: Context, events: list[Event]) -> tuple[list[d
     ids = {event["server_uuid"] for event in events}
     nova.metadata.sources.forget(ids)
     async with nova.db.look() as tx:
-        rows = await tx.all(sa.select(servers.c.id, servers.c.host).where(
-            servers.c.id.in_(ids), servers.c.deleted_at.is_(None)))
+        rows = await tx.all(_HOSTS, {"ids": list(ids)})
     hosts = {row.id: row.host for row in rows}
     by_host: dict[str, list[Event]] = {}
     answers: list[dict[str, Any]] = []

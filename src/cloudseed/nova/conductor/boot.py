@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 
 EVENT = "compute__do_build_and_run_instance"
 SCHEDULE_TIMEOUT_S = 60.0
+_GROUP = sa.select(server_groups.c.id, server_groups.c.policy, server_groups.c.rules).select_from(
+    server_groups.join(server_group_members, server_group_members.c.group_id == server_groups.c.id)).where(
+        server_group_members.c.server_id == sa.bindparam("this"))
 AT_ONCE = 128  # many, since some of them wait for a slow host; few enough that the first are done while others wait
 
 
@@ -210,9 +213,7 @@ async def hinted_hosts(tx: Tx, row: Any) -> dict[str, Any]:
 
 async def server_group(tx: Tx, server_id: str) -> dict[str, Any] | None:
     """The server group of a server: {"policy", "limit", "hosts": {host: other members there}}."""
-    mine = await tx.first(sa.select(server_groups.c.id, server_groups.c.policy, server_groups.c.rules).select_from(
-        server_groups.join(server_group_members, server_group_members.c.group_id == server_groups.c.id))
-        .where(server_group_members.c.server_id == server_id))
+    mine = await tx.first(_GROUP, {"this": server_id})
     if mine is None:
         return None
     rows = await tx.all(sa.select(servers.c.host, sa.func.count()).select_from(

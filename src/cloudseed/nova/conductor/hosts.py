@@ -39,6 +39,14 @@ LOOK_TIMEOUT_S = 30.0
 RUNNING = (VmState.ACTIVE, VmState.PAUSED)  # whose end by itself is news
 DEFAULT_ZONE = "nova"
 
+_ALIVE = sa.select(sa.func.count()).where(
+    services.c.binary == "nova-compute", services.c.forced_down.is_(False),
+    services.c.last_seen_at >= sa.bindparam("since"))
+# select (select count(*) from services where seen lately), (select max(updated_at) from services), ...
+_MARK = sa.select(*(part.scalar_subquery() for part in (_ALIVE, *(sa.select(what) for what in (
+    sa.func.max(services.c.updated_at), sa.func.max(compute_nodes.c.updated_at), sa.func.count(compute_nodes.c.id),
+    sa.func.max(aggregates.c.updated_at), sa.func.count(aggregates.c.id), sa.func.count(aggregate_hosts.c.host))))))
+
 
 def _lasting(node: Mapping[str, Any]) -> dict[str, Any]:
     """What is known of a node but for what changes by itself."""
@@ -191,14 +199,6 @@ class HostDesk:
 
     @staticmethod
     async def _mark(tx: Tx, since: datetime.datetime) -> list[Any]:
-        # select (select count(*) from services where seen lately), (select max(updated_at) from services), ...
-        alive = sa.select(sa.func.count()).where(
-            services.c.binary == "nova-compute", services.c.forced_down.is_(False),
-            services.c.last_seen_at >= since)
-        parts = [alive] + [sa.select(what) for what in (
-            sa.func.max(services.c.updated_at), sa.func.max(compute_nodes.c.updated_at),
-            sa.func.count(compute_nodes.c.id), sa.func.max(aggregates.c.updated_at), sa.func.count(aggregates.c.id),
-            sa.func.count(aggregate_hosts.c.host))]
-        row = await tx.first(sa.select(*(part.scalar_subquery() for part in parts)))
+        row = await tx.first(_MARK, {"since": since})
         assert row is not None
         return [value if value is None or isinstance(value, int) else str(value) for value in row]

@@ -113,14 +113,18 @@ def search(picture: Picture, names: Vocabulary, request: CandidateRequest, *, ma
     alone = picture.alone(sharing)
     single = len(terms) == 1 and not terms[0].group.suffix
     flat = terms[0].by_itself(picture) & alone & anchors if single else np.zeros(picture.size, np.bool_)
-    rest = _possible(picture, terms, sharing) & anchors
-    if single:
-        rest = rest & ~alone
+    rest = anchors & ~alone if single else anchors
+    if rest.any():
+        rest = rest & _possible(picture, terms, sharing)
     budget = _Budget(max_steps)
     finder = _Finder(picture, request, terms, picture.anchors(sharing), budget)
-    anchors_found = ordered(picture, flat | rest)
-    if randomly and request.limit is not None and len(anchors_found) > request.limit:
-        anchors_found = random.sample(list(anchors_found), len(anchors_found) if rest.any() else request.limit)
+    either = flat | rest
+    count = int(np.count_nonzero(either))
+    if randomly and request.limit is not None and count > request.limit:
+        drawn = random.sample(range(count), count if rest.any() else request.limit)
+        anchors_found: list[int] = np.flatnonzero(either)[drawn].tolist()
+    else:
+        anchors_found = ordered(picture, either)
     entries = list(itertools.islice(_in_order(anchors_found, finder, flat), request.limit))
     return Found(entries, terms[0].resources if single else {}, not budget.exhausted)
 
