@@ -19,12 +19,12 @@ PATIENCE_S = 120.0  # other tests have the processors too
 
 
 class Cloud3(Scene):
-    """Three hosts with pretended machines, and ways to harm them."""
+    """Hosts with pretended machines, three or so, and ways to harm them."""
 
     def __init__(self, cloud: Daemon) -> None:
         super().__init__(cloud)
         self.site = harm.Site(cloud.state, cloud.config.port, cloud.start)
-        for number in (1, 2, 3):
+        for number in range(1, self.site.shape.count + 1):
             self.wait_host(number, "up")
 
     def wait_host(self, number: int, state: str) -> None:

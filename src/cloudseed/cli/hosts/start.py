@@ -101,6 +101,7 @@ def start_host_process(config: Config, made: shape.Shape, host: Place, known: Pr
     pair = known.hosts.setdefault(host.name, HostProcesses())
     if pair.host is None or not pair.host.alive():
         launching.snapshot(config.state_path)
+        control.prepare(host.state, host.uid)  # perhaps its disk is gone, and what it made is not
         pair.host = _spawn_host(config, made, host, None)
         processes.save(config.state_path, known)
         launching.wait(pair.host, host_socket(host.state).exists, host.state / "logs" / "host.log", _START_S)

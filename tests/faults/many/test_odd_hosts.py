@@ -1,0 +1,229 @@
+"""A host whose clock is an hour off, one whose disk is full, and a control machine whose disk is: what is refused says
+why, the others go on, and all is as it was once that is over.
+
+Two hosts with pretended machines; host-2's state lies on a small file system of its own, all else on another one.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import re
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cloudseed.cli import processes
+from cloudseed.cli.api import ApiError
+from cloudseed.cli.hosts import shape, start, stop
+from cloudseed.cli.servers import postgres, rabbitmq
+from tests.faults.many.test_lost_hosts import PATIENCE_S, Cloud3
+from tests.faults.scene import COMPUTE, NETWORK
+from tests.support.daemon import Daemon, needs_root, wait_for
+
+pytestmark = [needs_root, pytest.mark.real,
+              pytest.mark.skipif(postgres.find_binaries() is None or not rabbitmq.is_installed(),
+                                 reason="needs the packages postgresql and rabbitmq-server")]
+FAKETIME = next(iter(sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))), None)
+VOLUME = "/volume/v3"
+HOUR_S = 3600
+SERVICE_DOWN_S = 12.0
+MIB = 1 << 20
+
+
+class Odd(Cloud3):
+    """Two hosts, of which host-2 is harmed."""
+
+    def restart_host(self, number: int, environment: dict[str, str]) -> None:
+        """Its two processes are killed and started anew with this environment."""
+        for part in ("agent", "host"):
+            self.site.kill(f"host-{number} {part}")
+        start.start_hosts(self.cloud.config, self.site.shape, [self.site.place(number)],
+                          processes.load(self.cloud.state), lambda text: None, environment)
+
+    def agents(self, number: int) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.api.get(f"{NETWORK}/agents?host=host-{number}")["agents"]
+        return found
+
+    def machine(self, server_id: str) -> dict[str, Any]:
+        """Of the one host that has it: its record."""
+        file, = self.cloud.state.glob(f"hosts/*/**/nova-compute/*/machines/{server_id}.json")
+        found: dict[str, Any] = json.loads(file.read_text())
+        return found
+
+    def move(self, server_id: str, action: str, value: Any, to: int) -> None:
+        self.act(server_id, action, value)
+        wait_for(lambda: self.host_of(server_id) == f"host-{to}", PATIENCE_S, f"{server_id} to be on host-{to}")
+
+
+@pytest.fixture(scope="module")
+def disks() -> Iterator[Path]:
+    """Where the cloud lies, on a file system of its own; its host-2's state is on another one."""
+    directory = Path(tempfile.mkdtemp(prefix="cs-odd-", dir="/tmp"))
+    mount(directory, "1400m")
+    host = directory / "c" / "s" / "hosts" / "host-2"
+    try:
+        host.mkdir(mode=0o711, parents=True)
+        mount(host, "24m")
+        yield directory
+    finally:
+        subprocess.run(["umount", "--lazy", str(host)], capture_output=True, check=False)
+        subprocess.run(["umount", "--lazy", str(directory)], check=True)
+        directory.rmdir()
+
+
+def mount(place: Path, size: str) -> None:
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=0711", "tmpfs", str(place)], check=True)
+
+
+@pytest.fixture(scope="module")
+def odd(disks: Path) -> Iterator[Odd]:
+    with Daemon(driver="fake", hosts=2, directory=disks / "c") as started:
+        try:
+            yield Odd(started)
+        finally:
+            made = shape.load(started.state)
+            if made is not None:  # what has files open there, then what `purge` could not remove
+                place = made.places(started.state)[1]
+                stop.kill(place, processes.load(started.state))
+                subprocess.run(["umount", "--lazy", str(place.state)], check=True)
+
+
+def fill(filler: Path) -> None:
+    """Leave no byte."""
+    with filler.open("wb", buffering=0) as file:
+        for size in (MIB, 4096):
+            try:
+                while True:
+                    file.write(bytes(size))
+            except OSError:
+                pass
+
+
+@pytest.mark.skipif(FAKETIME is None, reason="needs the package faketime")
+@pytest.mark.parametrize("hours", [1, -1])
+def test_a_host_whose_clock_is_an_hour_off(odd: Odd, hours: int) -> None:
+    old = odd.boot_on(2, "old")
+    volume_id = odd.send("POST", f"{VOLUME}/volumes", {"volume": {"name": "v", "size": 1}})["volume"]["id"]
+    odd.restart_host(2, {"LD_PRELOAD": str(FAKETIME), "FAKETIME": f"{hours:+d}h", "FAKETIME_DONT_FAKE_MONOTONIC": "1"})
+    try:
+        odd.wait_host(2, "up")
+        began = [datetime.datetime.fromisoformat(agent["started_at"]) for agent in odd.agents(2)]
+        now = datetime.datetime.now(datetime.UTC).replace(tzinfo=None)
+        assert began and all(abs((at - now).total_seconds() - hours * HOUR_S) < 300 for at in began), (began, now)
+        seen_up = time.monotonic()
+        # what a host does by itself, and with the other one
+        new = odd.boot_on(2, "new")
+        for server_id in (old, new):
+            before = odd.machine(server_id)["starts"]
+            odd.act(server_id, "reboot", {"type": "HARD"})
+            odd.wait_status(server_id, "ACTIVE", PATIENCE_S)
+            assert odd.machine(server_id)["starts"] == before + 1
+        odd.send("POST", f"{COMPUTE}/servers/{new}/os-volume_attachments",
+                 {"volumeAttachment": {"volumeId": volume_id}})
+        wait_for(lambda: odd.api.get(f"{VOLUME}/volumes/{volume_id}")["volume"]["status"] == "in-use", PATIENCE_S,
+                 "the volume to be attached")
+        odd.act(old, "os-stop")
+        odd.wait_status(old, "SHUTOFF", PATIENCE_S)
+        odd.act(old, "os-start")
+        odd.wait_status(old, "ACTIVE", PATIENCE_S)
+        for to in (1, 2):
+            odd.move(new, "os-migrateLive",
+                     {"host": f"host-{to}", "block_migration": True, "disk_over_commit": False}, to)
+            odd.wait_status(new, "ACTIVE", PATIENCE_S)
+            assert odd.machines(new) == [f"host-{to}"]
+        odd.move(old, "migrate", None, 1)
+        odd.wait_status(old, "VERIFY_RESIZE", PATIENCE_S)
+        odd.act(old, "confirmResize")
+        odd.wait_status(old, "ACTIVE", PATIENCE_S)
+        while time.monotonic() < seen_up + SERVICE_DOWN_S + 4:  # nobody takes it for down by its own clock
+            odd.wait_host(2, "up")
+            time.sleep(0.5)
+        picture = odd.cloud.settle(PATIENCE_S)
+        assert {host["up"] for host in picture["nova"]["computes"]} == {True}
+        odd.send("DELETE", f"{COMPUTE}/servers/{new}/os-volume_attachments/{volume_id}")
+        wait_for(lambda: odd.api.get(f"{VOLUME}/volumes/{volume_id}")["volume"]["status"] == "available", PATIENCE_S,
+                 "the volume to be free")
+        odd.send("DELETE", f"{VOLUME}/volumes/{volume_id}")
+        odd.remove(old, new)
+    finally:
+        odd.restart_host(2, {})
+    odd.wait_host(2, "up")
+    odd.remove(odd.boot_on(2, "in time again"))
+
+
+def test_a_host_whose_disk_is_full(odd: Odd) -> None:
+    place = odd.site.place(2)
+    kept, doomed = odd.boot_on(2, "kept"), odd.boot_on(2, "doomed")
+    load = [odd.boot_on(1, f"load-{number}") for number in range(4)]  # host-2 is the better choice from now on
+    filler = place.state / "filler"
+    try:
+        fill(filler)
+        elsewhere = odd.boot("elsewhere")
+        odd.wait_status(elsewhere, "ACTIVE", PATIENCE_S)
+        assert odd.machines(elsewhere) == ["host-1"]
+        log = odd.log("control")
+        print([line for line in log.splitlines() if elsewhere in line or "host-2" in line][-10:])
+        nowhere = odd.boot("nowhere", availability_zone="nova:host-2")
+        odd.wait_status(nowhere, "ERROR", PATIENCE_S)
+        server = odd.server(nowhere)
+        print(server and server["fault"])
+        odd.send("DELETE", f"{COMPUTE}/servers/{doomed}")
+        odd.wait_gone(doomed, PATIENCE_S)
+        assert odd.machines(kept) == ["host-2"] and not odd.machines(doomed)
+        odd.wait_status(kept, "ACTIVE", PATIENCE_S)
+        odd.wait_host(2, "up")
+        odd.site.kill("host-2 agent")
+        try:
+            odd.site.mend(None)
+        except Exception as exc:
+            print("MEND", repr(exc))
+    finally:
+        filler.unlink(missing_ok=True)
+    odd.site.mend(None)
+    odd.wait_host(2, "up")
+    for file in place.state.rglob("*.json"):
+        json.loads(file.read_text())
+    odd.wait_status(kept, "ACTIVE", PATIENCE_S)
+    again = odd.boot_on(2, "again")
+    odd.remove(kept, elsewhere, nowhere, again, *load)
+
+
+def test_a_control_machine_whose_disk_is_full(odd: Odd, disks: Path) -> None:
+    """The database's, the broker's and host-1's too."""
+    kept = [odd.boot_on(number, f"kept-{number}") for number in (1, 2)]
+    filler, answers = disks / "filler", list[tuple[str, int, str]]()
+
+    def tell(what: str, order: Any) -> None:
+        try:
+            order()
+            answers.append((what, 200, ""))
+        except ApiError as exc:
+            answers.append((what, int(re.search(r": (\d{3}) ", str(exc))[1]), str(exc)[-200:]))  # type: ignore[index]
+
+    try:
+        fill(filler)
+        until, number = time.monotonic() + 25, 0
+        while time.monotonic() < until:
+            number += 1
+            began = time.monotonic()
+            tell("network", lambda number=number: odd.new_network(f"full-{number}" + "x" * 200))
+            tell("look", lambda: odd.api.get(f"{COMPUTE}/servers/detail"))
+            tell("boot", lambda number=number: odd.boot(f"full-{number}"))
+            print(number, round(time.monotonic() - began, 2), answers[-3:])
+            time.sleep(0.5)
+    finally:
+        filler.unlink(missing_ok=True)
+    odd.site.mend(None)
+    for number in (1, 2):
+        odd.wait_host(number, "up")
+    print({(what, status) for what, status, _ in answers})
+    assert 500 not in {status for _, status, _ in answers}
+    odd.cloud.settle(PATIENCE_S)
+    for server_id in kept:
+        odd.wait_status(server_id, "ACTIVE", PATIENCE_S)
