@@ -62,11 +62,16 @@ class FakeDriver(FakeMoves):
             raise self.failures[doing].pop(0)
 
     def _save(self, record: Record) -> None:
-        self._records[record.server_id] = record
         path = self._directory / f"{record.server_id}.json"
         temporary = path.with_suffix(".new")
-        temporary.write_bytes(msgspec.json.encode(record))
-        temporary.rename(path)
+        try:
+            temporary.write_bytes(msgspec.json.encode(record))
+            temporary.rename(path)
+        except OSError as exc:
+            temporary.unlink(missing_ok=True)
+            raise HostFailed(host=self._config.host, doing=f"keep server {record.server_id}",
+                             reason=exc.strerror or str(exc)) from exc
+        self._records[record.server_id] = record
 
     async def facts(self) -> DriverFacts:
         config = self._config
