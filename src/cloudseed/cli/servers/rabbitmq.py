@@ -27,10 +27,12 @@ from pathlib import Path
 import msgspec
 
 from cloudseed.cli.processes import Process, end, start_time
+from cloudseed.cli.servers import broker_health
 
 ACCOUNT = "rabbitmq"
 PROGRAMS = Path("/usr/lib/rabbitmq/bin")  # where Debian keeps the real ones; those in PATH want systemd or a login
 START_TIMEOUT_S = 120.0
+SLOW_S = 10.0  # one that is busy is not taken for broken before
 _AMQP_HEADER = b"AMQP\x00\x00\x09\x01"
 # few threads: a broker of ours shares its processors with the guests
 _ERLANG = "+S 1:1 +SDcpu 1:1 +A 4"
@@ -64,10 +66,11 @@ class Broker:
 
 
 class Running(msgspec.Struct, frozen=True):
-    """The processes of a broker that was started."""
+    """The processes of a broker that was started, and whether it has taken clients since."""
 
     mapper: Process
     server: Process
+    was_ready: bool = False
 
     def alive(self) -> bool:
         return self.server.alive()
@@ -78,20 +81,23 @@ def is_installed() -> bool:
 
 
 def start(broker: Broker) -> Running:
-    """Start what does not run yet, without waiting; see `wait_ready`."""
+    """Start what does not run yet, without waiting; see `wait_ready`.
+
+    A broker that once took clients and does its work no more (see `broker_health`) is ended first.
+    """
     if not is_installed():
         raise BrokerError("RabbitMQ is not installed: install the package rabbitmq-server.")
     found = running(broker.directory)
     if found is not None and found.alive():
-        return found
+        if not found.was_ready or broker_health.works(broker.url, SLOW_S):
+            return found
+        end(found.server, 0.0)
     _write_settings(broker)
     mapper = found.mapper if found is not None and found.mapper.alive() else _spawn(
         broker, ["epmd", "-port", str(broker.mapper_port), "-address", "127.0.0.1"], {})
     _wait_port(mapper, "127.0.0.1", broker.mapper_port, 10.0)
     server = _spawn(broker, [str(PROGRAMS / "rabbitmq-server")], _environment(broker))
-    started = Running(mapper, server)
-    _record(broker.directory).write_bytes(msgspec.json.encode(started))
-    return started
+    return _remember(broker.directory, Running(mapper, server))
 
 
 def wait_ready(broker: Broker, timeout_s: float = START_TIMEOUT_S) -> None:
@@ -106,6 +112,8 @@ def wait_ready(broker: Broker, timeout_s: float = START_TIMEOUT_S) -> None:
                 raise BrokerError(f"RabbitMQ in {broker.directory} did not answer on {address}:{broker.port} within "
                                   f"{timeout_s:g} s: {_log_end(broker)}")
             time.sleep(0.1)
+    if (found := running(broker.directory)) is not None:
+        _remember(broker.directory, msgspec.structs.replace(found, was_ready=True))
 
 
 def running(directory: Path) -> Running | None:
@@ -146,6 +154,13 @@ def free_ports(count: int) -> list[int]:
 
 def _record(directory: Path) -> Path:
     return directory / "processes.json"
+
+
+def _remember(directory: Path, found: Running) -> Running:
+    temporary = _record(directory).with_suffix(".new")
+    temporary.write_bytes(msgspec.json.encode(found))
+    temporary.rename(_record(directory))
+    return found
 
 
 def _log_end(broker: Broker) -> str:
