@@ -19,6 +19,7 @@ from cloudseed.glance.service import build as build_glance
 from cloudseed.kernel.config import Config
 from cloudseed.kernel.context import Context
 from cloudseed.kernel.db import Tx, utcnow
+from cloudseed.kernel.hearing import Hearing
 from cloudseed.kernel.runtime import Environment, Runtime, Service
 from cloudseed.keystone.service import build as build_keystone
 from cloudseed.nova import block_devices, server_volumes
@@ -60,6 +61,7 @@ class EngineNova:
         self.env, self.config = env, env.config
         self.db = env.databases["nova"] = open_database(env.state / "nova.sqlite", "nova", metadata)
         self.engine = env.operations(self.db, operation_tables)
+        self.hearing = Hearing(self.db.now, env.config.service_down_s)
         self.conductor_session = env.session("nova-conductor", "nova")
         self.api_session = env.session("nova-api", "nova")
         self.scheduler_session = env.session("nova-scheduler", "nova")
