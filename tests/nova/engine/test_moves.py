@@ -171,6 +171,20 @@ async def test_an_evacuation_that_was_ordered_before_a_live_migration_was_over(s
         assert (await bench.server(story.server_id)).task_state is None
 
 
+async def test_an_evacuation_that_was_ordered_before_a_stop_was_over_leaves_the_server_off(story: Story) -> None:
+    async with story.start() as bench:
+        await story.boot(bench)
+        bench.nova.engine.wake = lambda: None  # type: ignore[method-assign]
+        await bench.order("stop", story.server_id)
+        await story.move(bench, "evacuate")
+        del bench.nova.engine.wake
+        bench.nova.engine.wake()
+        await bench.idle()
+        await story.force_down(bench, story.source, down=False)
+        await story.look_again(bench)
+        await story.check(bench, story.other(bench), "stopped", "done")
+
+
 async def test_an_evacuation_of_a_server_that_is_gone_when_its_turn_comes(story: Story) -> None:
     async with story.start() as bench:
         await story.boot(bench)

@@ -67,6 +67,8 @@ class Evacuation:
         if row.deleted_at is not None:  # that was ordered first
             raise ServerNotFound(server_id=row.id)
         check_action("evacuate", row.id, row.vm_state, None)
+        if row.vm_state == VmState.STOPPED:  # perhaps only since the order
+            run.data["start"] = False
         if await self._hosts.is_up(migration.source_host):  # it came back, and its machine may run
             raise HostInUse(f"Compute service of {migration.source_host} is still in use.")
         await self._moving.hold(run)
