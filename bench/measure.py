@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from bench.cloud import BenchCloud
+from cloudseed.cli import signals
 
 
 class Row(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -145,6 +146,7 @@ class Program:
     def parse(self, argv: list[str]) -> argparse.Namespace:
         chosen = self.parser.parse_args(argv)
         self._as_json = chosen.json
+        signals.end_in_order()
         return chosen
 
     def tell(self, text: str) -> None:

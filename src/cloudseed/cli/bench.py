@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -32,7 +35,8 @@ def run(argv: list[str]) -> int:
         print(f"cloudseed bench: {root} has no benchmarks; run it from a checkout", file=sys.stderr)
         return 3
     if argv and argv[0] in (*PROGRAMS, *LONG):
-        return subprocess.run(_command(argv[0], *argv[1:]), cwd=root, env=_environment(root)).returncode
+        with subprocess.Popen(_command(argv[0], *argv[1:]), cwd=root, env=_environment(root)) as child, _ending(child):
+            return child.wait()
     parser = argparse.ArgumentParser(
         prog="cloudseed bench", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -73,12 +77,23 @@ def _measure(root: Path, name: str, *, quiet: bool) -> tuple[int, str]:
     line = ""
     with subprocess.Popen(_command(name), cwd=root, env=_environment(root), stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
-        for text in child.stdout:
-            if text.startswith("{"):
-                line = text.strip()
-            elif not quiet:
-                print(text, end="", flush=True)
+        with _ending(child):
+            for text in child.stdout:
+                if text.startswith("{"):
+                    line = text.strip()
+                elif not quiet:
+                    print(text, end="", flush=True)
     return child.returncode, line
+
+
+@contextlib.contextmanager
+def _ending(child: subprocess.Popen[Any]) -> Iterator[None]:
+    """When we are asked to end, so is the program, which removes its cloud."""
+    try:
+        yield
+    except BaseException:
+        child.terminate()
+        raise
 
 
 def _command(name: str, *options: str) -> list[str]:
