@@ -46,7 +46,7 @@ class BenchCloud:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._settings = [f"--set={name}={value}" for name, value in settings.items()]
-        self._driver = driver
+        self.driver = driver
 
     def __enter__(self) -> BenchCloud:
         return self
@@ -62,7 +62,7 @@ class BenchCloud:
     def up(self) -> float:
         """`cloudseed up`; the seconds that the command took."""
         began = time.monotonic()
-        self._cloudseed("up", "--json", f"--port={self.port}", f"--driver={self._driver}", *self._settings)
+        self._cloudseed("up", "--json", f"--port={self.port}", f"--driver={self.driver}", *self._settings)
         return time.monotonic() - began
 
     def down(self) -> None:

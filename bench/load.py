@@ -127,14 +127,17 @@ class Customer:
 
 
 class Scene:
-    """What servers need: a flavor, an image, a network; made while all is well."""
+    """What servers need: a flavor, an image (a new one that no machine boots, by default), a network; made while all
+    is well."""
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: Api, image: str = "", ram_mib: int = 64) -> None:
         self.flavor = str(api.send("POST", f"{COMPUTE}/flavors", {"flavor": {
-            "name": "monkey", "ram": 64, "vcpus": 1, "disk": 1}})["flavor"]["id"])
-        record = {"name": "monkey", "disk_format": "raw", "container_format": "bare"}
-        self.image = str(api.send("POST", f"{IMAGE}/images", record)["id"])
-        api.upload(f"{IMAGE}/images/{self.image}/file", bytes(1 << 16))
+            "name": "monkey", "ram": ram_mib, "vcpus": 1, "disk": 1}})["flavor"]["id"])
+        self.image = image
+        if not image:
+            record = {"name": "monkey", "disk_format": "raw", "container_format": "bare"}
+            self.image = str(api.send("POST", f"{IMAGE}/images", record)["id"])
+            api.upload(f"{IMAGE}/images/{self.image}/file", bytes(1 << 16))
         self.network = str(api.send("POST", f"{NETWORK}/networks", {"network": {"name": "monkey"}})["network"]["id"])
         subnet = {"network_id": self.network, "ip_version": 4, "cidr": "10.67.0.0/22"}
         api.send("POST", f"{NETWORK}/subnets", {"subnet": subnet})

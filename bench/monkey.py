@@ -7,10 +7,12 @@ import random
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 from bench import harm
 from bench.cloud import BenchCloud, CloudFailed
+from bench.data_plane import DataPlane
 from bench.load import COMPUTE, HEADERS, VERBS, Customer, Outcome, Scene, Watch, Worker
 from bench.measure import Program
 from bench.operator import Operator
@@ -21,11 +23,14 @@ from cloudseed.kernel import control as kernel_control
 from cloudseed.ledger import checks
 from cloudseed.ledger.violations import operations
 
-DESCRIPTION = """A cloud of `up --hosts N`, with nova's fake driver, under a steady load of servers that are made,
-moved, stopped and deleted, while its processes are killed or stand still, links are cut and hosts lose their power,
-some of them their servers too, one after the other as a seed says.  The same seed does the same things in the same
-order.  In the end everything is mended, and it counts as an error when a server does not come to rest, an answer was
-500, or the audit is not clean."""
+DESCRIPTION = """A cloud of `up --hosts N`, with the fake driver or real machines, under a steady load of servers that
+are made, moved, stopped and deleted, while its processes are killed or stand still, links are cut and hosts lose their
+power, some of them their servers too, one after the other as a seed says.  The same seed does the same things in the
+same order.  In the end everything is mended, and it counts as an error when a server does not come to rest, an answer
+was 500, or the audit is not clean.
+
+With real machines there is also a guest on each host that pings the others all the while, and every disk is watched:
+a ping that is lost counts as an error (but to a host without power or link), and so do two that write one disk."""
 SETTLE_S = 240.0
 
 
@@ -35,7 +40,8 @@ def main(argv: list[str]) -> int:
     add("--seed", type=int, default=None, metavar="N", help="what decides everything (default: a new one, printed)")
     add("--minutes", type=float, default=2.0, metavar="M", help="how long there is harm (default %(default)s)")
     add("--hosts", type=int, default=3, metavar="N", help="how many hosts (default %(default)s)")
-    add("--workers", type=int, default=3, metavar="N", help="servers at once (default %(default)s)")
+    add("--driver", choices=("fake", "qemu"), default="fake", help="nova's (default %(default)s)")
+    add("--workers", type=int, default=None, metavar="N", help="servers at once (default 3; 1 with qemu)")
     add("--only", default="", metavar="LIST", help=f"kinds of harm by comma (default all: {', '.join(harm.KINDS)})")
     add("--verbs", default=",".join(VERBS), metavar="LIST", help="what servers go through (default %(default)s)")
     chosen = program.parse(argv)
@@ -52,19 +58,21 @@ def main(argv: list[str]) -> int:
     seed = random.SystemRandom().randrange(1 << 32) if chosen.seed is None else chosen.seed
     program.tell(f"seed {seed}")
     turns = harm.plan(seed, chosen.minutes * 60, chosen.hosts, kinds)
-    with BenchCloud("fake", hosts=chosen.hosts, password_hash_rounds=4, external_nat="false") as cloud:
+    real = chosen.driver == "qemu"
+    workers = chosen.workers if chosen.workers is not None else 1 if real else 3
+    with BenchCloud(chosen.driver, hosts=chosen.hosts, password_hash_rounds=4, external_nat="false") as cloud:
         cloud.up()
-        figures, wrong = run(cloud, turns, seed, chosen.workers, verbs, program.tell)
+        figures, wrong = run(cloud, turns, seed, workers, verbs, program.tell, real)
         if wrong:
             print(f"seed {seed}:", *wrong, *_ends_of_logs(cloud), sep="\n", file=sys.stderr)
     return program.finish(figures) or (1 if wrong else 0)
 
 
 def run(cloud: BenchCloud, turns: list[harm.Turn], seed: int, workers: int, verbs: list[str],
-        tell: Callable[[str], None]) -> tuple[dict[str, float], list[str]]:
-    """Harm a running cloud; the figures, and what was wrong."""
+        tell: Callable[[str], None], real: bool) -> tuple[dict[str, float], list[str]]:
+    """Harm a running cloud, of real machines or not; the figures, and what was wrong."""
     cloud.lift_quotas()
-    outcome, scene = Outcome(), Scene(cloud.api())
+    outcome = Outcome()
 
     def login() -> Api:
         return Api(cloud.url, "admin", cloud.password, "admin", HEADERS)
@@ -73,6 +81,8 @@ def run(cloud: BenchCloud, turns: list[harm.Turn], seed: int, workers: int, verb
     operator = Operator(Customer(login, outcome), outcome)
     site = harm.Site(cloud.state, cloud.port, cloud.up, operator.evacuate)
     _wait_hosts(customer, site.shape.count)
+    plane = DataPlane(cloud, site, customer) if real else None
+    scene = Scene(cloud.api(), plane.guests.image, 128) if plane is not None else Scene(cloud.api())
     load = [Worker(f"w{number}", Customer(login, outcome), scene, outcome, f"{seed}-{number}", verbs)
             for number in range(workers)]
     watch = Watch(login)
@@ -82,9 +92,10 @@ def run(cloud: BenchCloud, turns: list[harm.Turn], seed: int, workers: int, verb
     for turn in turns:
         time.sleep(turn.pause_s)
         tell(f"{time.monotonic() - began:6.1f} s  {turn}")
-        undo = harm.KINDS[turn.kind].do(site, turn.host)
-        time.sleep(turn.hold_s)
-        site.mend(undo)
+        with plane.harmed(turn) if plane is not None else nullcontext():
+            undo = harm.KINDS[turn.kind].do(site, turn.host)
+            time.sleep(turn.hold_s)
+            site.mend(undo)
     for worker in load:
         worker.stop()
     for worker in load:
@@ -103,12 +114,16 @@ def run(cloud: BenchCloud, turns: list[harm.Turn], seed: int, workers: int, verb
     wrong = [*outcome.wrong, *wrong]
     for status, count in operator.evacuated().items():
         outcome.count("evacuate", None if status == "done" else f"it ended in {status}", count)
+    if plane is not None:
+        plane.close()
+        wrong += plane.wrong
     for name, counts in (("done", outcome.done), ("failed", outcome.failed)):
         for what, count in counts.most_common():
             tell(f"{name} {count:>5}  {what}")
     figures = {"seed": seed, "turns": len(turns), "done": outcome.done.total(), "failed": outcome.failed.total(),
                "wrong": len(wrong), "api_longest_silence_s": round(watch.longest_s, 1),
                "settled_s": round(time.monotonic() - settled, 1), "harm_s": round(settled - began, 1)}
+    figures |= plane.figures() if plane is not None else {}
     return figures | {f"done_{verb.replace('-', '_')}": count for verb, count in sorted(outcome.done.items())}, wrong
 
 
@@ -138,7 +153,7 @@ def _settle(cloud: BenchCloud, customer: Customer) -> list[str]:
         picture: checks.Picture = kernel_control.ask(control.control_socket(cloud.state), "ledger", timeout_s=120)
         wrong += [f"still open: {operation}" for _, operation in operations(picture)]
         wrong += [str(violation) for violation in checks.check(picture)]
-        wrong += _machines_wrong(cloud, picture)
+        wrong += _machines_wrong(cloud, picture) if cloud.driver == "fake" else []
         if not wrong:
             return []
         if time.monotonic() > until:

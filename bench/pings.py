@@ -173,6 +173,9 @@ class Pings(threading.Thread):
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
         self._ended.set()
         self.join()
 

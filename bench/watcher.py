@@ -62,7 +62,8 @@ class Watcher(threading.Thread):
         assert not watcher.wrong and watcher.looks
 
     `state`: the cloud's directory.  `namespaces`: the network namespaces of its hosts, where volumes' connections are
-    ("" is the machine's own).  `shared`: volumes that several servers may write.
+    ("" is the machine's own).  `shared`: volumes that several servers may write.  `may_run_twice`: servers that were
+    evacuated from a host that nobody could stop.
     """
 
     def __init__(self, state: Path, namespaces: Collection[str] = (), every_s: float = 0.4) -> None:
@@ -77,6 +78,7 @@ class Watcher(threading.Thread):
         self._crowded: set[str] = set()
         self._said: set[str] = set()
         self.shared: set[str] = set()
+        self.may_run_twice: set[str] = set()
         self.wrong: list[str] = []
         self.looks = 0
         self.machines_seen: set[str] = set()  # servers that had a QEMU
@@ -99,7 +101,7 @@ class Watcher(threading.Thread):
 
     def look(self) -> None:
         """Once.  Not from two threads."""
-        found = [process for process in _processes() if process.program in _PROGRAMS]
+        found = list(_processes(_PROGRAMS))
         disks, sockets = self._disks_of(found)
         self._check_disks(disks)
         self._check_machines(found)
@@ -165,7 +167,7 @@ class Watcher(threading.Thread):
                 worked.setdefault(process.server, set()).add(process.pid)
         for server, pids in worked.items():
             both = pids & self._worked.get(server, set())
-            if len(both) > 1:
+            if len(both) > 1 and server not in self.may_run_twice:
                 self._say(f"server {server} runs in {len(both)} QEMUs at once: {sorted(both)}")
         self._ran, self._worked = ran, worked
 
@@ -173,7 +175,7 @@ class Watcher(threading.Thread):
 
     def _check_volumes(self, sockets: dict[int, _Process]) -> None:
         """`sockets`: of the inode of each that a program of QEMU's has, the program."""
-        writers: dict[str, set[str]] = defaultdict(set)  # of a volume, the servers
+        writers: dict[str, set[str]] = defaultdict(set)  # of a volume
         connections: dict[str, int] = defaultdict(int)
         ways: list[tuple[str, str]] = []
         for namespace in self._namespaces:
@@ -182,20 +184,24 @@ class Watcher(threading.Thread):
                 if here is not None and here.volume is not None and path.endswith("/nbd.sock"):
                     connections[here.volume] += 1
                     if there is not None and there.server is not None:
-                        writers[here.volume].add(there.server)
+                        writers[here.volume].add(self._writer(there))
                 elif there is not None and there.server is not None and (way := _WAY.search(path)):
-                    ways.append((there.server, way[1]))
+                    ways.append((self._writer(there), way[1]))
         volumes = self._volumes_of() if ways else {}
-        for server, attachment in ways:
+        for writer, attachment in ways:
             if (volume := volumes.get(attachment)) is not None:
-                writers[volume].add(server)
+                writers[volume].add(writer)
         # a way may be connected at the machine's end while it is being cut: the daemon's own connections count
-        crowded = {volume for volume, servers in writers.items()
-                   if len(servers) > 1 and connections[volume] > 1 and volume not in self.shared}
+        crowded = {volume for volume, several in writers.items()
+                   if len(several) > 1 and connections[volume] > 1 and volume not in self.shared}
         for volume in crowded & self._crowded:
             self._say(f"volume {volume} is written by servers {sorted(writers[volume])} at once")
         self._crowded = crowded
-        self.volumes_seen |= {volume for volume, servers in writers.items() if servers and connections[volume]}
+        self.volumes_seen |= {volume for volume, several in writers.items() if several and connections[volume]}
+
+    def _writer(self, machine: _Process) -> str:
+        """Machines of one server may both be connected, while it moves, but for those that nobody could stop."""
+        return f"{machine.server} ({machine.pid})" if machine.server in self.may_run_twice else machine.server or ""
 
     def _volumes_of(self) -> dict[str, str]:
         """Of each attachment that may write, its volume."""
@@ -210,11 +216,14 @@ class Watcher(threading.Thread):
         return found
 
 
-def _processes() -> Iterator[_Process]:
+def _processes(programs: Collection[str] = ()) -> Iterator[_Process]:
+    """Those of these programs, or all."""
     for name in os.listdir("/proc"):
         if name.isdecimal():
             try:
                 program = Path(f"/proc/{name}/comm").read_text().strip()
+                if programs and program not in programs:
+                    continue
                 words = Path(f"/proc/{name}/cmdline").read_bytes().decode(errors="replace").split("\0")
             except OSError:
                 continue
@@ -281,7 +290,10 @@ def _processors_ran(pid: int) -> int:
 def _connected(namespace: str) -> Iterator[tuple[str, int, int]]:
     """(own path, own inode, the other's inode) of each connected socket of that network namespace that has a path."""
     inside = ("ip", "netns", "exec", namespace) if namespace else ()
-    done = subprocess.run([*inside, "ss", "-xnH"], text=True, capture_output=True, timeout=30)
-    for line in done.stdout.splitlines():
+    try:
+        said = subprocess.run([*inside, "ss", "-xnH"], text=True, capture_output=True, timeout=30).stdout
+    except subprocess.TimeoutExpired:  # the machine is busy: the next look will tell
+        return
+    for line in said.splitlines():
         if (found := _CONNECTED.search(line)) and found[1].startswith("/"):
             yield found[1], int(found[2]), int(found[3])

@@ -24,9 +24,11 @@ from types import TracebackType
 from typing import Any
 
 import pytest
+from bench.watcher import Watcher
 
 from cloudseed.cli import control, down, processes
 from cloudseed.cli.api import Api
+from cloudseed.cli.hosts import shape
 from cloudseed.kernel import control as kernel_control
 from cloudseed.kernel.config import load, load_secrets
 from cloudseed.ledger import checks
@@ -60,13 +62,25 @@ class Daemon:
                   "port": free_port()}
         self.config = load(**values)
         self.environment = dict(environment or {})
+        self._watcher: Watcher | None = None
 
     def __enter__(self) -> Daemon:
         try:
-            return self.start()
+            self.start()
+            made = shape.load(self.state)
+            if made is not None and self.config.driver == "qemu":
+                self._watcher = Watcher(self.state, [place.namespace for place in made.places(self.state)])
+                self._watcher.start()
+            return self
         except BaseException:
             self.close()
             raise
+
+    @property
+    def watcher(self) -> Watcher:
+        """Of real machines on many hosts: it looks at every disk, and the cloud's end fails when it saw harm."""
+        assert self._watcher is not None
+        return self._watcher
 
     def start(self, environment: Mapping[str, str] | None = None) -> Daemon:
         """Start what does not run; `environment` reaches the processes that are started now."""
@@ -76,10 +90,14 @@ class Daemon:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._watcher is not None:
+            self._watcher.stop()
         if kind is not None:
             for log in sorted(self.state.glob("logs/*.log")):
                 print(f"--- {log.name}\n" + "\n".join(log.read_text(errors="replace").splitlines()[-60:]))
         self.close()
+        if kind is None and self._watcher is not None and self._watcher.wrong:
+            pytest.fail("\n".join(self._watcher.wrong))
 
     def close(self) -> None:
         try:

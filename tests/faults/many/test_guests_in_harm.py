@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from bench.pings import PREFIX, Guests, Pings, wait_status
-from bench.watcher import Watcher
 
 from bench import harm
 from cloudseed.cli.servers import postgres, rabbitmq
@@ -42,8 +41,8 @@ def all_of(undo: list[Undo]) -> Undo:
 class Scene:
     """A cloud of three hosts with a guest on each."""
 
-    def __init__(self, cloud: Daemon, guests: Guests, pings: Pings, watcher: Watcher) -> None:
-        self.cloud, self.guests, self.pings, self.watcher = cloud, guests, pings, watcher
+    def __init__(self, cloud: Daemon, guests: Guests, pings: Pings) -> None:
+        self.cloud, self.guests, self.pings, self.watcher = cloud, guests, pings, cloud.watcher
         self.api = cloud.api
         self.site = harm.Site(cloud.state, cloud.config.port, cloud.start)
 
@@ -73,16 +72,12 @@ class Scene:
 @pytest.fixture(scope="module")
 def scene() -> Iterator[Scene]:
     with held_in_place(f"{PREFIX}0/24"), Daemon(driver="qemu", hosts=3) as cloud:
-        site = harm.Site(cloud.state, cloud.config.port, cloud.start)
-        namespaces = [place.namespace for place in site.shape.places(cloud.state)]
-        with Watcher(cloud.state, namespaces) as watcher:
-            guests = Guests(cloud.api, HOSTS)
-            for guest in guests.every:
-                wait_status(cloud.api, guest.server_id, "ACTIVE")
-            with Pings(cloud.state, guests) as pings:
-                yield Scene(cloud, guests, pings, watcher)
-        assert watcher.looks and watcher.machines_seen >= {guest.server_id for guest in guests.every}
-        assert not watcher.wrong
+        guests = Guests(cloud.api, HOSTS)
+        for guest in guests.every:
+            wait_status(cloud.api, guest.server_id, "ACTIVE")
+        with Pings(cloud.state, guests) as pings:
+            yield Scene(cloud, guests, pings)
+        assert cloud.watcher.looks and cloud.watcher.machines_seen >= {guest.server_id for guest in guests.every}
 
 
 SERVICES, PARTS = ["control", "database", "broker"], ["agent", "host"]
@@ -124,44 +119,76 @@ def test_a_host_that_is_cut_off(scene: Scene, what: str, hold_s: float) -> None:
     scene.wait_host(2, "up")
 
 
-def test_a_host_without_power_is_evacuated_and_returns(scene: Scene) -> None:
-    """With a volume that the guest writes all the while: only who runs for the cloud writes it."""
-    api, guest = scene.api, scene.guests.on("host-3")
-    volume = api.send("POST", "/volume/v3/volumes", {"volume": {"size": 1, "name": "written"}})["volume"]["id"]
-    wait_for(lambda: api.get(f"/volume/v3/volumes/{volume}")["volume"]["status"] == "available", PATIENCE_S,
-             "the volume to be there")
-    api.send("POST", f"{COMPUTE}/servers/{guest.server_id}/os-volume_attachments", {
-        "volumeAttachment": {"volumeId": volume}})
+class Moving:
+    """A guest that writes to a volume all the while, and leaves its host by evacuation."""
 
-    def writer() -> str:
+    def __init__(self, scene: Scene, number: int) -> None:
+        self.scene, self.api, self.guest = scene, scene.api, scene.guests.on(f"host-{number}")
+        self.number = number
+        volume = self.api.send("POST", "/volume/v3/volumes", {"volume": {"size": 1, "name": "written"}})["volume"]
+        self.volume = str(volume["id"])
+        wait_for(lambda: self.api.get(f"/volume/v3/volumes/{self.volume}")["volume"]["status"] == "available",
+                 PATIENCE_S, "the volume to be there")
+        self.api.send("POST", f"{COMPUTE}/servers/{self.guest.server_id}/os-volume_attachments", {
+            "volumeAttachment": {"volumeId": self.volume}})
+        self.first = wait_for(self.writer, PATIENCE_S, "the guest to write to its volume")
+
+    def writer(self) -> str:
         """Which boot of the guest wrote last."""
-        data = scene.cloud.state / "hosts" / "host-1" / "volumes" / volume / "data"
+        data = self.scene.cloud.state / "hosts" / "host-1" / "volumes" / self.volume / "data"
         with data.open("rb") as file:
             return file.read(36).strip(b"\0").decode()
 
-    first = wait_for(writer, PATIENCE_S, "the guest to write to its volume")
-    survivors = ["host-1", "host-2"]
+    def evacuate(self) -> str:
+        """From its host, which is down, until it pings and writes elsewhere; which boot writes now."""
+        server_id, before = self.guest.server_id, self.guest.host
+        self.scene.wait_host(self.number, "down")
+        self.api.send("POST", f"{COMPUTE}/servers/{server_id}/action", {"evacuate": {"onSharedStorage": False}})
+        wait_for(lambda: self.api.get(f"{COMPUTE}/servers/{server_id}")["server"]["OS-EXT-SRV-ATTR:host"] != before,
+                 PATIENCE_S, "the server to be on another host")
+        self.guest.host = wait_status(self.api, server_id, "ACTIVE")["OS-EXT-SRV-ATTR:host"]
+        self.scene.pings.settle()
+        return str(wait_for(lambda: (now := self.writer()) != self.first and now, PATIENCE_S,
+                            "the evacuated guest to write"))
+
+    def wait_return(self) -> None:
+        """The host is back, and has removed what is no longer its own."""
+        self.scene.wait_host(self.number, "up")
+        left = self.scene.cloud.state / "hosts" / f"host-{self.number}" / "machines" / self.guest.server_id
+        wait_for(lambda: not left.exists(), PATIENCE_S, f"host-{self.number} to remove what is no longer its own")
+        self.scene.cloud.settle(PATIENCE_S)
+        self.scene.pings.settle(more=10)
+
+
+def test_a_host_without_power_is_evacuated_and_returns(scene: Scene) -> None:
+    """Only who runs for the cloud writes the volume."""
+    moving = Moving(scene, 3)
     scene.pings.settle()
     before = scene.pings.now()
     scene.site.power_off(3)
-    scene.wait_host(3, "down")
-    api.send("POST", f"{COMPUTE}/servers/{guest.server_id}/action", {"evacuate": {"onSharedStorage": False}})
-    wait_for(lambda: api.get(f"{COMPUTE}/servers/{guest.server_id}")["server"]["OS-EXT-SRV-ATTR:host"] in survivors,
-             PATIENCE_S, "the server to be on another host")
-    server = wait_status(api, guest.server_id, "ACTIVE")
-    guest.host = server["OS-EXT-SRV-ATTR:host"]
-    scene.pings.settle()  # it answers and asks from there
-    second = wait_for(lambda: (now := writer()) != first and now, PATIENCE_S, "the evacuated guest to write")
-    moved = scene.pings.now()
+    second, moved = moving.evacuate(), scene.pings.now()
     scene.site.mend(None)
-    scene.wait_host(3, "up")
-    left = scene.cloud.state / "hosts" / "host-3" / "machines" / guest.server_id
-    wait_for(lambda: not left.exists(), PATIENCE_S, "host-3 to remove what is no longer its own")
-    scene.cloud.settle(PATIENCE_S)
-    assert writer() == second and volume in scene.watcher.volumes_seen
-    scene.pings.settle(more=10)
-    others = [one for one in scene.guests.every if one is not guest]
+    moving.wait_return()
+    assert moving.writer() == second and moving.volume in scene.watcher.volumes_seen
+    others = [one for one in scene.guests.every if one is not moving.guest]
     heard, after = scene.pings.since(before, among=others), scene.pings.since(moved)
     print(f"a host lost its power: {heard} among the others; it returned: {after}", file=sys.stderr)
     assert heard.sent and not heard.wrong and after.sent and not after.wrong
     assert not scene.watcher.wrong
+
+
+@long
+def test_a_host_that_is_cut_off_is_evacuated_and_returns(scene: Scene) -> None:
+    """Its guest runs on there beside the new one, as nobody can stop it; the volume is the new one's alone."""
+    moving = Moving(scene, 2)
+    scene.watcher.may_run_twice.add(moving.guest.server_id)
+    undo = scene.site.cut_controller(2)
+    try:
+        second, until = moving.evacuate(), time.monotonic() + 10
+        while time.monotonic() < until:
+            assert moving.writer() == second
+            time.sleep(0.1)
+    finally:
+        scene.site.mend(undo)
+    moving.wait_return()
+    assert moving.writer() == second and not scene.watcher.wrong
