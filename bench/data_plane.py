@@ -18,7 +18,7 @@ from bench.pings import Guest, Guests, Heard, Pings
 from bench.watcher import Watcher
 from cloudseed.cli.api import ApiError
 
-_CUTS = ("power-off", "unplug")  # harm to the network itself
+_CUTS = ("power-off", "evacuate", "unplug")  # harm to the network itself
 _PATIENCE_S = 240.0
 
 
