@@ -12,7 +12,9 @@ import sqlalchemy as sa
 
 from cloudseed.nova.compute import publishing
 from cloudseed.nova.conductor import heartbeats
+from cloudseed.nova.conductor.on_host import Hosts
 from cloudseed.nova.models import compute_nodes, services
+from cloudseed.nova.services import begin_hearing
 from tests.nova.engine.bench import Bench
 
 LONG_AGO = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
@@ -65,3 +67,16 @@ async def test_a_forgotten_compute_is_known_again_after_a_while(tmp_path: Path,
         monkeypatch.setattr(publishing, "REPORT_ANYWAY_S", 0.0)
         await bench.nova.computes[0]._report()
         assert len(await seen(bench)) == 1
+
+
+async def test_who_was_up_when_the_conductor_died_is_up_when_it_is_back(tmp_path: Path) -> None:
+    async with Bench(tmp_path, fake_hosts=2) as bench:
+        await make_old(bench)
+        lost, kept = sorted(await seen(bench))
+        hosts = Hosts(bench.nova)
+        assert not await hosts.is_up(kept)  # the conductor would have heard of it
+        async with bench.nova.db.write() as tx:
+            long_dead = LONG_AGO - datetime.timedelta(seconds=bench.nova.config.service_down_s + 1)
+            await tx.execute(sa.update(services).where(services.c.host == lost).values(last_seen_at=long_dead))
+        await begin_hearing(bench.nova)
+        assert await hosts.is_up(kept) and not await hosts.is_up(lost)
