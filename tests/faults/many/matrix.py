@@ -56,6 +56,17 @@ def draw(victim: str, group: str, wanted: Callable[[type[Cell], str, str], bool]
     return [kind(chapter, point, next(_numbers)) for kind, chapter, point in found]
 
 
+def sample(victim: str, group: str) -> list[Cell]:
+    """Every operation of a group at one of its points, which the names decide."""
+    chosen: dict[str, tuple[int, Cell]] = {}
+    for cell in draw(victim, group, lambda kind, chapter, point: True):
+        name = cell.point.partition(":")[0] if group == "wires" else f"{type(cell).__name__} {cell.chapter}"
+        weight = zlib.crc32(f"{victim} {name} {cell.point}".encode())
+        if name not in chosen or weight < chosen[name][0]:
+            chosen[name] = weight, cell
+    return [cell for _, cell in chosen.values()]
+
+
 class Batch:
     """Cells that stand together.  Those within a transaction stand last, one alone."""
 

@@ -8,12 +8,13 @@ always the same; CLOUDSEED_TEST_LONG=1 takes all.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from cloudseed.cli.servers import postgres, rabbitmq
 from tests.faults.many.lives import Cell, Site3
-from tests.faults.many.matrix import GROUPS, VICTIMS, Batch, draw, split
+from tests.faults.many.matrix import GROUPS, VICTIMS, Batch, concerned, draw, sample, split
 from tests.support import long
 from tests.support.daemon import Daemon, needs_root
 from tests.support.points import Points
@@ -23,6 +24,8 @@ pytestmark = [needs_root, pytest.mark.real,
                                  reason="needs the packages postgresql and rabbitmq-server")]
 SIZE = 64
 LEASE_S = 4.0  # how long what a dead process did waits for another
+IN_EVERY_RUN = {("rabbitmq", "servers"), ("postgres", "servers"), ("host-2 agent", "servers"), ("control", "others"),
+                ("host-1 agent", "volumes")}
 COMMONEST = ("boot", "delete", "live_migrate", "migrate")
 
 
@@ -51,6 +54,16 @@ def test_control_at_every_point_of_the_commonest(stage: Stage) -> None:
         "control", group, lambda kind, chapter, point: chapter in COMMONEST and kind.__name__ in ("Lifetime", "Moves"))]
     assert len(cells) > 50
     stage.harm("control", cells)
+
+
+def _pairs() -> list[Any]:
+    return [pytest.param(victim, group, marks=() if (victim, group) in IN_EVERY_RUN else long.long)
+            for victim in VICTIMS for group, kinds in GROUPS.items() if any(concerned(victim, kind) for kind in kinds)]
+
+
+@pytest.mark.parametrize(("victim", "group"), _pairs())
+def test_one_point_of_every_operation(stage: Stage, victim: str, group: str) -> None:
+    stage.harm(victim, sample(victim, group))
 
 
 @pytest.mark.parametrize("group", GROUPS)
