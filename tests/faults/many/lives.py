@@ -302,7 +302,7 @@ class Volumes(Cell):
     HOSTS = (STORAGE,)
 
     def prepare(self, scene: Site3) -> None:
-        self.life = _VolumeLife(scene.daemon, self.number)
+        self.life = _VolumeLife(scene.daemon, self.number, scene.site.place(HERE).address)
         self.life.prepare(self.chapter)
 
     def send(self) -> None:
@@ -315,14 +315,22 @@ class Volumes(Cell):
 class _VolumeLife(test_volume_kills.Life):
     """Sees its own things only: there are many."""
 
-    def __init__(self, cloud: Daemon, number: int) -> None:
+    def __init__(self, cloud: Daemon, number: int, address: str) -> None:
         super().__init__(cloud, number)
+        self._address = address
         self._mine: set[str] = set()
 
     def find(self, kind: str) -> dict[str, Any] | None:
         found = super().find(kind)
         self._mine |= {found["id"]} if found else set()
         return found
+
+    def _connected(self) -> None:
+        """From another host, which says where it is."""
+        place = self.ids["attachment"]
+        connector = {"host": f"host-{HERE}", "ip": self._address}
+        self._send("PUT", f"/attachments/{place}", {"attachment": {"connector": connector}})
+        self._send("POST", f"/attachments/{place}/action", {"os-complete": None})
 
     def settle(self) -> dict[str, Any]:
         picture: dict[str, Any] = self.cloud.ask("ledger")

@@ -60,7 +60,6 @@ class EngineNova:
     def __init__(self, env: Environment) -> None:
         self.env, self.config = env, env.config
         self.db = env.databases["nova"] = open_database(env.state / "nova.sqlite", "nova", metadata)
-        self.hearing = Hearing(self.db.now, self.config.service_down_s)
         self.engine = env.operations(self.db, operation_tables)
         self.hearing = Hearing(self.db.now, env.config.service_down_s)
         self.conductor_session = env.session("nova-conductor", "nova")
