@@ -36,7 +36,7 @@ from yarl import URL
 from cloudseed.kernel.amqp.link import Link, NoQueue, by_itself
 from cloudseed.kernel.amqp.seen import Seen
 from cloudseed.kernel.bus import Handler, InProcessEngine
-from cloudseed.kernel.errors import Unavailable
+from cloudseed.kernel.errors import BrokerAway, Unavailable
 from cloudseed.kernel.service_types import parts_of_topic
 
 log = logging.getLogger(__name__)
@@ -46,6 +46,7 @@ CONFIRM_S = 5.0  # a broker that does not confirm within this is as good as gone
 # a broker that was killed may have lost the replicas of a queue that was just declared: it names the queue, and lets
 # everybody wait who asks for it
 FOLLOW_S = 5.0
+FORGET_S = 20.0  # it tries for five seconds to delete such a queue in order, then without
 CAST_LIFE_S = 600.0  # a cast that nobody took for so long is of no use
 HEARD_S = 3.0  # a topic that answered so recently has a receiver
 LOOK_S = 1.0  # how often the calls that wait are looked after
@@ -69,6 +70,10 @@ class _Waiting:
     tried: bool = False  # it may be with the broker, or with a receiver, already
 
 
+class _Removed(Exception):
+    """A queue that did not answer is gone: a new connection makes it again (the old one's channel still asks)."""
+
+
 class RabbitEngine:
     """What carries messages between processes; see kernel/bus.py's Engine."""
 
@@ -81,7 +86,6 @@ class RabbitEngine:
         self._connected = asyncio.Event()
         self._tried = asyncio.Event()
         self._waiting: dict[str, _Waiting] = {}
-        self._stuck: set[str] = set()  # topics whose queue could not be consumed
         self._heard: dict[str, float] = {}  # topic -> when it had a receiver, by the loop's clock
         self._tasks: set[asyncio.Task[None]] = set()
         self._keepers: list[asyncio.Task[None]] = []
@@ -145,6 +149,8 @@ class RabbitEngine:
         while True:
             try:
                 link = await by_itself(self._connect())
+            except _Removed:
+                continue
             except Exception as exc:  # of many kinds, and none may end this loop
                 if not said:
                     where = URL(self._url)  # without its password
@@ -177,18 +183,15 @@ class RabbitEngine:
     async def _connect(self) -> Link:
         link = await Link.open(self._url, self.name, self._on_reply, self._on_fanout)
         try:
-            for topic in self._stuck & self._local.topics:
-                log.warning("the queue %s does not answer: it is made anew", topic)
-                async with asyncio.timeout(FOLLOW_S):
-                    await link.forget(topic)
             for topic in () if self._stopping else sorted(self._local.topics):
                 try:
                     async with asyncio.timeout(FOLLOW_S):
                         await link.follow(topic, partial(self._on_message, topic))
                 except TimeoutError:
-                    self._stuck.add(topic)
-                    raise
-                self._stuck.discard(topic)
+                    log.warning("the queue %s does not answer: it is made anew", topic)
+                    async with asyncio.timeout(FORGET_S):
+                        await link.forget(topic)
+                    raise _Removed(topic) from None
         except BaseException:
             await link.close()
             raise
@@ -351,7 +354,7 @@ class RabbitEngine:
             except TimeoutError:
                 pass
         if self._link is None:
-            raise Unavailable("The message broker does not answer; try again.")
+            raise BrokerAway
         return self._link
 
     async def _has_receiver(self, link: Link, topic: str) -> bool:
