@@ -251,6 +251,16 @@ async def test_two_engines_do_not_run_the_same_operation(world: World) -> None:
     assert world.calls == ["one", "two", "three"]
 
 
+async def test_while_the_broker_is_away_patience_does_not_end(world: World) -> None:
+    world.failing["two"] = [errors.BrokerAway() for _ in range(3)]
+    world.type = world.type._replace(steps=tuple(step._replace(patience_s=0.0) for step in world.type.steps))
+    async with world.engine() as engine:
+        await world.order(engine)
+        assert await engine.idle(5)
+        assert await status(engine) == "done"
+    assert world.calls == ["one", "two", "two", "two", "two", "three"]
+
+
 async def test_no_more_at_once_than_the_kind_allows_and_the_eldest_first(world: World) -> None:
     """Also of more orders than are claimed at once; those of a kind without a limit do not wait for them."""
     world.hold = asyncio.Event()

@@ -14,6 +14,7 @@
     ├── PreconditionFailed 412
     ├── NoCapacity         409   nothing has room
     ├── Unavailable        503   a part that we need does not answer; a retry makes sense
+    │   ├── BrokerAway     503   nobody can be asked
     │   └── Timeout        504   unknown, not failed: ask again
     └── NoSpace            507   a disk is full
 
@@ -117,6 +118,12 @@ class NoCapacity(Conflict):
 class Unavailable(CloudseedError):
     status, title, retry = 503, "Service Unavailable", True
     template = "A service that is needed does not answer; try again."
+
+
+class BrokerAway(Unavailable):
+    """Nobody can be asked: this says nothing of who would have answered."""
+
+    template = "The message broker does not answer; try again."
 
 
 class Timeout(Unavailable):

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from cloudseed.kernel.context import Context
 from cloudseed.kernel.db import Database, Durability, Tx
-from cloudseed.kernel.errors import CloudseedError, Unavailable, from_wire, to_wire
+from cloudseed.kernel.errors import BrokerAway, CloudseedError, Unavailable, from_wire, to_wire
 from cloudseed.kernel.operations.faults import Killed, declare_points, pass_point
 from cloudseed.kernel.operations.records import CHANNEL, Records
 from cloudseed.kernel.operations.tables import OperationTables
@@ -317,6 +317,8 @@ class Engine:
         while True:
             try:
                 return await action()
+            except BrokerAway:  # however long: work is late then, and not given up
+                until = time.monotonic() + patience_s
             except CloudseedError as exc:
                 if not exc.retry or time.monotonic() + pause > until:
                     raise

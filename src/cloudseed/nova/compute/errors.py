@@ -2,6 +2,7 @@
 
     BuildAborted   the order itself cannot be fulfilled, on no host: do not try elsewhere
     HostFailed     this host cannot; another may
+    HostSilent     nor does it answer
     Superseded     a later request (a delete) has taken the server over
     NotHere        the server is not, or no longer, this host's
 """
@@ -18,6 +19,10 @@ class BuildAborted(Conflict):
 class HostFailed(CloudseedError):
     status, title = 500, "Internal Server Error"
     template = "Host %(host)s could not %(doing)s: %(reason)s"
+
+
+class HostSilent(HostFailed):
+    status, title = 503, "Service Unavailable"
 
 
 class Superseded(Conflict):

@@ -157,7 +157,7 @@ class Boot:
         except BuildAborted:
             raise
         except HostGone as exc:
-            error: CloudseedError = HostFailed(host=host, doing="answer", reason=exc.error.message)
+            error: CloudseedError = exc.failure("answer")
         except (HostFailed, NotHere, Superseded) as exc:
             error = exc
         except CloudseedError as exc:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from cloudseed.kernel.db import utcnow
 from cloudseed.kernel.errors import CloudseedError
 from cloudseed.kernel.operations import Cancelled, OperationType, Run, Step
-from cloudseed.nova.compute.errors import HostFailed, NotHere
+from cloudseed.nova.compute.errors import NotHere
 from cloudseed.nova.conductor.on_host import HostGone
 from cloudseed.nova.conductor.records import Server, add_fault, begin_event, change, end_event, read_server
 
@@ -38,7 +38,7 @@ def host_operation(nova: Nova, kind: str, event: str, step: str, act: Callable[[
         try:
             await act(run, row)
         except HostGone as exc:
-            raise HostFailed(host=exc.host, doing=f"{step} server {row.id}", reason=exc.error.message) from exc
+            raise exc.failure(f"{step} server {row.id}") from exc
 
     async def finish(run: Run) -> None:
         async with nova.db.write() as tx:

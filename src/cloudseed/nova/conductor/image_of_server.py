@@ -15,10 +15,10 @@ import logging
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cloudseed.kernel.context import Context
-from cloudseed.kernel.errors import CloudseedError, Conflict, NotFound
+from cloudseed.kernel.errors import Conflict, NotFound
 from cloudseed.kernel.http.client import ServiceSession
 from cloudseed.kernel.operations import Run, Step
-from cloudseed.nova.compute.errors import HostFailed, NotHere
+from cloudseed.nova.compute.errors import NotHere
 from cloudseed.nova.compute.spec import encode_spec, spec_from_row
 from cloudseed.nova.conductor.on_host import HostGone, Hosts
 from cloudseed.nova.conductor.records import begin_event, change, read_server
@@ -132,9 +132,7 @@ class ImageOfServer:
             await self._hosts.ask(run, row.host, method, spec=encode_spec(spec_from_row(row)),
                                   image_id=run.data["image"]["id"])
         except HostGone as exc:
-            error: CloudseedError = HostFailed(host=exc.host, doing=f"{doing} server {row.id}",
-                                               reason=exc.error.message)
-            raise error from exc
+            raise exc.failure(f"{doing} server {row.id}") from exc
         if task_state is not None:
             async with self._nova.db.write() as tx:
                 await change(tx, await read_server(tx, run.resource_id), task_state=task_state.value)

@@ -18,7 +18,6 @@ from cloudseed.kernel.db import Tx, utcnow
 from cloudseed.kernel.operations import Backtrack, Run
 from cloudseed.nova import block_devices
 from cloudseed.nova.compute.devices import BlockDevice, decode_devices
-from cloudseed.nova.compute.errors import HostFailed
 from cloudseed.nova.compute.network import Networks
 from cloudseed.nova.compute.spec import ServerSpec, encode_spec, spec_from_row
 from cloudseed.nova.compute.volumes import Volumes
@@ -208,7 +207,7 @@ def required(doing: str) -> Iterator[None]:
     try:
         yield
     except HostGone as exc:
-        raise HostFailed(host=exc.host, doing=doing, reason=exc.error.message) from exc
+        raise exc.failure(doing) from exc
 
 
 async def change_migration(tx: Tx, run: Run, **values: Any) -> None:

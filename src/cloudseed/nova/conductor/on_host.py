@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from cloudseed.kernel.context import Context
-from cloudseed.kernel.errors import Unavailable
+from cloudseed.kernel.errors import BrokerAway, Unavailable
 from cloudseed.kernel.operations import Run
-from cloudseed.nova.compute.errors import HostFailed, NotHere
+from cloudseed.nova.compute.errors import HostSilent, NotHere
 from cloudseed.nova.compute.network import Networks
 from cloudseed.nova.models import services
 from cloudseed.nova.services import alive_since, is_up
@@ -31,6 +31,10 @@ class HostGone(Exception):
         self.host = host
         self.error = error
 
+    def failure(self, doing: str) -> HostSilent:
+        """The error of a work that needs the host; `doing` says what failed."""
+        return HostSilent(host=self.host, doing=doing, reason=self.error.message)
+
 
 class Hosts:
     """Calls to computes for operations."""
@@ -42,8 +46,8 @@ class Hosts:
     async def ask(self, run: Run, host: str, method: str, **arguments: Any) -> Any:
         """Have `host` do `method` for this operation.
 
-        Raises the host's own error; Unavailable or Timeout while it may still answer (ask again); HostGone when
-        it has not reported in for so long that it counts as down.
+        Raises the host's own error; Unavailable or Timeout while it may still answer (ask again), BrokerAway when
+        no host can be asked; HostGone when it has not reported in for so long that it counts as down.
         """
         return await self.ask_of(run.ctx, host, method, server_id=run.resource_id, operation_id=run.id, **arguments)
 
@@ -52,6 +56,8 @@ class Hosts:
         try:
             return await self._nova.conductor_bus.call(
                 ctx, f"compute.{host}", method, timeout_s=CALL_TIMEOUT_S, **arguments)
+        except BrokerAway:
+            raise  # nor did anybody hear of the host meanwhile: that it counts as down says nothing
         except Unavailable as exc:
             if await self.is_up(host):
                 raise
@@ -60,7 +66,7 @@ class Hosts:
     async def require(self, run: Run, row: Any, method: str, *, doing: str = "", **arguments: Any) -> Any:
         """As `ask` of the host that the server `row` is on, where nothing can be done without it.
 
-        Raises NotHere when it is on none, HostFailed when its host is gone; `doing` says what failed then.
+        Raises NotHere when it is on none, HostSilent when its host is gone; `doing` says what failed then.
         """
         if row.host is None:
             raise NotHere(f"Instance {row.id} is on no host.")
@@ -68,7 +74,7 @@ class Hosts:
             return await self.ask(run, row.host, method, **arguments)
         except HostGone as exc:
             doing = doing or f"{method} of server {row.id}"
-            raise HostFailed(host=exc.host, doing=doing, reason=exc.error.message) from exc
+            raise exc.failure(doing) from exc
 
     async def is_up(self, host: str) -> bool:
         async with self._nova.db.read() as tx:
