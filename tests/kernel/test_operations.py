@@ -251,6 +251,24 @@ async def test_two_engines_do_not_run_the_same_operation(world: World) -> None:
     assert world.calls == ["one", "two", "three"]
 
 
+async def test_what_a_caller_leaves_in_the_middle_goes_on_at_once(world: World) -> None:
+    """Not when the lease has ended, half a minute later."""
+    world.hold = asyncio.Event()
+    async with world.engine() as engine:
+        caller = asyncio.create_task(engine.run_here(world.type, "r", {}, Context()))
+        async with asyncio.timeout(5):
+            while "two" not in world.calls:
+                await asyncio.sleep(0.01)
+        caller.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await caller
+        assert caller.cancelled()
+        world.hold.set()
+        assert await engine.idle(5)
+        assert await status(engine) == "done"
+    assert world.calls == ["one", "two", "two", "three"]
+
+
 async def test_while_the_broker_is_away_patience_does_not_end(world: World) -> None:
     world.failing["two"] = [errors.BrokerAway() for _ in range(3)]
     world.type = world.type._replace(steps=tuple(step._replace(patience_s=0.0) for step in world.type.steps))

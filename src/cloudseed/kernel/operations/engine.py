@@ -96,6 +96,9 @@ class Engine:
         self._tasks[operation_id] = task
         try:
             await task
+        except asyncio.CancelledError:
+            self._dropped.add(operation_id)  # the caller has gone: carried on from its record at once
+            raise
         finally:
             self._tasks.pop(operation_id, None)
             self._wake.set()  # what was ordered for this resource meanwhile can go on
