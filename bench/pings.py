@@ -18,6 +18,7 @@ from typing import Any
 
 import msgspec
 
+from bench.beside import Beside
 from cloudseed.cli import openstack
 from cloudseed.cli.api import Api
 from cloudseed.guest_images.tiny import build_tiny
@@ -147,7 +148,7 @@ class Heard(msgspec.Struct):
         return f"{self.sent} pings, {self.lost} lost, longest silence {self.silent_s:.1f} s"
 
 
-class Pings(threading.Thread):
+class Pings(Beside):
     """Reads the consoles.
 
         with Pings(state, guests) as pings:
@@ -158,31 +159,17 @@ class Pings(threading.Thread):
     """
 
     def __init__(self, state: Path, guests: Guests, every_s: float = 0.1) -> None:
-        super().__init__(name="pings", daemon=True)
+        super().__init__("pings", every_s)
         self._state = state
         self._guests = guests
-        self._every_s = every_s
-        self._ended = threading.Event()
         self._lock = threading.Lock()
         self._read: dict[str, tuple[Path, int, bytes]] = {}  # of each server: file, offset, the last line's beginning
         self._pairs = {(one.address, other.address): Pair() for one in guests.every for other in guests.every
                        if one is not other}
 
-    def __enter__(self) -> Pings:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    def stop(self) -> None:
-        self._ended.set()
-        self.join()
-
-    def run(self) -> None:
-        while not self._ended.wait(self._every_s):
-            for guest in self._guests.every:
-                self._read_console(guest)
+    def look(self) -> None:
+        for guest in self._guests.every:
+            self._read_console(guest)
 
     def _read_console(self, guest: Guest) -> None:
         path = self._state / "hosts" / guest.host / "machines" / guest.server_id / "console.log"

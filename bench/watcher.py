@@ -17,13 +17,14 @@ import os
 import re
 import stat
 import subprocess
-import threading
 import time
 from collections import defaultdict
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import msgspec
+
+from bench.beside import Beside
 
 _PROGRAMS = ("qemu-system-x86", "qemu-storage-da", "qemu-img", "qemu-nbd")  # as the kernel shortens their names
 _NO_DISKS = re.compile(r"/(console\.log|qemu\.log|log)( \(deleted\))?$")  # which QEMU gets open too
@@ -55,7 +56,7 @@ class _Process(msgspec.Struct, frozen=True):
         return f"{self.program} {self.pid} ({what})"
 
 
-class Watcher(threading.Thread):
+class Watcher(Beside):
     """Looks every `every_s` seconds from `start` to `stop`; what was wrong is in `wrong`, each thing once.
 
         with Watcher(state, namespaces) as watcher: ...
@@ -67,11 +68,9 @@ class Watcher(threading.Thread):
     """
 
     def __init__(self, state: Path, namespaces: Collection[str] = (), every_s: float = 0.4) -> None:
-        super().__init__(name="watcher", daemon=True)
+        super().__init__("watcher", every_s)
         self._root = f"{state}/"
         self._namespaces = list(namespaces)
-        self._every_s = every_s
-        self._ended = threading.Event()
         self._ran: dict[int, int] = {}
         self._worked: dict[str, set[int]] = {}
         self._others: dict[tuple[int, int, int], float] = {}
@@ -84,23 +83,7 @@ class Watcher(threading.Thread):
         self.machines_seen: set[str] = set()  # servers that had a QEMU
         self.volumes_seen: set[str] = set()  # volumes that were written through their daemon
 
-    def __enter__(self) -> Watcher:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    def stop(self) -> None:
-        self._ended.set()
-        self.join()
-
-    def run(self) -> None:
-        while not self._ended.wait(self._every_s):
-            self.look()
-
     def look(self) -> None:
-        """Once.  Not from two threads."""
         found = list(_processes(_PROGRAMS))
         disks, sockets = self._disks_of(found)
         self._check_disks(disks)
