@@ -102,7 +102,7 @@ def seen(neutron: Neutron, ctx: Context, build: Callable[[Context], sa.Select[An
 
     The same object for all callers who see the same: building it costs more than running it.  So `build` must look at
     nothing of the context but its project."""
-    key = (build, sees_all(neutron, ctx), ctx.project_id)
+    key = (build, table, object_type, sees_all(neutron, ctx), ctx.project_id)
     found = _seen.get(key)
     if found is None:
         if len(_seen) >= _SEEN_MOST:
