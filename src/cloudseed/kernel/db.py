@@ -114,6 +114,23 @@ class Tx(abc.ABC):
         """A command without parameters and without rows."""
 
 
+class LookTx(Tx):
+    """One statement, which is a transaction by itself; on each engine the second one is refused alike."""
+
+    __slots__ = ("_used",)
+
+    def __init__(self) -> None:
+        self._used = False
+
+    def _take(self) -> None:
+        if self._used:
+            raise RuntimeError("a second statement within `look`: use `read`")
+        self._used = True
+
+    async def _command(self, text: str) -> None:
+        raise RuntimeError("`look` takes one statement only: use `read`")
+
+
 class Transaction(Protocol):
     """`async with` around one transaction: committed at the end, rolled back by an exception."""
 

@@ -19,7 +19,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
-from cloudseed.kernel.db import Database, Statement, Tx
+from cloudseed.kernel.db import Database, LookTx, Statement, Tx
 from cloudseed.kernel.errors import NoSpace
 from cloudseed.kernel.statements import UNPLANNED, Columns, Parameters, Plan, Plans, Rows, rows_of
 
@@ -52,23 +52,18 @@ class SqliteTx(Tx):
         self._raw.execute(text)
 
 
-class _OneTx(Tx):
+class _OneTx(LookTx):
     """A transaction of one statement: it needs no BEGIN.  Tells callers that run two, as PostgreSQL's does."""
 
-    __slots__ = ("_connection", "_used")
+    __slots__ = ("_connection",)
 
     def __init__(self, connection: Connection) -> None:
+        super().__init__()
         self._connection = connection
-        self._used = False
 
     async def execute(self, statement: Statement, parameters: Parameters = None) -> Rows:
-        if self._used:
-            raise RuntimeError("a second statement within `look`: use `read`")
-        self._used = True
+        self._take()
         return run(self._connection, _raw(self._connection), statement, parameters)
-
-    async def _command(self, text: str) -> None:
-        raise RuntimeError("`look` takes one statement only: use `read`")
 
 
 # For all databases of the process: SQL and conversions are the dialect's, and keys hold the tables themselves.

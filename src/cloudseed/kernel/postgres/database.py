@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import asyncpg
 import sqlalchemy as sa
 
-from cloudseed.kernel.db import Database, Statement, Tx
+from cloudseed.kernel.db import Database, LookTx, Statement, Tx
 from cloudseed.kernel.errors import Unavailable
 from cloudseed.kernel.postgres import failures
 from cloudseed.kernel.postgres.failures import FAILURES
@@ -124,26 +124,21 @@ class _Transaction:
             await self._db.end(self._session, self._write, False)
 
 
-class _LookTx(Tx):
+class _LookTx(LookTx):
     """One statement, which is a transaction by itself."""
 
-    __slots__ = ("_db", "_used")
+    __slots__ = ("_db",)
 
     def __init__(self, db: PostgresDatabase) -> None:
+        super().__init__()
         self._db = db
-        self._used = False
 
     async def execute(self, statement: Statement, parameters: Parameters = None) -> Rows:
-        if self._used:
-            raise RuntimeError("a second statement within `look`: use `read`")
-        self._used = True
+        self._take()
         try:
             return await self._db.run_one(statement, parameters)
         except UnicodeEncodeError as exc:
             raise failures.explain(exc) or exc from exc
-
-    async def _command(self, text: str) -> None:
-        raise RuntimeError("`look` takes one statement only: use `read`")
 
 
 class _Look:
