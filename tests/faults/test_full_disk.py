@@ -18,6 +18,7 @@ import pytest
 from cloudseed.cli.api import ApiError
 from tests.faults.scene import BYTES, IMAGE, NETWORK, Scene
 from tests.support.daemon import Daemon, needs_root, wait_for
+from tests.support.disks import fill
 
 pytestmark = [pytest.mark.real, needs_root]
 MIB = 1 << 20
@@ -45,17 +46,6 @@ def scene(small_disk: Path) -> Iterator[Scene]:
 def free(scene: Scene) -> int:
     status = os.statvfs(scene.cloud.state)
     return status.f_bavail * status.f_frsize
-
-
-def fill(filler: Path) -> None:
-    """Leave no byte."""
-    with filler.open("wb", buffering=0) as file:
-        for size in (MIB, 4096):
-            try:
-                while True:
-                    file.write(bytes(size))
-            except OSError:
-                pass
 
 
 def test_an_upload_that_does_not_fit(scene: Scene) -> None:

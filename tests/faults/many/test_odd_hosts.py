@@ -25,6 +25,7 @@ from cloudseed.cli.servers import postgres, rabbitmq
 from tests.faults.many.test_lost_hosts import PATIENCE_S, Cloud3
 from tests.faults.scene import COMPUTE, NETWORK
 from tests.support.daemon import Daemon, needs_root, wait_for
+from tests.support.disks import fill
 
 pytestmark = [needs_root, pytest.mark.real,
               pytest.mark.skipif(postgres.find_binaries() is None or not rabbitmq.is_installed(),
@@ -33,7 +34,6 @@ FAKETIME = next(iter(sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1")
 VOLUME = "/volume/v3"
 HOUR_S = 3600
 SERVICE_DOWN_S = 12.0
-MIB = 1 << 20
 
 
 class Odd(Cloud3):
@@ -92,17 +92,6 @@ def odd(disks: Path) -> Iterator[Odd]:
                 place = made.places(started.state)[1]
                 stop.kill(place, processes.load(started.state))
                 subprocess.run(["umount", "--lazy", str(place.state)], check=True)
-
-
-def fill(filler: Path) -> None:
-    """Leave no byte."""
-    with filler.open("wb", buffering=0) as file:
-        for size in (MIB, 4096):
-            try:
-                while True:
-                    file.write(bytes(size))
-            except OSError:
-                pass
 
 
 @pytest.mark.skipif(FAKETIME is None, reason="needs the package faketime")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ import sqlalchemy as sa
 from cloudseed.kernel.errors import Conflict
 from cloudseed.nova.compute.errors import HostFailed
 from cloudseed.nova.models import migrations
+from tests.nova.engine.bench import Bench
 from tests.nova.engine.moving import Story, statuses
 from tests.nova.engine.resizing import LARGE, held, resize, status
 
@@ -142,14 +145,21 @@ async def test_an_evacuation(story: Story, state: str, start: bool) -> None:
         await story.check(bench, story.other(bench), "active" if start else "stopped", "done")
 
 
+@contextlib.contextmanager
+def nothing_begins(bench: Bench) -> Iterator[None]:
+    """What is ordered meanwhile waits, and begins together afterwards."""
+    bench.nova.engine.wake = lambda: None  # type: ignore[method-assign]
+    yield
+    del bench.nova.engine.wake
+    bench.nova.engine.wake()
+
+
 async def test_an_evacuation_from_a_host_that_came_back(story: Story) -> None:
     async with story.start() as bench:
         await story.boot(bench)
-        bench.nova.engine.wake = lambda: None  # type: ignore[method-assign]
-        await story.move(bench, "evacuate")
-        await story.force_down(bench, story.source, down=False)
-        del bench.nova.engine.wake
-        bench.nova.engine.wake()
+        with nothing_begins(bench):
+            await story.move(bench, "evacuate")
+            await story.force_down(bench, story.source, down=False)
         await bench.idle()
         assert "is still in use" in await bench.fault(story.server_id)
         await story.check(bench, story.source, "active", "error")
@@ -159,12 +169,10 @@ async def test_an_evacuation_that_was_ordered_before_a_live_migration_was_over(s
     """The guest came away by itself: it stays where it is, and in good health."""
     async with story.start() as bench:
         await story.boot(bench)
-        bench.nova.engine.wake = lambda: None  # type: ignore[method-assign]
-        await story.move(bench, "live_migrate")
-        await story.move(bench, "evacuate")
-        await story.force_down(bench, story.source, down=False)
-        del bench.nova.engine.wake
-        bench.nova.engine.wake()
+        with nothing_begins(bench):
+            await story.move(bench, "live_migrate")
+            await story.move(bench, "evacuate")
+            await story.force_down(bench, story.source, down=False)
         await bench.idle()
         await story.check(bench, story.other(bench), "active", "error")
         assert await statuses(bench, story.server_id) == ["completed", "error"]
@@ -174,11 +182,9 @@ async def test_an_evacuation_that_was_ordered_before_a_live_migration_was_over(s
 async def test_an_evacuation_that_was_ordered_before_a_stop_was_over_leaves_the_server_off(story: Story) -> None:
     async with story.start() as bench:
         await story.boot(bench)
-        bench.nova.engine.wake = lambda: None  # type: ignore[method-assign]
-        await bench.order("stop", story.server_id)
-        await story.move(bench, "evacuate")
-        del bench.nova.engine.wake
-        bench.nova.engine.wake()
+        with nothing_begins(bench):
+            await bench.order("stop", story.server_id)
+            await story.move(bench, "evacuate")
         await bench.idle()
         await story.force_down(bench, story.source, down=False)
         await story.look_again(bench)
@@ -188,12 +194,10 @@ async def test_an_evacuation_that_was_ordered_before_a_stop_was_over_leaves_the_
 async def test_an_evacuation_of_a_server_that_is_gone_when_its_turn_comes(story: Story) -> None:
     async with story.start() as bench:
         await story.boot(bench)
-        bench.nova.engine.wake = lambda: None  # type: ignore[method-assign]
-        await bench.order("delete", story.server_id)
-        await story.move(bench, "evacuate")
-        await story.force_down(bench, story.source, down=False)
-        del bench.nova.engine.wake
-        bench.nova.engine.wake()
+        with nothing_begins(bench):
+            await bench.order("delete", story.server_id)
+            await story.move(bench, "evacuate")
+            await story.force_down(bench, story.source, down=False)
         await bench.wait_for(story.server_id, vm_state="deleted")
         await bench.idle()
         assert await status(bench, story.migration) == "error"
