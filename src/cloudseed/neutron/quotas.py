@@ -32,9 +32,15 @@ def _used(resource: str, project_id: Any) -> sa.ScalarSelect[Any]:
     return sa.select(sa.func.count()).select_from(table).where(table.c.project_id == project_id).scalar_subquery()
 
 
-_CHECKS = {name: sa.select(_used(name, sa.bindparam("project_id")).label("used"),
-                           _limit(name, sa.bindparam("project_id")).label("ceiling"))
-           for name, (_, counted) in RESOURCES.items() if counted is not None}
+def _check(resource: str) -> sa.Select[Any]:
+    """What is used, counted only below a limit: whoever has thousands of ports often has none."""
+    project_id: sa.BindParameter[str] = sa.bindparam("project_id")
+    limit = _limit(resource, project_id)
+    unlimited = sa.func.coalesce(limit, RESOURCES[resource][0]) < 0
+    return sa.select(sa.case((unlimited, 0), else_=_used(resource, project_id)).label("used"), limit.label("ceiling"))
+
+
+_CHECKS = {name: _check(name) for name, (_, counted) in RESOURCES.items() if counted is not None}
 
 
 async def check(tx: Tx, project_id: str, resource: str, more: int = 1) -> None:

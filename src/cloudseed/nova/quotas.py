@@ -133,15 +133,9 @@ async def get_usage_by_resource(tx: Tx, project_id: str, user_id: str | None = N
 async def check_servers(nova: Nova, tx: Tx, ctx: Context, minimum: int, maximum: int, vcpus: int, ram: int) -> int:
     """How many servers of this size may be made, between `minimum` and `maximum`.  Raises OverQuota.
 
-    Two statements; a third for a user with limits of his own.
+    At most two statements; a third for a user with limits of his own.
     """
-    limits, own = await _limits(tx, ctx.project_id, ctx.user_id)
-    each = {"instances": 1, "cores": vcpus, "ram": ram}
-    count = _room(limits, (await get_usage(tx, ctx.project_id))._asdict(), each, minimum, maximum)
-    if own:
-        mine = (await get_usage(tx, ctx.project_id, ctx.user_id))._asdict()
-        count = _room({**limits, **own}, mine, each, minimum, count)
-    return count
+    return await _rooms(tx, ctx.project_id, ctx.user_id, {"instances": 1, "cores": vcpus, "ram": ram}, minimum, maximum)
 
 
 async def check_growth(tx: Tx, project_id: str, user_id: str, cores: int, ram: int) -> None:
@@ -149,10 +143,22 @@ async def check_growth(tx: Tx, project_id: str, user_id: str, cores: int, ram: i
     each = {name: more for name, more in (("cores", cores), ("ram", ram)) if more > 0}
     if not each:
         return
+    await _rooms(tx, project_id, user_id, each, 1, 1)
+
+
+async def _rooms(tx: Tx, project_id: str, user_id: str | None, each: dict[str, int], minimum: int, maximum: int) -> int:
+    """`_room` below the project's limits and the user's own.  Nothing is counted that nothing limits: what a project
+    has is read whole for it, and whoever has thousands of servers often has no limit."""
     limits, own = await _limits(tx, project_id, user_id)
-    _room(limits, (await get_usage(tx, project_id))._asdict(), each, 1, 1)
-    if own:
-        _room({**limits, **own}, (await get_usage(tx, project_id, user_id))._asdict(), each, 1, 1)
+    if _limited(limits, each):
+        maximum = _room(limits, (await get_usage(tx, project_id))._asdict(), each, minimum, maximum)
+    if own and _limited(limits | own, each):
+        maximum = _room(limits | own, (await get_usage(tx, project_id, user_id))._asdict(), each, minimum, maximum)
+    return maximum
+
+
+def _limited(limits: dict[str, int], each: dict[str, int]) -> bool:
+    return any(limits[name] >= 0 for name in each)
 
 
 def _room(limits: dict[str, int], used: dict[str, int], each: dict[str, int], minimum: int, maximum: int) -> int:
