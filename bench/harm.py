@@ -16,12 +16,16 @@ from pathlib import Path
 
 import msgspec
 
+from bench.small_disks import fill
 from cloudseed.cli import processes
-from cloudseed.cli.hosts import places, servers, shape, stop
+from cloudseed.cli.hosts import places, servers, shape, start, stop
 from cloudseed.cli.processes import Process
 from cloudseed.cli.servers import rabbitmq
+from cloudseed.kernel.config import Config
 
+FAKETIME = next(iter(sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))), None)  # Debian: faketime
 _CUT = "monkey"  # the table of rules that cut a host off
+_BUS_FAULTS = "seed=5 twice=0.3 late_s=0.3 lost=0.1 lost_replies=0.1"
 _MEND_S = 4.0  # how long mending takes, for planning only
 
 
@@ -91,6 +95,38 @@ class Site:
 
         return thaw
 
+    def restart(self, names: list[str], environment: dict[str, str]) -> Callable[[], None]:
+        """Killed and started at once with this in their environment; without it when they are mended."""
+        def kill() -> None:
+            for name in names:
+                self.kill(name)
+
+        kill()
+        config = msgspec.json.decode((self._state / "run" / "config.json").read_bytes(), type=Config)
+        start.start(config, lambda text: None, environment)
+        return kill
+
+    def unruly_bus(self, host: int) -> Callable[[], None]:
+        """What the services and a host tell each other comes twice, late, out of order, or not at all."""
+        return self.restart(["control", f"host-{host} agent"], {"CLOUDSEED_BUS_FAULTS": _BUS_FAULTS})
+
+    def shift_clock(self, host: int) -> Callable[[], None]:
+        """The host's processes are an hour late (hosts of odd numbers) or early."""
+        if FAKETIME is None:
+            raise RuntimeError("needs the package faketime")
+        parts = [f"host-{host} {part}" for part in ("agent", "host")]
+        return self.restart(parts, {"LD_PRELOAD": str(FAKETIME), "FAKETIME": "-1h" if host % 2 else "+1h",
+                                    "FAKETIME_DONT_FAKE_MONOTONIC": "1"})
+
+    def fill_disk(self, host: int) -> Callable[[], None]:
+        """No byte is left where the host keeps what it has, a file system of its own (small_disks.py)."""
+        state = self.place(host).state
+        if not state.is_mount():
+            raise RuntimeError(f"{state} is no file system of its own")
+        filler = state / "filler"
+        fill(filler)
+        return filler.unlink
+
     def empty_broker(self) -> Callable[[], None]:
         """Killed, and all that it kept is gone when it is back."""
         broker = servers.broker(self._state, self.shape)
@@ -145,6 +181,7 @@ class Kind(msgspec.Struct, frozen=True):
     least_s: float
     most_s: float
     of_host: bool = False
+    pretended: bool = False  # only where machines are: real ones need more room, and bring their own clocks
 
 
 KINDS: dict[str, Kind] = {
@@ -163,6 +200,9 @@ KINDS: dict[str, Kind] = {
     "cut-api": Kind(lambda site, host: site.cut_api(host), 2, 12, True),
     "power-off": Kind(lambda site, host: site.power_off(host), 2, 16, True),
     "evacuate": Kind(lambda site, host: site.evacuate(host), 0, 20, True),
+    "unruly-bus": Kind(lambda site, host: site.unruly_bus(host), 4, 15, True),
+    "clock": Kind(lambda site, host: site.shift_clock(host), 4, 15, True, pretended=True),
+    "full-disk": Kind(lambda site, host: site.fill_disk(host), 2, 15, True, pretended=True),
 }
 
 

@@ -7,7 +7,7 @@ import random
 import sys
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from typing import Any
 
 from bench import harm
@@ -16,6 +16,7 @@ from bench.data_plane import DataPlane
 from bench.load import COMPUTE, HEADERS, VERBS, Customer, Outcome, Scene, Watch, Worker
 from bench.measure import Program
 from bench.operator import Operator
+from bench.small_disks import small_disks
 from cloudseed.cli import control
 from cloudseed.cli.api import Api
 from cloudseed.cli.servers import postgres, rabbitmq
@@ -24,10 +25,10 @@ from cloudseed.ledger import checks
 from cloudseed.ledger.violations import operations
 
 DESCRIPTION = """A cloud of `up --hosts N`, with the fake driver or real machines, under a steady load of servers that
-are made, moved, stopped and deleted, while its processes are killed or stand still, links are cut and hosts lose their
-power, some of them their servers too, one after the other as a seed says.  The same seed does the same things in the
-same order.  In the end everything is mended, and it counts as an error when a server does not come to rest, an answer
-was 500, or the audit is not clean.
+are made, moved, stopped and deleted, while its processes are killed or stand still, links are cut, hosts lose their
+power, some of them their servers too, messages come twice or never, disks are full and clocks an hour off, one after
+the other as a seed says.  The same seed does the same things in the same order.  In the end everything is mended, and
+it counts as an error when a server does not come to rest, an answer was 500, or the audit is not clean.
 
 With real machines there is also a guest on each host that pings the others all the while, and every disk is watched:
 a ping that is lost counts as an error (but to a host without power or link), and so do two that write one disk."""
@@ -57,10 +58,19 @@ def main(argv: list[str]) -> int:
         return program.impossible("a cloud of many hosts needs the packages postgresql and rabbitmq-server")
     seed = random.SystemRandom().randrange(1 << 32) if chosen.seed is None else chosen.seed
     program.tell(f"seed {seed}")
-    turns = harm.plan(seed, chosen.minutes * 60, chosen.hosts, kinds)
     real = chosen.driver == "qemu"
+    if real and (unfit := [name for name in kinds if harm.KINDS[name].pretended]):
+        program.parser.error(f"only pretended machines know the harm {', '.join(unfit)}")
+    kinds = kinds or [name for name, kind in harm.KINDS.items() if not (real and kind.pretended)]
+    if "clock" in kinds and harm.FAKETIME is None:
+        return program.impossible("clocks are shifted by the package faketime")
+    turns = harm.plan(seed, chosen.minutes * 60, chosen.hosts, kinds)
     workers = chosen.workers if chosen.workers is not None else 1 if real else 3
-    with BenchCloud(chosen.driver, hosts=chosen.hosts, password_hash_rounds=4, external_nat="false") as cloud:
+    with ExitStack() as stack:
+        cloud = stack.enter_context(BenchCloud(
+            chosen.driver, hosts=chosen.hosts, password_hash_rounds=4, external_nat="false"))
+        if "full-disk" in kinds:
+            stack.enter_context(small_disks(cloud.state, [f"host-{number + 1}" for number in range(chosen.hosts)]))
         cloud.up()
         figures, wrong = run(cloud, turns, seed, workers, verbs, program.tell, real)
         if wrong:

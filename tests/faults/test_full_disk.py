@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from bench.small_disks import fill, mount
 
 from cloudseed.cli.api import ApiError
 from tests.faults.scene import BYTES, IMAGE, NETWORK, Scene
 from tests.support.daemon import Daemon, needs_root, wait_for
-from tests.support.disks import fill
 
 pytestmark = [pytest.mark.real, needs_root]
 MIB = 1 << 20
@@ -27,8 +27,7 @@ MIB = 1 << 20
 @pytest.fixture(scope="module")
 def small_disk() -> Iterator[Path]:
     directory = Path(tempfile.mkdtemp(prefix="cs-full-", dir="/tmp"))
-    directory.chmod(0o711)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=96m,mode=0711", "tmpfs", str(directory)], check=True)
+    mount(directory, 96)
     try:
         yield directory
     finally:

@@ -17,20 +17,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bench.harm import FAKETIME
+from bench.small_disks import fill, let_go, mount, unmount
 
 from cloudseed.cli import processes
 from cloudseed.cli.api import ApiError
-from cloudseed.cli.hosts import shape, start, stop
+from cloudseed.cli.hosts import start
 from cloudseed.cli.servers import postgres, rabbitmq
 from tests.faults.many.test_lost_hosts import PATIENCE_S, Cloud3
 from tests.faults.scene import COMPUTE, NETWORK
 from tests.support.daemon import Daemon, needs_root, wait_for
-from tests.support.disks import fill
 
 pytestmark = [needs_root, pytest.mark.real,
               pytest.mark.skipif(postgres.find_binaries() is None or not rabbitmq.is_installed(),
                                  reason="needs the packages postgresql and rabbitmq-server")]
-FAKETIME = next(iter(sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))), None)
 VOLUME = "/volume/v3"
 HOUR_S = 3600
 SERVICE_DOWN_S = 12.0
@@ -65,20 +65,16 @@ class Odd(Cloud3):
 def disks() -> Iterator[Path]:
     """Where the cloud lies, on a file system of its own; its host-2's state is on another one."""
     directory = Path(tempfile.mkdtemp(prefix="cs-odd-", dir="/tmp"))
-    mount(directory, "1400m")
+    mount(directory, 1400)
     host = directory / "c" / "s" / "hosts" / "host-2"
     try:
         host.mkdir(mode=0o711, parents=True)
-        mount(host, "24m")
+        mount(host, 24)
         yield directory
     finally:
         subprocess.run(["umount", "--lazy", str(host)], capture_output=True, check=False)
-        subprocess.run(["umount", "--lazy", str(directory)], check=True)
+        unmount(directory)
         directory.rmdir()
-
-
-def mount(place: Path, size: str) -> None:
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=0711", "tmpfs", str(place)], check=True)
 
 
 @pytest.fixture(scope="module")
@@ -87,11 +83,7 @@ def odd(disks: Path) -> Iterator[Odd]:
         try:
             yield Odd(started)
         finally:
-            made = shape.load(started.state)
-            if made is not None:  # what has files open there, then what `purge` could not remove
-                place = made.places(started.state)[1]
-                stop.kill(place, processes.load(started.state))
-                subprocess.run(["umount", "--lazy", str(place.state)], check=True)
+            let_go(started.state, [started.state / "hosts" / "host-2"])
 
 
 @pytest.mark.skipif(FAKETIME is None, reason="needs the package faketime")
