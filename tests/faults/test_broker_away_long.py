@@ -1,5 +1,5 @@
-"""Ten minutes without RabbitMQ while people go on ordering: what is taken is done afterwards or told to have failed,
-what is not taken is refused with the reason, and nothing is left over.
+"""Ten minutes without RabbitMQ while people go on ordering: what is taken is done afterwards, what is not taken is
+refused with the reason, and nothing is left over.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pytest
 from cloudseed.cli.api import ApiError
 from cloudseed.cli.servers import rabbitmq
 from tests.faults.scene import COMPUTE, NETWORK
-from tests.faults.test_broker_away import Away, broker_of_ours
+from tests.faults.test_broker_away import VOLUME, Away, broker_of_ours
 from tests.support.daemon import wait_for
 from tests.support.long import long
 from tests.support.serving import Serving
@@ -24,7 +24,6 @@ __all__ = ["broker_of_ours"]
 AWAY_S = 600.0
 PAUSE_S = 5.0  # between two orders
 PATIENCE_S = 240.0
-VOLUME = "/volume/v3"
 
 
 @pytest.fixture
@@ -91,9 +90,11 @@ class People:
         body = {"volume": {"name": f"during-{self._turn}", "size": 1}}
         self.volumes.append(str(self._scene.send("POST", f"{VOLUME}/volumes", body)["volume"]["id"]))
 
-    def volumes_at_rest(self) -> bool:
-        found = self._scene.api.get(f"{VOLUME}/volumes/detail")["volumes"]
-        return all(volume["status"] in ("available", "error") for volume in found)
+    def volumes_are_made(self) -> bool:
+        found = {volume["id"]: volume["status"]
+                 for volume in self._scene.api.get(f"{VOLUME}/volumes/detail")["volumes"]}
+        assert "error" not in found.values(), found
+        return found.keys() == set(self.volumes) and set(found.values()) <= {"available"}
 
     def remove_all(self) -> None:
         for server_id in self.servers:
@@ -128,9 +129,9 @@ def test_ten_minutes_without_a_broker(usual: Away) -> None:
     assert usual.ended(untouched, PATIENCE_S)["status"] == "ACTIVE"
     for server_id in people.servers:
         found = usual.ended(server_id, PATIENCE_S)
-        assert found["status"] != "ERROR" or found["fault"]["message"], found
+        assert found["status"] in ("ACTIVE", "SHUTOFF"), found  # all were waited for, and some are stopped
     wait_for(lambda: not any(map(usual.scene.server, people.doomed)), PATIENCE_S, "deleted servers to be gone")
-    wait_for(people.volumes_at_rest, PATIENCE_S, "volumes to be made")
+    wait_for(people.volumes_are_made, PATIENCE_S, "volumes to be made")
     usual.clean()
     later = usual.scene.boot("later")
     assert usual.ended(later, PATIENCE_S)["status"] == "ACTIVE"

@@ -307,3 +307,57 @@ async def test_a_process_that_stood_still_begins_nothing_stale(
         await asyncio.wait_for(before.lost.wait(), 5)
         assert "stood still" in before.reason
         assert await answer == 2  # its caller waited, so it came again over the next connection
+
+
+class Listener:
+    """Notes what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.silent_s: list[float] = []
+        self.changed = asyncio.Event()
+
+    def lose(self, ago_s: float) -> None:
+        self.told.append("lose")
+        self.silent_s.append(ago_s)
+        self.changed.set()
+
+    def hear(self) -> None:
+        self.told.append("hear")
+        self.changed.set()
+
+    async def until(self, count: int) -> None:
+        async with asyncio.timeout(20):
+            while len(self.told) < count:
+                self.changed.clear()
+                await self.changed.wait()
+
+
+async def test_who_watches_is_told_when_nobody_can_be_heard(
+        broker: rabbitmq.Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "CONFIRM_S", 1.0)
+    listener, late = Listener(), Listener()
+    async with Wire(broker) as wire:
+        made = RabbitEngine(wire.url)
+        made.watch(listener)
+        assert listener.told == ["lose"]  # there is no connection yet
+        await made.start()
+        try:
+            await listener.until(2)
+            made.watch(late)
+            assert (listener.told, late.told) == (["lose", "hear"], [])
+            wire.shut = True
+            wire.cut()
+            await listener.until(3)
+            wire.shut = False
+            await listener.until(4)
+            await asyncio.sleep(engine.SILENT_S + 1.5)  # an idle connection that lives
+            assert listener.told == ["lose", "hear"] * 2
+            wire.still = True
+            await listener.until(5)
+            assert listener.silent_s[-1] >= engine.CONFIRM_S  # since its last word, not since it was noticed
+            wire.still = False
+            await listener.until(6)
+            assert late.told == listener.told[2:]
+        finally:
+            await made.stop()

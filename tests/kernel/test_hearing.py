@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cloudseed.kernel.hearing import Hearing
+from cloudseed.kernel.hearing import RETURN_S, Hearing
 
 
 class Clock:
@@ -37,4 +37,49 @@ def test_who_spoke_before_the_stand_still_is_up_until_it_could_have_spoken() -> 
 def test_a_new_cloud_has_no_history() -> None:
     hearing = Hearing(Clock(), 12)
     hearing.begin(0.0)
+    assert hearing.since() == 988
+
+
+def test_while_nobody_can_be_heard_nobody_goes_down_and_nobody_comes_up() -> None:
+    clock = Clock()
+    hearing = Hearing(clock, 12)
+    hearing.lose(4)  # it was noticed after 4 s
+    clock.now = 1600
+    assert hearing.since() == 996 - 12
+    hearing.hear()
+    clock.now = 1600 + RETURN_S - 0.1  # they must be connected again before they can speak
+    assert hearing.since() == 996 - 12
+    clock.now = 1600 + RETURN_S
+    assert hearing.since() == clock.now - 12
+
+
+def test_who_had_no_time_to_speak_between_two_gaps_is_still_up() -> None:
+    clock = Clock()
+    hearing = Hearing(clock, 60)
+    hearing.lose(0)
+    clock.now = 1600
+    hearing.hear()
+    clock.now = 1605
+    hearing.lose(1)
+    clock.now = 2000
+    assert hearing.since() == 1000 - 60
+    hearing.hear()
+    clock.now = 2059
+    assert hearing.since() == 1000 - 60
+    clock.now = 2060
+    assert hearing.since() == 2000
+
+
+def test_a_start_without_a_broker() -> None:
+    clock = Clock()
+    hearing = Hearing(clock, 12)
+    hearing.begin(900)
+    hearing.lose(0)
+    clock.now = 2000
+    assert hearing.since() == 888
+
+
+def test_a_connection_that_was_never_lost_gives_no_grace() -> None:
+    hearing = Hearing(Clock(), 12)
+    hearing.hear()
     assert hearing.since() == 988

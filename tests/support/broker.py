@@ -48,7 +48,7 @@ def broker() -> Iterator[rabbitmq.Broker]:
 
 
 class Wire:
-    """The way to a broker, through this test: it can be cut, and kept shut."""
+    """The way to a broker, through this test: it can be cut, kept shut, and stand still."""
 
     def __init__(self, broker: rabbitmq.Broker) -> None:
         self._broker = broker
@@ -56,6 +56,7 @@ class Wire:
         self._connections: set[asyncio.StreamWriter] = set()
         self.url = ""
         self.shut = False
+        self.still = False  # what is said is swallowed, and the connections stay
 
     async def __aenter__(self) -> Wire:
         self._server = await asyncio.start_server(self._carry, "127.0.0.1", 0)
@@ -86,8 +87,9 @@ class Wire:
         async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
             with contextlib.suppress(OSError):
                 while data := await source.read(1 << 16):
-                    sink.write(data)
-                    await sink.drain()
+                    if not self.still:
+                        sink.write(data)
+                        await sink.drain()
             sink.transport.abort()
 
         try:

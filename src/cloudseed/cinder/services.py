@@ -33,11 +33,13 @@ def is_up(cinder: Cinder, row: Any) -> bool:
 
 
 async def begin_hearing(cinder: Cinder) -> None:
-    """Reports of managers are heard from now on: until they can have reported, those that were up before are up."""
+    """Reports of managers are heard from now on, unless the bus is deaf: until they can have reported, those that
+    were up before are up."""
     async with cinder.db.read() as tx:
         latest = await tx.scalar(sa.select(sa.func.max(services.c.reported_at)).where(
             services.c.binary != "cinder-scheduler"))
     cinder.hearing.begin(latest or 0.0)
+    cinder.bus.watch(cinder.hearing)
 
 
 async def list_services(tx: Tx, binary: str | None = None, host: str | None = None) -> list[Any]:

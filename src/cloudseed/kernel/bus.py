@@ -50,12 +50,22 @@ def repeated() -> bool:
     return _repeated.get()
 
 
+class Listener(Protocol):
+    """Who wants to know whether others can be heard at all; at first they can."""
+
+    def lose(self, ago_s: float) -> None:
+        """Nobody is heard, since `ago_s` ago."""
+
+    def hear(self) -> None:
+        """They can be heard again."""
+
+
 class Engine(Protocol):
     """What carries messages: the in-process engine below, or RabbitMQ (kernel/amqp).
 
     `send` never raises for want of a receiver or a broker.  `send_and_wait` raises Unavailable when nobody listens,
     and may take a message off its way that nobody has begun after `timeout_s`.  `settled` waits until whoever
-    serves is known to others.
+    serves is known to others.  `watch` tells a listener, from now on, when it can hear nobody and when it can again.
     """
 
     async def start(self) -> None: ...
@@ -66,6 +76,7 @@ class Engine(Protocol):
     async def send(self, topic: str, body: bytes, *, everyone: bool) -> None: ...
     async def send_and_wait(self, topic: str, body: bytes, timeout_s: float) -> bytes: ...
     def listeners(self, topic: str) -> list[str]: ...
+    def watch(self, listener: Listener) -> None: ...
 
 
 class Bus:
@@ -79,6 +90,10 @@ class Bus:
     def serve(self, topic: str, handlers: Mapping[str, Handler]) -> Callable[[], None]:
         """Receive `topic` as this part: method name -> coroutine (ctx, **arguments).  Returns its end."""
         return self._engine.serve(topic, self.part, handlers)
+
+    def watch(self, listener: Listener) -> None:
+        """Tell it from now on when nobody can be heard, and when they can again."""
+        self._engine.watch(listener)
 
     async def call(self, ctx: Context, topic: str, method: str, *, timeout_s: float = 60.0, **arguments: Any) -> Any:
         """Ask and wait.  Raises what the handler raised (our errors keep their class), Timeout, or Unavailable
@@ -159,6 +174,9 @@ class InProcessEngine:
 
     def listeners(self, topic: str) -> list[str]:
         return [part for part, _ in self._receivers.get(topic, ())]
+
+    def watch(self, listener: Listener) -> None:
+        pass  # whoever there is can be heard
 
     @property
     def topics(self) -> set[str]:

@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from cloudseed.kernel.bus import Engine, Handler
+from cloudseed.kernel.bus import Engine, Handler, Listener
 from cloudseed.kernel.errors import Timeout
 
 
@@ -71,6 +71,9 @@ class UnreliableEngine:
 
     def listeners(self, topic: str) -> list[str]:
         return self._engine.listeners(topic)
+
+    def watch(self, listener: Listener) -> None:
+        self._engine.watch(listener)
 
     def _happens(self, chance: float) -> bool:
         return self._luck.random() < chance

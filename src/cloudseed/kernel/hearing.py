@@ -1,32 +1,53 @@
 """From when on silence means that somebody is down.
 
-Who was not listening cannot say that nobody spoke: after a stand-still of the process that hears reports (it was
+Who was not listening cannot say that nobody spoke.  After a stand-still of the process that hears reports (it was
 killed, its database was away) every host would count as down until it reports again, and work that goes on at that
-moment would be given up.  So for as long as a part may be silent, who spoke before the stand-still still counts as up.
+moment would be given up; while the broker is away nobody can be heard at all.  So who spoke before that still counts
+as up, until it could have spoken again; who was silent for too long by then stays down.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+# what a host may need to speak again when the broker is back: it tries to connect every 10 s, then has to make queues
+# anew, and reports every 10 s
+RETURN_S = 30.0
+
 
 class Hearing:
-    """`now`: the clock of all who judge, in seconds; `down_s`: after how long without a word a part is down."""
+    """`now`: the clock of all who judge, in seconds; `down_s`: after how long without a word a part is down.
+
+    A bus may tell when it is deaf (kernel/bus.py's Listener).
+    """
 
     def __init__(self, now: Callable[[], float], down_s: float) -> None:
         self._now = now
         self._down_s = down_s
-        self._began: float | None = None
+        self._deaf = False
+        self._until = 0.0  # until then who spoke before `_latest` has time to speak again
         self._latest = 0.0
 
     def begin(self, latest: float) -> None:
-        """This process hears from now on; the latest word that anybody heard of any part was at `latest`."""
-        self._began = self._now()
-        self._latest = min(latest, self._began)
+        """This process hears from now on; the latest word that anybody heard of any part was at `latest` (0: none)."""
+        now = self._now()
+        self._until = now + self._down_s if latest else 0.0
+        self._latest = min(latest, now)
+
+    def lose(self, ago_s: float) -> None:
+        """Nobody was heard since so long ago, and nobody is until `hear`."""
+        now = self._now()
+        if not self._deaf and now >= self._until:  # else who had no time to speak since the last time has none now
+            self._latest = now - ago_s
+        self._deaf = True
+
+    def hear(self) -> None:
+        """They can be heard again, as soon as they are back."""
+        if self._deaf:
+            self._until = self._now() + max(self._down_s, RETURN_S)
+        self._deaf = False
 
     def since(self) -> float:
         """Who spoke later than this is up."""
         now = self._now()
-        if self._began is not None and self._latest and now < self._began + self._down_s:
-            return min(now, self._latest) - self._down_s
-        return now - self._down_s
+        return (min(now, self._latest) if self._deaf or now < self._until else now) - self._down_s

@@ -38,10 +38,12 @@ def _time(seconds: float) -> str:
 
 
 async def begin_hearing(neutron: Neutron) -> None:
-    """Heartbeats are heard from now on: until agents can have sent one, those that lived before live."""
+    """Heartbeats are heard from now on, unless the bus is deaf: until agents can have sent one, those that lived
+    before live."""
     async with neutron.db.read() as tx:
         latest = await tx.scalar(sa.select(sa.func.max(table.c.heartbeat_at)))
     neutron.hearing.begin(latest or 0.0)
+    neutron.bus.watch(neutron.hearing)
 
 
 def is_alive(row: Any, since: float) -> bool:

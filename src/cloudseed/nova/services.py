@@ -33,11 +33,13 @@ def alive_since(nova: Nova) -> datetime.datetime:
 
 
 async def begin_hearing(nova: Nova) -> None:
-    """Reports of computes are heard from now on: until they can have reported, who was up before is up."""
+    """Reports of computes are heard from now on, unless the bus is deaf: until they can have reported, who was up
+    before is up."""
     async with nova.db.read() as tx:
         latest = await tx.scalar(sa.select(sa.func.max(services.c.last_seen_at)).where(
             services.c.binary == "nova-compute"))
     nova.hearing.begin(latest.timestamp() if latest is not None else 0.0)
+    nova.conductor_bus.watch(nova.hearing)
 
 
 def is_up(record: Any, since: datetime.datetime) -> bool:

@@ -12,6 +12,7 @@ What it guarantees
 - A process that was stopped for minutes and goes on begins nothing of what lay in its socket meanwhile: it gives up
   the connection, and gets again what still has a caller.
 - A topic that this process serves itself is served here, with no broker in between; fanouts go to all.
+- Who watches is told when nobody can be heard, and from when on: a broker that hangs is found out by asking it.
 
 It connects again after 1, 2, ... 10 s, for ever, and starts without a broker too.
 """
@@ -33,9 +34,10 @@ import aio_pika
 from aio_pika.abc import AbstractIncomingMessage
 from yarl import URL
 
+from cloudseed.kernel.amqp.ear import Ear
 from cloudseed.kernel.amqp.link import Link, NoQueue, by_itself
 from cloudseed.kernel.amqp.seen import Seen
-from cloudseed.kernel.bus import Handler, InProcessEngine
+from cloudseed.kernel.bus import Handler, InProcessEngine, Listener
 from cloudseed.kernel.errors import BrokerAway, Unavailable
 from cloudseed.kernel.service_types import parts_of_topic
 
@@ -51,6 +53,7 @@ CAST_LIFE_S = 600.0  # a cast that nobody took for so long is of no use
 HEARD_S = 3.0  # a topic that answered so recently has a receiver
 LOOK_S = 1.0  # how often the calls that wait are looked after
 PROBE_S = 5.0
+SILENT_S = 2.0  # a broker that said nothing for so long is asked whether it lives
 GONE_AFTER_S = 15.0
 MAX_RETRY_S = 10.0
 STOPPED_S = 10.0  # the loop did not turn for so long: the process was stopped, or the machine
@@ -82,6 +85,7 @@ class RabbitEngine:
         self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._local = InProcessEngine()
         self._seen = Seen()
+        self._ear = Ear()
         self._link: Link | None = None
         self._connected = asyncio.Event()
         self._tried = asyncio.Event()
@@ -166,12 +170,14 @@ class RabbitEngine:
             self._heard.clear()
             self._dropped = 0
             self._connected.set()
+            self._ear.back()
             self._tried.set()
             self._sync_topics()
             try:
                 await link.lost.wait()
             finally:
                 self._connected.clear()
+                self._ear.lost()
                 if not self._stopping:
                     self._link = None
             log.warning("the connection to RabbitMQ is lost: %s", link.reason)
@@ -212,6 +218,9 @@ class RabbitEngine:
     def listeners(self, topic: str) -> list[str]:
         return self._local.listeners(topic) or parts_of_topic(topic)
 
+    def watch(self, listener: Listener) -> None:
+        self._ear.watch(listener)
+
     def _sync_topics(self) -> None:
         if self._link is not None and not self._stopping:
             self._spawn(self._follow_topics(self._link))
@@ -239,10 +248,12 @@ class RabbitEngine:
     # a task of the connection calls these, and dies with it: the work goes on in tasks of ours
     async def _on_message(self, topic: str, message: AbstractIncomingMessage) -> None:
         if not self._was_stopped():
+            self._ear.heard()
             self._spawn(self._take(topic, message))
 
     async def _on_fanout(self, message: AbstractIncomingMessage) -> None:
         if not self._was_stopped():
+            self._ear.heard()
             self._spawn(self._take_fanout(message))
 
     def _was_stopped(self) -> bool:
@@ -395,19 +406,23 @@ class RabbitEngine:
         return True
 
     async def _look_after_calls(self) -> None:
-        """Send again over a new connection what still waits; refuse what waits for nobody."""
+        """Send again over a new connection what still waits; refuse what waits for nobody; look after the broker."""
         loop = asyncio.get_running_loop()
         probed = loop.time()
         while True:
             await asyncio.sleep(LOOK_S)
             link = self._link
-            if self._was_stopped() or link is None or not self._waiting:
+            if self._was_stopped() or link is None:
                 continue
             try:
+                if self._ear.silence_s > SILENT_S:
+                    async with asyncio.timeout(CONFIRM_S):
+                        await link.has_consumers(link.reply_queue)
+                    self._ear.heard()
                 for message_id, waiting in list(self._waiting.items()):
                     if waiting.sent_over is not link and not waiting.answer.done():
                         await self._send_call(link, message_id, waiting)
-                if loop.time() - probed >= PROBE_S:
+                if self._waiting and loop.time() - probed >= PROBE_S:
                     probed = loop.time()
                     for topic in {waiting.topic for waiting in self._waiting.values()}:
                         self._note_receiver(topic, await self._has_receiver(link, topic))
