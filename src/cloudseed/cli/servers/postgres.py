@@ -17,6 +17,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -25,6 +26,7 @@ ACCOUNT = "postgres"
 USER = "cloudseed"  # owns the databases
 START_S = 60
 STOP_S = 60
+REAPED_S = 10
 
 
 class ServerError(RuntimeError):
@@ -72,13 +74,19 @@ class PostgresServer:
     @property
     def pid(self) -> int | None:
         """The process id of the running server."""
+        pid, name, state = self._recorded()
+        # after a crash of the machine the number may be somebody else's; a killed one may wait to be reaped
+        return pid if name == "postgres" and state not in "ZX" else None
+
+    def _recorded(self) -> tuple[int, str, str]:
+        """The process id that the server noted, and the name and the state (proc(5)) of the process that has it now;
+        "" when none has."""
         try:
             pid = int((self.data / "postmaster.pid").read_text().split("\n", 1)[0])
             name, _, state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")
         except (OSError, ValueError):
-            return None
-        # after a crash of the machine the number may be somebody else's; a killed one may wait to be reaped
-        return pid if name.endswith("(postgres") and state.split()[0] not in "ZX" else None
+            return 0, "", ""
+        return pid, name.partition("(")[2], state.split()[0]
 
     def url(self, prefix: str) -> str:
         """What `database` is in the settings of the processes that use this server."""
@@ -105,6 +113,7 @@ class PostgresServer:
         self.make()
         if self.pid is not None:
             return
+        self._wait_reaped()
         settings: dict[str, Any] = {
             "port": self.port, "listen_addresses": "127.0.0.1", "unix_socket_directories": "",
             "max_connections": self._max_connections, "shared_buffers": "64MB", "wal_writer_delay": "20ms",
@@ -124,6 +133,13 @@ class PostgresServer:
         """Stop it if it runs; return when it has ended.  `immediate` leaves what a crash leaves."""
         if self.pid is not None:
             self._run("pg_ctl", "-D", str(self.data), "-w", "-t", str(STOP_S), "-m", mode, "stop")
+
+    def _wait_reaped(self) -> None:
+        """A server that was killed has its number until its parent takes notice, on a busy machine a moment later; till
+        then another would not start beside it.  One that is never reaped: the new one says so."""
+        until = time.monotonic() + REAPED_S
+        while self._recorded()[2] == "Z" and time.monotonic() < until:
+            time.sleep(0.02)
 
     def _own(self, path: Path) -> None:
         if os.geteuid() == 0:
