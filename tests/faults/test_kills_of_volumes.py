@@ -38,6 +38,7 @@ class Life:
         scene.wait_status(self.server_id, "ACTIVE")
         self.volume_id = self.new_volume()
         self.booted = ""
+        self.made: list[str] = []  # volumes that a boot made, which go with their server
 
     def new_volume(self) -> str:
         made = self.scene.send("POST", f"{VOLUME}/volumes", {"volume": {"size": 1}})["volume"]["id"]
@@ -49,6 +50,13 @@ class Life:
 
     def until(self, volume_id: str, status: str) -> None:
         wait_for(lambda: self.status(volume_id) == status, 30, f"volume {volume_id} to be {status}")
+
+    def until_gone(self, *volume_ids: str) -> None:
+        """Of its own volumes only: others may have theirs in the same cloud."""
+        def left() -> set[str]:
+            return {volume["id"] for volume in self.scene.api.get(f"{VOLUME}/volumes")["volumes"]} & {*volume_ids}
+
+        wait_for(lambda: not left(), 30, f"volumes {volume_ids} to be gone")
 
     @property
     def path(self) -> str:
@@ -95,6 +103,7 @@ class Life:
         self.scene.wait_status(self.booted, "ACTIVE")
         volumes = self.scene.api.get(f"{COMPUTE}/servers/{self.booted}/os-volume_attachments")["volumeAttachments"]
         assert len(volumes) == 2 and {self.status(v["volumeId"]) for v in volumes} == {"in-use"}
+        self.made = [v["volumeId"] for v in volumes if v["volumeId"] != self.volume_id]
 
     def delete(self) -> None:
         self.scene.send("DELETE", f"{COMPUTE}/servers/{self.booted}")
@@ -102,8 +111,7 @@ class Life:
     def delete_ends(self, point: str) -> None:
         self.scene.wait_gone(self.booted)
         self.until(self.volume_id, "available")
-        wait_for(lambda: len(self.scene.api.get(f"{VOLUME}/volumes")["volumes"]) == 1, 30,
-                 "the volume that was made for the server to be gone")
+        self.until_gone(*self.made)
 
     def end(self) -> None:
         for server_id in filter(None, (self.server_id, self.booted)):
@@ -112,7 +120,7 @@ class Life:
                 self.scene.wait_gone(server_id)
         self.until(self.volume_id, "available")
         self.scene.send("DELETE", f"{VOLUME}/volumes/{self.volume_id}")
-        wait_for(lambda: not self.scene.api.get(f"{VOLUME}/volumes")["volumes"], 30, "every volume to be gone")
+        self.until_gone(self.volume_id, *self.made)
         self.scene.cloud.settle()
 
 
