@@ -289,7 +289,8 @@ class Attachments(Cell):
         getattr(self.life, self.chapter)()
 
     def ends(self) -> None:
-        getattr(self.life, f"{self.chapter}_ends")(self.point)
+        """What was answered with success is done, wherever the process stood that was killed."""
+        getattr(self.life, f"{self.chapter}_ends")(self.point if self.answer is not None else "")
 
     def remove(self) -> None:
         self.life.end()
@@ -331,6 +332,20 @@ class _VolumeLife(test_volume_kills.Life):
         connector = {"host": f"host-{HERE}", "ip": self._address}
         self._send("PUT", f"/attachments/{place}", {"attachment": {"connector": connector}})
         self._send("POST", f"/attachments/{place}/action", {"os-complete": None})
+
+    def end(self) -> None:
+        """Nothing of it is left, whichever chapter it ended with."""
+        volume = self.find("volume")
+        if volume is not None:
+            for attachment in self.api.get(f"{_VOLUME}/attachments/detail?volume_id={volume['id']}")["attachments"]:
+                self._send("DELETE", f"/attachments/{attachment['id']}")
+        for kind in ("backup", "snapshot", "volume"):
+            found = self.find(kind)
+            if found is not None:
+                wait_for(lambda: self.find(kind)["status"] == "available",  # type: ignore[index] # noqa: B023
+                         PATIENCE_S, f"{kind} {self.name} to be at rest")
+                self.api.send("DELETE", f"{_VOLUME}/{kind}s/{found['id']}")
+                wait_for(lambda: self.find(kind) is None, PATIENCE_S, f"{kind} {self.name} to be gone")  # noqa: B023
 
     def settle(self) -> dict[str, Any]:
         picture: dict[str, Any] = self.cloud.ask("ledger")
