@@ -331,3 +331,21 @@ async def test_an_undo_that_fails_is_told_with_its_reason(world: World) -> None:
                 await asyncio.sleep(0.01)
     assert found["status"] == "undoing" and found["undo_error"] == "undo of one: it is not here"
     assert found["undo_failing_since"] >= found["created_at"]
+
+
+async def test_a_database_that_lost_that_it_was_running_learns_it_with_the_next_step(world: World) -> None:
+    """A crash loses what nobody had waited for: the record of the claim may be there without the next one."""
+    seen = []
+    async with world.engine() as engine:
+        async def lose(run: Run) -> None:
+            async with engine._db.write() as tx:
+                await tx.execute(sa.update(tables.operations).values(status="pending"))
+
+        async def look(run: Run) -> None:
+            seen.append(await status(engine))
+
+        world.type = OperationType("test.lost", (Step("lose", lose), Step("look", look)))
+        engine.register(world.type)
+        await world.order(engine)
+        assert await engine.idle(5)
+    assert seen == ["running"]

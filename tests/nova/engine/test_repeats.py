@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from cloudseed.kernel.operations import OperationType, Run, Step
 from cloudseed.nova.compute.errors import BuildAborted
+from cloudseed.nova.models import operation_tables
 from tests.nova.engine.bench import Bench
 
 
@@ -79,4 +81,27 @@ async def test_a_late_message_of_an_undone_boot_builds_nothing(tmp_path: Path) -
                 await bench.nova.conductor_bus.call(
                     bench.runtime.context(), "compute.localhost", method, server_id=server_id,
                     operation_id=operation["id"], spec=spec, **more)
+        assert await bench.violations() == []
+
+
+async def test_a_database_that_lost_that_it_was_running(tmp_path: Path) -> None:
+    """A crash loses what nobody had waited for.  The operation's own order is not taken for one that waits its turn:
+    the server is free when it is done."""
+    async with Bench(tmp_path) as bench:
+        server_id = await bench.create()
+        await bench.wait_for(server_id, vm_state="active", task_state=None)
+        await bench.idle()
+        (stop,) = [kind for kind in bench.nova.conductor.types if kind.kind == "nova.stop"]
+        *steps, last = stop.steps
+
+        async def lose_and_do(run: Run) -> None:
+            async with bench.nova.db.write() as tx:
+                await tx.execute(sa.update(operation_tables.operations).values(status="pending").where(
+                    operation_tables.operations.c.id == run.id))
+            await last.do(run)
+
+        bench.nova.engine.register(stop._replace(steps=(*steps, last._replace(do=lose_and_do))))
+        await bench.order("stop", server_id)
+        await bench.idle()
+        await bench.wait_for(server_id, vm_state="stopped", task_state=None)
         assert await bench.violations() == []

@@ -274,7 +274,9 @@ class Engine:
                 await self._records.note(run, step.name, "do", started, "error", f"{exc.__class__.__name__}: {exc}")
                 return CloudseedError(f"Unexpected error in step {step.name} ({exc.__class__.__name__})."), position + 1
             position += 1
-            await self._records.save(run, position=position, note=(step.name, "do", started, "ok", ""))
+            # the status too: a database that crashed has lost that it was running, if nobody had waited for that
+            await self._records.save(run, status="running", position=position,
+                                     note=(step.name, "do", started, "ok", ""))
             await pass_point(f"{run.kind}:{step.name}:recorded")
         return None, position
 

@@ -33,9 +33,10 @@ _EVENT = sa.update(server_action_events).where(
 _OPEN_EVENT = _EVENT.where(server_action_events.c.finish_time.is_(None))
 _NEW_EVENT = sa.insert(server_action_events)
 _OPERATIONS = operation_tables.operations.c
+# one that somebody has in hand does not wait, even where a database that crashed has lost that it began
 _ORDERED = sa.select(_OPERATIONS.data).where(
-    _OPERATIONS.resource_id == sa.bindparam("this"), _OPERATIONS.status == "pending").order_by(
-        _OPERATIONS.created_at.desc(), _OPERATIONS.id)
+    _OPERATIONS.resource_id == sa.bindparam("this"), _OPERATIONS.status == "pending",
+    _OPERATIONS.lease_owner.is_(None)).order_by(_OPERATIONS.created_at.desc(), _OPERATIONS.id)
 _ACTION = sa.update(server_actions).where(
     server_actions.c.server_id == sa.bindparam("server"), server_actions.c.request_id == sa.bindparam("request"))
 
