@@ -83,3 +83,30 @@ def test_a_connection_that_was_never_lost_gives_no_grace() -> None:
     hearing = Hearing(Clock(), 12)
     hearing.hear()
     assert hearing.since() == 988
+
+
+def test_a_database_that_is_away_deafens_too() -> None:
+    clock = Clock()
+    hearing = Hearing(clock, 12)
+    hearing.of_database.lose(3)
+    clock.now = 1020
+    assert hearing.since() == 997 - 12
+    hearing.of_database.hear()
+    clock.now = 1031.9  # the way to them was never lost: they speak as they always do
+    assert hearing.since() == 997 - 12
+    clock.now = 1033
+    assert hearing.since() == 1021
+
+
+def test_both_away_nobody_is_heard_before_both_are_back() -> None:
+    clock = Clock()
+    hearing = Hearing(clock, 12)
+    hearing.lose(0)
+    hearing.of_database.lose(0)
+    clock.now = 1100
+    hearing.of_database.hear()
+    clock.now = 1200
+    assert hearing.since() == 1000 - 12
+    hearing.hear()
+    clock.now = 1200 + RETURN_S
+    assert hearing.since() == clock.now - 12

@@ -40,6 +40,7 @@ async def begin_hearing(cinder: Cinder) -> None:
             services.c.binary != "cinder-scheduler"))
     cinder.hearing.begin(latest or 0.0)
     cinder.bus.watch(cinder.hearing)
+    cinder.db.watch(cinder.hearing.of_database)
 
 
 async def list_services(tx: Tx, binary: str | None = None, host: str | None = None) -> list[Any]:

@@ -32,6 +32,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Row
 from sqlalchemy.sql import Executable
 
+from cloudseed.kernel.bus import Listener
 from cloudseed.kernel.statements import Columns, Parameters, Rows
 
 # Databases that the request at hand has written to and that nobody has waited for yet, with the last commit's number.
@@ -175,6 +176,9 @@ class Database(abc.ABC):
 
     def listen(self, channel: str, heard: Callable[[], None]) -> None:  # noqa: B027  # see `Tx.notify`
         """Call `heard` soon after each `notify` of the channel.  It is a hint: some may be lost."""
+
+    def watch(self, listener: Listener) -> None:  # noqa: B027  # a file is never away
+        """Tell it from now on when nothing can be written, and when that is over."""
 
     def _mark_dirty(self, commit: int) -> None:
         """The work at hand made this commit; who answers for it waits until it is durable."""

@@ -2,8 +2,9 @@
 
 Who was not listening cannot say that nobody spoke.  After a stand-still of the process that hears reports (it was
 killed, its database was away) every host would count as down until it reports again, and work that goes on at that
-moment would be given up; while the broker is away nobody can be heard at all.  So who spoke before that still counts
-as up, until it could have spoken again; who was silent for too long by then stays down.
+moment would be given up; while the broker is away nobody can be heard at all, and while the database is away what
+is heard cannot be written.  So who spoke before that still counts as up, until it could have spoken again; who was
+silent for too long by then stays down.
 """
 
 from __future__ import annotations
@@ -18,13 +19,15 @@ RETURN_S = 30.0
 class Hearing:
     """`now`: the clock of all who judge, in seconds; `down_s`: after how long without a word a part is down.
 
-    A bus may tell when it is deaf (kernel/bus.py's Listener).
+    A bus may tell when it is deaf (kernel/bus.py's Listener), and to `of_database` a database when it is away.
     """
 
     def __init__(self, now: Callable[[], float], down_s: float) -> None:
         self._now = now
         self._down_s = down_s
-        self._deaf = False
+        self._deaf: set[object] = set()  # those who say so
+        self.of_database = _Source(self, down_s)
+        self._of_bus = _Source(self, max(down_s, RETURN_S))
         self._until = 0.0  # until then who spoke before `_latest` has time to speak again
         self._latest = 0.0
 
@@ -36,18 +39,38 @@ class Hearing:
 
     def lose(self, ago_s: float) -> None:
         """Nobody was heard since so long ago, and nobody is until `hear`."""
-        now = self._now()
-        if not self._deaf and now >= self._until:  # else who had no time to speak since the last time has none now
-            self._latest = now - ago_s
-        self._deaf = True
+        self._of_bus.lose(ago_s)
 
     def hear(self) -> None:
         """They can be heard again, as soon as they are back."""
-        if self._deaf:
-            self._until = self._now() + max(self._down_s, RETURN_S)
-        self._deaf = False
+        self._of_bus.hear()
+
+    def note(self, source: object, deaf: bool, ago_s: float, return_s: float) -> None:
+        """By `source` nobody is heard since `ago_s` ago, or again, from those who are back within `return_s`."""
+        now = self._now()
+        if deaf:
+            if not self._deaf and now >= self._until:  # else who had no time to speak since the last time has none now
+                self._latest = now - ago_s
+            self._deaf.add(source)
+        elif source in self._deaf:
+            self._until = max(self._until, now + return_s)
+            self._deaf.discard(source)
 
     def since(self) -> float:
         """Who spoke later than this is up."""
         now = self._now()
         return (min(now, self._latest) if self._deaf or now < self._until else now) - self._down_s
+
+
+class _Source:
+    """One reason why nobody can be heard; when it has passed, those who live speak within `return_s`."""
+
+    def __init__(self, hearing: Hearing, return_s: float) -> None:
+        self._hearing = hearing
+        self._return_s = return_s
+
+    def lose(self, ago_s: float) -> None:
+        self._hearing.note(self, True, ago_s, self._return_s)
+
+    def hear(self) -> None:
+        self._hearing.note(self, False, 0.0, self._return_s)

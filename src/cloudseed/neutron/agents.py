@@ -44,6 +44,7 @@ async def begin_hearing(neutron: Neutron) -> None:
         latest = await tx.scalar(sa.select(sa.func.max(table.c.heartbeat_at)))
     neutron.hearing.begin(latest or 0.0)
     neutron.bus.watch(neutron.hearing)
+    neutron.db.watch(neutron.hearing.of_database)
 
 
 def is_alive(row: Any, since: float) -> bool:

@@ -40,6 +40,7 @@ async def begin_hearing(nova: Nova) -> None:
             services.c.binary == "nova-compute"))
     nova.hearing.begin(latest.timestamp() if latest is not None else 0.0)
     nova.conductor_bus.watch(nova.hearing)
+    nova.db.watch(nova.hearing.of_database)
 
 
 def is_up(record: Any, since: datetime.datetime) -> bool:

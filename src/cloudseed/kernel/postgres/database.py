@@ -18,9 +18,11 @@ from typing import Any, TypeVar
 import asyncpg
 import sqlalchemy as sa
 
+from cloudseed.kernel.bus import Listener
 from cloudseed.kernel.db import Database, LookTx, Statement, Tx
 from cloudseed.kernel.errors import Unavailable
 from cloudseed.kernel.postgres import failures
+from cloudseed.kernel.postgres.absence import Absence
 from cloudseed.kernel.postgres.failures import FAILURES
 from cloudseed.kernel.postgres.server import Server, Session
 from cloudseed.kernel.statements import UNPLANNED, Parameters, Plan, Plans, Rows, rows_of
@@ -170,6 +172,7 @@ class PostgresDatabase(Database):
         self._reader_slots = asyncio.Semaphore(READERS)
         self._listeners: dict[str, list[Callable[[], None]]] = {}
         self._commit = 0  # the number of our last commit
+        self._absence = Absence()
 
     def write(self) -> _Transaction:
         return _Transaction(self, True)
@@ -185,6 +188,9 @@ class PostgresDatabase(Database):
 
     def listen(self, channel: str, heard: Callable[[], None]) -> None:
         self._listeners.setdefault(channel, []).append(heard)
+
+    def watch(self, listener: Listener) -> None:
+        self._absence.watch(listener)
 
     def mark_committed(self) -> None:
         self._mark_dirty(self._commit)
@@ -275,11 +281,14 @@ class PostgresDatabase(Database):
         until, pause = time.monotonic() + PATIENCE_S, PAUSE_S
         while True:
             try:
-                return await begin()
+                begun = await begin()
+                self._absence.end()
+                return begun
             except FAILURES as exc:
                 ours = failures.explain(exc)
                 if ours is None:
                     raise
+                self._absence.go_on()
                 if not ours.retry or time.monotonic() + pause > until:
                     raise ours from exc
                 log.debug("%s: the database is away: %s", self.name, ours.detail)
