@@ -342,10 +342,10 @@ class _VolumeLife(test_volume_kills.Life):
         for kind in ("backup", "snapshot", "volume"):
             found = self.find(kind)
             if found is not None:
-                wait_for(lambda: self.find(kind)["status"] == "available",  # type: ignore[index] # noqa: B023
+                wait_for(lambda: self.find(kind)["status"] == "available",  # type: ignore[index]
                          PATIENCE_S, f"{kind} {self.name} to be at rest")
                 self.api.send("DELETE", f"{_VOLUME}/{kind}s/{found['id']}")
-                wait_for(lambda: self.find(kind) is None, PATIENCE_S, f"{kind} {self.name} to be gone")  # noqa: B023
+                wait_for(lambda: self.find(kind) is None, PATIENCE_S, f"{kind} {self.name} to be gone")
 
     def settle(self) -> dict[str, Any]:
         picture: dict[str, Any] = self.cloud.ask("ledger")
