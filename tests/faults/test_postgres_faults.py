@@ -20,6 +20,7 @@ import pytest
 from cloudseed.cli.servers.postgres import PostgresServer, find_binaries, free_port
 from cloudseed.kernel.operations import engine
 from cloudseed.kernel.postgres import schema
+from cloudseed.kernel.postgres.faults import Flaky
 from cloudseed.ledger import checks
 from tests.nova.api.cloud import NovaCloud, nova
 from tests.support.cloud import Answer, Client
@@ -157,27 +158,6 @@ async def test_the_server_stalls_for_five_seconds(cloud: NovaCloud, server: Post
     assert set(load.statuses) <= {202, 503}, load.statuses
     assert load.slowest_s < 20
     await settle(cloud, load.accepted)
-
-
-class Flaky:
-    """Every n-th commit fails: by turns before the server hears of it and after it did it, without an answer."""
-
-    def __init__(self, every: int) -> None:
-        self._every = every
-        self._real = asyncpg.Connection.execute
-        self.commits = 0
-        self.failing = True
-
-    async def execute(self, connection: asyncpg.Connection, query: str, *args: Any, **options: Any) -> str:
-        if query != "COMMIT" or not self.failing:
-            return str(await self._real(connection, query, *args, **options))
-        self.commits += 1
-        if self.commits % self._every:
-            return str(await self._real(connection, query, *args, **options))
-        if (self.commits // self._every) % 2:
-            await self._real(connection, query, *args, **options)
-        connection.terminate()
-        raise ConnectionResetError("the connection broke")
 
 
 @pytest.mark.parametrize("every", [5, 13])

@@ -20,11 +20,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from cloudseed.kernel.errors import Unavailable
 from cloudseed.kernel.postgres import dialect as _dialect  # noqa: F401  # registers it
-from cloudseed.kernel.postgres import failures
+from cloudseed.kernel.postgres import failures, faults
 
 log = logging.getLogger(__name__)
 CONNECT_S = 5.0
 ANSWER_S = 20.0  # how long one statement may take, seen from here; the server itself ends it sooner
+SET_S = 1.0  # a clock that is so far from what we think was set, or is another server's
+_CLOCK = "extract(epoch FROM clock_timestamp())::float8"
 SETTINGS = {
     "synchronous_commit": "off",
     "statement_timeout": "10000",  # ms, as are the next two
@@ -70,6 +72,7 @@ class Server:
     def __init__(self, url: str) -> None:
         self.url = sa.make_url(url).set(drivername="postgresql+cloudseed")
         self.prefix = self.url.database or "cloudseed"
+        self._connection_class = faults.connection_class()
         self._sync_connection: asyncpg.Connection | None = None
         self._sync_task: asyncio.Task[None] | None = None
         self._sync_database = ""
