@@ -14,7 +14,7 @@ class Clock:
 
 def test_silence_counts_when_nothing_stood_still() -> None:
     clock = Clock()
-    hearing = Hearing(clock, 12)
+    hearing = Hearing(clock, 12, clock)
     assert hearing.since() == 988
     hearing.begin(999)
     clock.now = 1001
@@ -25,7 +25,7 @@ def test_silence_counts_when_nothing_stood_still() -> None:
 
 def test_who_spoke_before_the_stand_still_is_up_until_it_could_have_spoken() -> None:
     clock = Clock()
-    hearing = Hearing(clock, 12)
+    hearing = Hearing(clock, 12, clock)
     hearing.begin(900)  # the last word, 100 s before the start
     assert hearing.since() == 888  # and who was silent for longer than 12 s then was down then already
     clock.now = 1011.9
@@ -35,14 +35,15 @@ def test_who_spoke_before_the_stand_still_is_up_until_it_could_have_spoken() -> 
 
 
 def test_a_new_cloud_has_no_history() -> None:
-    hearing = Hearing(Clock(), 12)
+    clock = Clock()
+    hearing = Hearing(clock, 12, clock)
     hearing.begin(0.0)
     assert hearing.since() == 988
 
 
 def test_while_nobody_can_be_heard_nobody_goes_down_and_nobody_comes_up() -> None:
     clock = Clock()
-    hearing = Hearing(clock, 12)
+    hearing = Hearing(clock, 12, clock)
     hearing.lose(4)  # it was noticed after 4 s
     clock.now = 1600
     assert hearing.since() == 996 - 12
@@ -55,7 +56,7 @@ def test_while_nobody_can_be_heard_nobody_goes_down_and_nobody_comes_up() -> Non
 
 def test_who_had_no_time_to_speak_between_two_gaps_is_still_up() -> None:
     clock = Clock()
-    hearing = Hearing(clock, 60)
+    hearing = Hearing(clock, 60, clock)
     hearing.lose(0)
     clock.now = 1600
     hearing.hear()
@@ -72,7 +73,7 @@ def test_who_had_no_time_to_speak_between_two_gaps_is_still_up() -> None:
 
 def test_a_start_without_a_broker() -> None:
     clock = Clock()
-    hearing = Hearing(clock, 12)
+    hearing = Hearing(clock, 12, clock)
     hearing.begin(900)
     hearing.lose(0)
     clock.now = 2000
@@ -80,14 +81,15 @@ def test_a_start_without_a_broker() -> None:
 
 
 def test_a_connection_that_was_never_lost_gives_no_grace() -> None:
-    hearing = Hearing(Clock(), 12)
+    clock = Clock()
+    hearing = Hearing(clock, 12, clock)
     hearing.hear()
     assert hearing.since() == 988
 
 
 def test_a_database_that_is_away_deafens_too() -> None:
     clock = Clock()
-    hearing = Hearing(clock, 12)
+    hearing = Hearing(clock, 12, clock)
     hearing.of_database.lose(3)
     clock.now = 1020
     assert hearing.since() == 997 - 12
@@ -100,7 +102,7 @@ def test_a_database_that_is_away_deafens_too() -> None:
 
 def test_both_away_nobody_is_heard_before_both_are_back() -> None:
     clock = Clock()
-    hearing = Hearing(clock, 12)
+    hearing = Hearing(clock, 12, clock)
     hearing.lose(0)
     hearing.of_database.lose(0)
     clock.now = 1100
@@ -109,4 +111,26 @@ def test_both_away_nobody_is_heard_before_both_are_back() -> None:
     assert hearing.since() == 1000 - 12
     hearing.hear()
     clock.now = 1200 + RETURN_S
+
+
+def test_a_clock_that_is_set_makes_nobody_silent() -> None:
+    clock, steady = Clock(), Clock()
+    hearing = Hearing(clock, 12, steady)
+    clock.now, steady.now = 4601, 1001  # an hour forward, of which a second has passed
+    assert hearing.since() == 1001 - 12
+    clock.now, steady.now = 4610, 1010
+    assert hearing.since() == 1001 - 12
+    clock.now, steady.now = 4601 + RETURN_S, 1001 + RETURN_S
     assert hearing.since() == clock.now - 12
+    clock.now, steady.now = clock.now - 7199, steady.now + 1  # two hours back
+    assert hearing.since() == clock.now - 12
+
+
+def test_a_clock_that_is_set_again_and_again() -> None:
+    clock, steady = Clock(), Clock()
+    hearing = Hearing(clock, 12, steady)
+    words = {}
+    for passed, off in ((1, 3600), (5, -3600), (9, 0), (13, 3600)):
+        clock.now, steady.now = 1000 + passed + off, 1000 + passed
+        words[off] = clock.now
+        assert all(word >= hearing.since() for word in words.values())

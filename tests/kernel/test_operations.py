@@ -349,3 +349,37 @@ async def test_a_database_that_lost_that_it_was_running_learns_it_with_the_next_
         await world.order(engine)
         assert await engine.idle(5)
     assert seen == ["running"]
+
+
+async def test_orders_keep_their_order_when_the_clock_is_set_back(world: World) -> None:
+    world.hold = asyncio.Event()
+    async with world.engine() as engine:
+        await world.order(engine)
+        while "two" not in world.calls:
+            await asyncio.sleep(0.01)
+        now = engine._db.now
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(engine._db, "now", lambda: now() - 3600)
+            await world.order(engine)
+            await engine._claim_all()
+            assert len(engine._tasks) == 1 and world.calls == ["one", "two"]
+            world.hold.set()
+            assert await engine.idle(5)
+    assert world.calls == ["one", "two", "three"] * 2
+
+
+@pytest.mark.parametrize(("ends_in_s", "is_over"), [(20, False), (3600, True)])
+async def test_a_lease_of_a_clock_that_was_set_back_is_over(world: World, ends_in_s: float, is_over: bool) -> None:
+    """Whose owner died: it would end in an hour only."""
+    db = open_database(world.path / "ops.sqlite", "ops", metadata)
+    engine = Engine(db, tables, sole=False)
+    engine.register(world.type)
+    await world.order(engine)
+    async with db.write() as tx:
+        await tx.execute(sa.update(tables.operations).values(lease_owner="dead", lease_until=db.now() + ends_in_s))
+    await engine._claim_all()
+    assert bool(engine._tasks) == is_over
+    if is_over:
+        await asyncio.wait(engine._tasks.values())
+    assert bool(world.calls) == is_over
+    await db.close()

@@ -54,6 +54,7 @@ def build(env: Environment) -> Service:
         return await services.choose_host(cinder, ctx, size=size, zone=zone, extra_specs=extra_specs)
 
     async def report() -> None:
+        await services.nobody_spoke_in_the_future(cinder)
         await services.report(cinder, env.config.host, SCHEDULER, {})
 
     async def start() -> None:

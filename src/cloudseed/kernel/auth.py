@@ -28,7 +28,7 @@ class TokenCache:
     """Validated tokens by digest.  Holds no token in clear."""
 
     def __init__(self) -> None:
-        self._entries: OrderedDict[bytes, tuple[float, Identity | None]] = OrderedDict()
+        self._entries: OrderedDict[bytes, tuple[float, Identity | None]] = OrderedDict()  # until when, by no wall clock
         self.pending: dict[bytes, asyncio.Future[Identity]] = {}
         self.generation = 0
 
@@ -42,7 +42,7 @@ class TokenCache:
         if entry is None:
             return None
         until, identity = entry
-        if until <= time.time():
+        if until <= time.monotonic() or (identity is not None and _is_over(identity)):
             del self._entries[key]
             return None
         if identity is None:
@@ -50,11 +50,7 @@ class TokenCache:
         return identity
 
     def put(self, key: bytes, identity: Identity | None) -> None:
-        now = time.time()
-        until = now + (CACHE_SECONDS if identity else 10.0)
-        if identity is not None and identity.expires_at:
-            until = min(until, identity.expires_at)
-        self._entries[key] = (until, identity)
+        self._entries[key] = (time.monotonic() + (CACHE_SECONDS if identity else 10.0), identity)
         if len(self._entries) > CACHE_SIZE:
             self._entries.popitem(last=False)
 
@@ -62,6 +58,10 @@ class TokenCache:
         """Forget all: something was revoked."""
         self.generation += 1
         self._entries.clear()
+
+
+def _is_over(identity: Identity) -> bool:
+    return bool(identity.expires_at) and identity.expires_at <= time.time()
 
 
 class TokenValidator:

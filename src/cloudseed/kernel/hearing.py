@@ -5,31 +5,48 @@ killed, its database was away) every host would count as down until it reports a
 moment would be given up; while the broker is away nobody can be heard at all, and while the database is away what
 is heard cannot be written.  So who spoke before that still counts as up, until it could have spoken again; who was
 silent for too long by then stays down.
+
+The same holds when the clock is set forward.  When it is set back, words seem to be of the future: whoever keeps them
+says that they are of now (`AHEAD_S`), so that who is dead by then is down a little later, not when the clock has come
+that far again.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 # what a host may need to speak again when the broker is back: it tries to connect every 10 s, then has to make queues
 # anew, and reports every 10 s
 RETURN_S = 30.0
+AHEAD_S = 5.0  # a clock that differs by more from what it would say was set
 
 
 class Hearing:
     """`now`: the clock of all who judge, in seconds; `down_s`: after how long without a word a part is down.
 
     A bus may tell when it is deaf (kernel/bus.py's Listener), and to `of_database` a database when it is away.
+    `steady`: a clock that nobody sets.
     """
 
-    def __init__(self, now: Callable[[], float], down_s: float) -> None:
-        self._now = now
+    def __init__(self, now: Callable[[], float], down_s: float, steady: Callable[[], float] = time.monotonic) -> None:
+        self._clock = now
+        self._steady = steady
+        self._apart = now() - steady()
         self._down_s = down_s
         self._deaf: set[object] = set()  # those who say so
         self.of_database = _Source(self, down_s)
         self._of_bus = _Source(self, max(down_s, RETURN_S))
         self._until = 0.0  # until then who spoke before `_latest` has time to speak again
         self._latest = 0.0
+
+    def _now(self) -> float:
+        now, steady = self._clock(), self._steady()
+        expected, self._apart = steady + self._apart, now - steady
+        if abs(now - expected) > AHEAD_S:
+            self._latest = min(self._latest, expected) if self._deaf or expected < self._until else expected
+            self._until = now + max(self._down_s, RETURN_S)
+        return now
 
     def begin(self, latest: float) -> None:
         """This process hears from now on; the latest word that anybody heard of any part was at `latest` (0: none)."""

@@ -43,6 +43,7 @@ class RouterFailover:
 
     async def sync_routers(self) -> None:
         """One look; moves what has been without an agent for long enough."""
+        await agents.nobody_spoke_in_the_future(self._neutron)
         async with self._neutron.db.read() as tx:
             used = set(await tx.scalars(sa.select(table.c.host).where(table.c.host != "").distinct()))
             living = await router_scheduling.living_hosts(self._neutron, tx)

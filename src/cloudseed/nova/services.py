@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from cloudseed.kernel.db import Tx, utcnow
 from cloudseed.kernel.errors import Conflict, Invalid, NotFound
+from cloudseed.kernel.hearing import AHEAD_S
 from cloudseed.nova.models import aggregate_hosts, aggregates, compute_nodes, servers, services
 
 if TYPE_CHECKING:
@@ -60,8 +61,11 @@ async def touch(nova: Nova, tx: Tx, host: str, binary: str) -> None:
 
 
 async def report_controllers(nova: Nova) -> None:
-    """This process's conductor and scheduler are alive."""
+    """This process's conductor and scheduler are alive; nobody spoke in the future (kernel/hearing.py)."""
     async with nova.db.write() as tx:
+        now = moment(nova)
+        await tx.execute(sa.update(services).where(
+            services.c.last_seen_at > now + datetime.timedelta(seconds=AHEAD_S)).values(last_seen_at=now))
         for binary in ("nova-conductor", "nova-scheduler"):
             await touch(nova, tx, nova.config.host, binary)
 

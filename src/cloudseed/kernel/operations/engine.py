@@ -112,6 +112,7 @@ class Engine:
     async def recover(self) -> None:
         """Before this process takes orders.  Of a sole process: every lease is a dead process's."""
         self._db.listen(CHANNEL, self.wake)
+        await self._records.begin()
         if self._sole:
             await self._records.free_all()
         else:

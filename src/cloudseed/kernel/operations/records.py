@@ -26,6 +26,7 @@ class Records:
         self._table = table = tables.operations
         self.owner = owner
         self._lease_s = lease_s
+        self._latest = 0.0  # when the latest operation of ours was ordered
         # built once: building a statement costs more than running it
         self._new = sa.insert(table)
         self._new_note = sa.insert(tables.steps)
@@ -38,7 +39,7 @@ class Records:
         self._next = (
             sa.select(table.c.id, table.c.kind)
             .where(table.c.status.in_(OPEN), table.c.not_before <= sa.bindparam("now"))
-            .where(sa.or_(table.c.lease_until <= sa.bindparam("now"),
+            .where(sa.or_(table.c.lease_until <= sa.bindparam("now"), table.c.lease_until > sa.bindparam("never"),
                           table.c.id.in_(sa.bindparam("dropped", expanding=True))))
             .where(table.c.id.not_in(sa.bindparam("driven", expanding=True)))
             .where(table.c.kind.not_in(sa.bindparam("full", expanding=True)))
@@ -57,6 +58,7 @@ class Records:
     ) -> str:
         """A new operation's record; `leased` to us when we drive it at once."""
         operation_id, now = str(uuid.uuid4()), self._db.now()
+        self._latest = max(now, self._latest + 1e-6)  # in the order of the orders, also when the clock is set back
         await tx.execute(
             self._new,
             {
@@ -71,7 +73,7 @@ class Records:
                 "lease_owner": self.owner if leased else None,
                 "lease_until": now + self._lease_s if leased else 0.0,
                 "not_before": 0.0,
-                "created_at": now,
+                "created_at": self._latest,
                 "updated_at": now,
             },
         )
@@ -98,6 +100,17 @@ class Records:
                 sa.select(self._table.c.status, self._table.c.error).where(self._table.c.id == operation_id)
             )
 
+    def _never(self, now: float) -> float:
+        """No lease ends later than this, unless the clock was set back: then it is over."""
+        return now + 2 * self._lease_s + 120.0
+
+    async def begin(self) -> None:
+        """Before orders are taken: they come after those that are open."""
+        async with self._db.look() as tx:
+            latest = await tx.scalar(sa.select(sa.func.max(self._table.c.created_at)).where(
+                self._table.c.status.in_(OPEN)))
+        self._latest = max(self._latest, latest or 0.0)
+
     async def free_all(self) -> None:
         """Take every lease from whoever held it: they are dead."""
         async with self._db.write() as tx:
@@ -117,8 +130,9 @@ class Records:
 
         Left out: what we have in hand (`driven`) and kinds of which we have enough (`full`).  `dropped` are ours by
         their lease, and nobody drives them."""
-        values = {"now": self._db.now(), "driven": list(driven), "dropped": list(dropped), "full": list(full),
-                  "most": most}
+        now = self._db.now()
+        values = {"now": now, "never": self._never(now), "driven": list(driven), "dropped": list(dropped),
+                  "full": list(full), "most": most}
         async with self._db.look() as tx:
             return list(await tx.all(self._next, values))
 
@@ -131,7 +145,8 @@ class Records:
             rows = await tx.all(
                 sa.update(table)
                 .where(table.c.id.in_(ids), table.c.status.in_(OPEN))
-                .where(sa.or_(table.c.lease_until <= now, table.c.lease_owner == self.owner))
+                .where(sa.or_(table.c.lease_until <= now, table.c.lease_until > self._never(now),
+                              table.c.lease_owner == self.owner))
                 .values(lease_owner=self.owner, lease_until=now + self._lease_s)
                 .returning(table)
             )

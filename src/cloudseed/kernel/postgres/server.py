@@ -96,11 +96,18 @@ class Server:
         connection = await asyncpg.connect(
             host=address.host, port=address.port, user=address.username, password=address.password,
             database=database, timeout=CONNECT_S, command_timeout=ANSWER_S, statement_cache_size=256,
+            connection_class=self._connection_class,
             server_settings={**SETTINGS, "application_name": "cloudseed", **settings})
         asked = time.monotonic()
-        clock = await connection.fetchval("SELECT extract(epoch FROM clock_timestamp())::float8")
-        self._clock = clock, (asked + time.monotonic()) / 2
+        self._learn(asked, await connection.fetchval(f"SELECT {_CLOCK}"))
         return connection
+
+    def _learn(self, asked: float, told: float) -> None:
+        """The server's clock says `told`, which it was asked at `asked` of ours.  A small difference is the way's."""
+        answered = time.monotonic()
+        middle = (asked + answered) / 2
+        if self._clock is None or abs(self.now() - answered + middle - told) > answered - asked + SET_S:
+            self._clock = told, middle
 
     async def session(self, engine: AsyncEngine) -> Session:
         """A new connection.  Raises the driver's errors."""
@@ -111,7 +118,7 @@ class Server:
         return Session(alchemy, raw)
 
     def now(self) -> float:
-        """Seconds since 1970 by the server's clock."""
+        """Seconds since 1970 by the server's clock; once it is set, all processes learn so with their next writes."""
         if self._clock is None:
             return time.time()
         told, then = self._clock
@@ -154,7 +161,9 @@ class Server:
             if connection is None:
                 raise asyncpg.InterfaceError("the connection is gone")
             # an empty message in the log makes this a commit that must be flushed, and with it all before it
-            await connection.fetchval("SELECT pg_logical_emit_message(true, 'cloudseed', '')")
+            asked = time.monotonic()
+            told = await connection.fetchval(f"SELECT {_CLOCK}, pg_logical_emit_message(true, 'cloudseed', '')")
+            self._learn(asked, told)
             self._synced = max(self._synced, covered)
         except Exception as exc:
             log.warning("the database did not confirm what was committed: %s", exc)
