@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -89,3 +90,12 @@ async def test_a_console_opens_from_its_button(scene: Scene) -> None:
         await page.wait("document.getElementById('status')?.textContent === 'connected'")
         await page.wait("document.querySelector('canvas')?.width === 64")
         assert page.problems == []
+
+
+async def test_the_browser_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    with tempfile.TemporaryDirectory(prefix="cst-", dir="/tmp") as place:  # unix sockets need short paths
+        monkeypatch.setenv("TMPDIR", place)
+        monkeypatch.setattr(tempfile, "tempdir", place)
+        async with Browser():
+            assert os.listdir(place)
+        assert not os.listdir(place)

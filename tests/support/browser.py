@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import itertools
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -106,12 +107,13 @@ class Page:
 
 
 class Browser:
-    """A browser with a profile of its own, gone at the end."""
+    """A browser with a profile of its own, gone at the end with all that it puts into temporary directories."""
 
     async def __aenter__(self) -> Browser:
-        self._profile = tempfile.mkdtemp(prefix="chromium-")
+        self._directory = tempfile.mkdtemp(prefix="chromium-")
         self._process = await asyncio.create_subprocess_exec(
-            "chromium", *_FLAGS, f"--user-data-dir={self._profile}", "about:blank",
+            "chromium", *_FLAGS, f"--user-data-dir={self._directory}/profile", "about:blank",
+            env={**os.environ, "TMPDIR": self._directory},
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE)
         self._session = aiohttp.ClientSession()
         self._pages: list[Page] = []
@@ -144,4 +146,4 @@ class Browser:
         self._draining.cancel()
         await asyncio.gather(self._draining, return_exceptions=True)
         await asyncio.sleep(0)
-        shutil.rmtree(self._profile, ignore_errors=True)
+        shutil.rmtree(self._directory, ignore_errors=True)

@@ -111,6 +111,7 @@ class _Run:
         self.output: Path = chosen.output.absolute()
         self.progress = progress
         self.bin: Path
+        self._temporary = self.output / "tmp"
 
     def run(self) -> dict[str, Outcome]:
         shutil.rmtree(self.output, ignore_errors=True)
@@ -125,6 +126,7 @@ class _Run:
         )
         with self.progress.status("building the guest image (once) ...") as status:
             image = build_tiny(openstack.cache(), lambda text: status.update(f"{text} ..."))
+        self._temporary.mkdir()
         self._call("stestr", "init", check=True, capture_output=True)
         # a short path of its own: unix sockets' paths are limited to 107 bytes
         home = Path(tempfile.mkdtemp(prefix="cs-", dir="/tmp"))
@@ -146,6 +148,7 @@ class _Run:
                 shutil.copytree(home / "s" / "logs", self.output / "logs", dirs_exist_ok=True)
                 down.purge(home / "s", home / "clouds.yaml")
                 shutil.rmtree(home, ignore_errors=True)
+                shutil.rmtree(self._temporary, ignore_errors=True)
         return self._results(tests)
 
     def _prepare(self, config: Config, image: Path) -> None:
@@ -222,6 +225,7 @@ class _Run:
         env |= {"PATH": f"{self.bin}:{env.get('PATH', '')}", "HOME": str(self.output), "PYTHONWARNINGS": "ignore"}
         env |= {"OS_TEST_TIMEOUT": str(self.chosen.timeout), "OS_LOG_CAPTURE": "1"}
         env |= {"TEMPEST_CONFIG_DIR": str(self.output / "etc"), "TEMPEST_CONFIG": "tempest.conf"}
+        env |= {"TMPDIR": str(self._temporary)}  # its programs leave files there
         return subprocess.run([str(self.bin / program), *arguments], cwd=self.output, env=env, text=True, **streams)
 
 
