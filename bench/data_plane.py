@@ -94,6 +94,7 @@ class DataPlane:
             prefix = f"{name.replace('-', '_')}_" if name else ""
             found |= {f"{prefix}pings": float(sum(one.sent for one in heard)),
                       f"{prefix}pings_lost": float(sum(one.lost for one in heard)),
+                      f"{prefix}pings_dropped_by_guests": float(sum(one.dropped for one in heard)),
                       f"{prefix}silence_s": round(max((one.silent_s for one in heard), default=0.0), 1)}
         return found | {"watcher_looks": float(self._watcher.looks),
                         "machines_watched": float(len(self._watcher.machines_seen))}

@@ -78,6 +78,7 @@ class Watcher(Beside):
         self._said: set[str] = set()
         self.shared: set[str] = set()
         self.may_run_twice: set[str] = set()
+        self.ran_twice: set[str] = set()  # those of them that did
         self.wrong: list[str] = []
         self.looks = 0
         self.machines_seen: set[str] = set()  # servers that had a QEMU
@@ -150,7 +151,9 @@ class Watcher(Beside):
                 worked.setdefault(process.server, set()).add(process.pid)
         for server, pids in worked.items():
             both = pids & self._worked.get(server, set())
-            if len(both) > 1 and server not in self.may_run_twice:
+            if len(both) > 1 and server in self.may_run_twice:
+                self.ran_twice.add(server)
+            elif len(both) > 1:
                 self._say(f"server {server} runs in {len(both)} QEMUs at once: {sorted(both)}")
         self._ran, self._worked = ran, worked
 

@@ -110,8 +110,13 @@ class Daemon:
         return self.config.public_url
 
     @property
+    def password(self) -> str:
+        """The admin's."""
+        return load_secrets(self.state).passwords["admin"]
+
+    @property
     def api(self) -> Api:
-        return Api(self.url, "admin", load_secrets(self.state).passwords["admin"], "admin")
+        return Api(self.url, "admin", self.password, "admin")
 
     def kill_control(self) -> None:
         """kill -9 of the control process."""
