@@ -1,7 +1,8 @@
 """A real kill -9 of each process of a cloud of many hosts, at every step of every operation.
 
-Many operations stand at once, each at a point of its own, when the process dies (matrix.py).  It takes long on a busy
-machine: CLOUDSEED_TEST_LONG=1 runs it.
+Many operations stand at once, each at a point of its own, when the process dies (matrix.py).  A part runs always: the
+control process at every point of the commonest operations, each other process at one point of many.  All of it takes
+long: CLOUDSEED_TEST_LONG=1 runs it.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ pytestmark = [needs_root, pytest.mark.real,
                                  reason="needs the packages postgresql and rabbitmq-server")]
 SIZE = 64
 LEASE_S = 4.0  # how long what a dead process did waits for another
+ALWAYS = [("rabbitmq", "servers"), ("postgres", "volumes"), ("host-2 agent", "servers"), ("host-2 host", "servers"),
+          ("host-1 host", "volumes")]
 COMMONEST = ("boot", "delete", "live_migrate", "migrate")
 
 
@@ -45,7 +48,6 @@ def stage() -> Iterator[Stage]:
         yield Stage(cloud, points)
 
 
-@long.long
 def test_control_at_every_point_of_the_commonest(stage: Stage) -> None:
     cells = [cell for group in GROUPS for cell in draw(
         "control", group, lambda kind, chapter, point: chapter in COMMONEST and kind.__name__ in ("Lifetime", "Moves"))]
@@ -54,12 +56,11 @@ def test_control_at_every_point_of_the_commonest(stage: Stage) -> None:
 
 
 def _pairs() -> list[Any]:
-    return [(victim, group) for victim in VICTIMS for group, kinds in GROUPS.items()
-            if any(concerned(victim, kind) for kind in kinds)]
+    return [pytest.param(victim, group, marks=() if (victim, group) in ALWAYS else long.long)
+            for victim in VICTIMS for group, kinds in GROUPS.items() if any(concerned(victim, kind) for kind in kinds)]
 
 
 @pytest.mark.parametrize(("victim", "group"), _pairs())
-@long.long
 def test_one_point_of_every_operation(stage: Stage, victim: str, group: str) -> None:
     stage.harm(victim, sample(victim, group))
 
