@@ -365,7 +365,7 @@ class Moves(Cell):
     """A server goes to another host, running and standing."""
 
     POINTS = {chapter: distinct_points(NOVA[f"nova.{chapter}"]) for chapter in ("live_migrate", "migrate")}
-    HOSTS = (HERE, THERE)
+    HOSTS: ClassVar[tuple[int, ...]] = (HERE, THERE)
     ORDERS: ClassVar[dict[str, Any]] = {
         "live_migrate": {"os-migrateLive": {"host": f"host-{THERE}", "block_migration": "auto"}},
         "migrate": {"migrate": {"host": f"host-{THERE}"}},
