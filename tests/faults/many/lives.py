@@ -89,6 +89,11 @@ class Cell:
         """Whether only its whole process can stand there: within a transaction."""
         return self.point.endswith(":commit:before")
 
+    @property
+    def turn(self) -> int:
+        """Cells of a lower one stand already when it is ordered: on its way it would take their points."""
+        return 2 if self.still else 1
+
     def prepare(self, scene: Site3) -> None:
         raise NotImplementedError
 
@@ -275,6 +280,11 @@ class Attachments(Cell):
 
     POINTS = test_kills_of_volumes.CHAPTERS
     HOSTS = (HERE, STORAGE)
+
+    @property
+    def turn(self) -> int:
+        """A boot with volumes reserves them, as an attachment does."""
+        return 0 if self.chapter == "boot" else 1
 
     def prepare(self, scene: Site3) -> None:
         self.life = life = test_kills_of_volumes.Life(scene, self.number)

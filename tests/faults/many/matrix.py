@@ -73,7 +73,7 @@ class Batch:
     def __init__(self, scene: Site3, points: Points, cells: list[Cell]) -> None:
         assert sum(cell.still for cell in cells) <= 1
         self._scene, self._points = scene, points
-        self._cells = sorted(cells, key=lambda cell: cell.still)
+        self._cells = sorted(cells, key=lambda cell: cell.turn)
         self._senders: list[threading.Thread] = []
         self._refused: list[str] = []
 
@@ -87,8 +87,8 @@ class Batch:
         if evacuates:
             self._lose_power()
         try:
-            self._stand([cell for cell in self._cells if not cell.still])
-            self._stand([cell for cell in self._cells if cell.still])
+            for _, cells in itertools.groupby(self._cells, lambda cell: cell.turn):
+                self._stand(list(cells))
             standing = time.monotonic()
             self._scene.site.kill(victim)
         finally:
