@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from cloudseed.kernel import errors
 from cloudseed.kernel.context import Context
 from cloudseed.kernel.operations import Backtrack, Engine, Killed, OperationTables, OperationType, Run, Step, faults
+from cloudseed.kernel.operations import engine as operation_engine
 from tests.support.databases import open_database
 
 metadata = sa.MetaData()
@@ -383,3 +384,22 @@ async def test_a_lease_of_a_clock_that_was_set_back_is_over(world: World, ends_i
         await asyncio.wait(engine._tasks.values())
     assert bool(world.calls) == is_over
     await db.close()
+
+
+async def test_what_was_claimed_without_an_answer_does_not_wait_for_its_lease(
+        world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(operation_engine, "POLL_S", 0.1)
+    async with world.engine() as engine:
+        claim, unanswered = engine._records.claim, list[str]()
+
+        async def claim_in_vain(ids: list[str]) -> Any:
+            rows = await claim(ids)
+            if not unanswered:
+                unanswered.extend(ids)
+                raise errors.Unavailable
+            return rows
+
+        monkeypatch.setattr(engine._records, "claim", claim_in_vain)
+        await world.order(engine)
+        assert await engine.idle(5)
+    assert unanswered and world.calls == ["one", "two", "three"] and not engine._dropped

@@ -35,6 +35,8 @@ class Steady:
         self._stop = threading.Event()
         self._errors: list[BaseException] = []
         self._api: Api = cloud.api
+        self._api.send("PUT", f"{VOLUME}/os-quota-class-sets/default",
+                       {"quota_class_set": {"volumes": -1, "gigabytes": -1}})
 
     @contextlib.contextmanager
     def at_work(self, people: int = 3) -> Iterator[Steady]:
@@ -89,7 +91,7 @@ class Steady:
             self._perhaps.add(server_id)
             if self._order("delete", "DELETE", f"{COMPUTE}/servers/{server_id}") is not None:
                 self._doomed.add(server_id)
-        if delete and volume is not None:
+        if delete and volume is not None and self._is_made(volume["volume"]["id"]):
             self._order("delete of a volume", "DELETE", f"{VOLUME}/volumes/{volume['volume']['id']}")
 
     def _order(self, what: str, method: str, path: str, body: Any = None) -> Any:
@@ -131,13 +133,19 @@ class Steady:
 
     def _rests(self, server_id: str) -> bool:
         """Wait until the server is ACTIVE and nothing is under way; False when we are to stop before that."""
+        return self._becomes(f"{COMPUTE}/servers/{server_id}", "server", "ACTIVE")
+
+    def _is_made(self, volume_id: str) -> bool:
+        return self._becomes(f"{VOLUME}/volumes/{volume_id}", "volume", "available")
+
+    def _becomes(self, path: str, kind: str, status: str) -> bool:
         until = time.monotonic() + PATIENCE_S
         while not self._stop.is_set():
-            server = self.ask(f"{COMPUTE}/servers/{server_id}")["server"]
-            assert server["status"] != "ERROR", server
-            if server["status"] == "ACTIVE" and server["OS-EXT-STS:task_state"] is None:
+            found = self.ask(path)[kind]
+            assert found["status"].upper() != "ERROR", found
+            if found["status"] == status and found.get("OS-EXT-STS:task_state") is None:
                 return True
-            assert time.monotonic() < until, server
+            assert time.monotonic() < until, found
             time.sleep(0.2)
         return False
 

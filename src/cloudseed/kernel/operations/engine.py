@@ -87,10 +87,16 @@ class Engine:
         """Run an operation within the caller's task (an upload, whose bytes come with the request); returns when
         it is done, raises its error when it failed and is undone.  `before(tx)` writes in the same transaction
         as the intent."""
-        async with self._db.write() as tx:
-            if before is not None:
-                await before(tx)
-            operation_id = await self._records.insert(tx, type, resource_id, data, ctx, leased=True)
+        operation_id = ""
+        try:
+            async with self._db.write() as tx:
+                if before is not None:
+                    await before(tx)
+                operation_id = await self._records.insert(tx, type, resource_id, data, ctx, leased=True)
+        except Unavailable:
+            if operation_id:
+                self._dropped.add(operation_id)  # perhaps it is there all the same
+            raise
         run = Run(operation_id, type.kind, resource_id, data, ctx)
         task = asyncio.ensure_future(self._drive(type, run, "pending", 0, None))
         self._tasks[operation_id] = task
@@ -150,7 +156,10 @@ class Engine:
             found = await self._records.claimable(self._tasks, self._dropped, full, BATCH)
             if not found:
                 return
-            claimed = await self._records.claim([row.id for row in self._within(found)])
+            ids = [row.id for row in self._within(found)]
+            self._dropped.update(ids)  # as long as we do not know: perhaps they are ours, and nobody else drives them
+            claimed = await self._records.claim(ids)
+            self._dropped.difference_update(ids)
             for row in claimed:
                 self._start(row)
             if len(found) < BATCH or not claimed:
