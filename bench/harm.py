@@ -19,12 +19,14 @@ import msgspec
 from bench.small_disks import fill
 from cloudseed.cli import processes
 from cloudseed.cli.hosts import places, servers, shape, start, stop
+from cloudseed.cli.launching import StartFailed
 from cloudseed.cli.processes import Process
 from cloudseed.cli.servers import rabbitmq
 from cloudseed.kernel.config import Config
 
 FAKETIME = next(iter(sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))), None)  # Debian: faketime
 _CUT = "monkey"  # the table of rules that cut a host off
+_STARTS = 5
 _BUS_FAULTS = "seed=5 twice=0.3 late_s=0.3 lost=0.1 lost_replies=0.1"
 _MEND_S = 4.0  # how long mending takes, for planning only
 
@@ -103,12 +105,22 @@ class Site:
 
         kill()
         config = msgspec.json.decode((self._state / "run" / "config.json").read_bytes(), type=Config)
-        start.start(config, lambda text: None, environment)
+        for tries in reversed(range(_STARTS)):
+            try:
+                start.start(config, lambda text: None, environment)
+                break
+            except StartFailed:  # it met what it was started with, and says so: whoever starts it tries again
+                if not tries:
+                    raise
         return kill
 
     def unruly_bus(self, host: int) -> Callable[[], None]:
         """What the services and a host tell each other comes twice, late, out of order, or not at all."""
         return self.restart(["control", f"host-{host} agent"], {"CLOUDSEED_BUS_FAULTS": _BUS_FAULTS})
+
+    def failing_writes(self) -> Callable[[], None]:
+        """Every seventh commit of the services fails, half of them after the database did it."""
+        return self.restart(["control"], {"CLOUDSEED_DATABASE_FAULTS": "every=7"})
 
     def shift_clock(self, host: int) -> Callable[[], None]:
         """The host's processes are an hour late (hosts of odd numbers) or early."""
@@ -201,6 +213,7 @@ KINDS: dict[str, Kind] = {
     "power-off": Kind(lambda site, host: site.power_off(host), 2, 16, True),
     "evacuate": Kind(lambda site, host: site.evacuate(host), 0, 20, True),
     "unruly-bus": Kind(lambda site, host: site.unruly_bus(host), 4, 15, True),
+    "failing-writes": Kind(lambda site, host: site.failing_writes(), 4, 15),
     "clock": Kind(lambda site, host: site.shift_clock(host), 4, 15, True, pretended=True),
     "full-disk": Kind(lambda site, host: site.fill_disk(host), 2, 15, True, pretended=True),
 }

@@ -26,9 +26,9 @@ from cloudseed.ledger.violations import operations
 
 DESCRIPTION = """A cloud of `up --hosts N`, with the fake driver or real machines, under a steady load of servers that
 are made, moved, stopped and deleted, while its processes are killed or stand still, links are cut, hosts lose their
-power, some of them their servers too, messages come twice or never, disks are full and clocks an hour off, one after
-the other as a seed says.  The same seed does the same things in the same order.  In the end everything is mended, and
-it counts as an error when a server does not come to rest, an answer was 500, or the audit is not clean.
+power, some of them their servers too, messages come twice or never, writes fail, disks are full and clocks an hour
+off, one after the other as a seed says.  The same seed does the same things in the same order.  In the end everything
+is mended, and it counts as an error when a server does not come to rest, an answer was 500, or the audit is not clean.
 
 With real machines there is also a guest on each host that pings the others all the while, and every disk is watched:
 a ping that is lost counts as an error (but to a host without power or link), and so do two that write one disk."""

@@ -18,7 +18,7 @@ from cloudseed.cli.servers import postgres, rabbitmq
 from tests.support.daemon import needs_root
 
 ROOT = Path(__file__).parents[3]
-SEED = 33  # among its first kinds is an evacuation, when there are servers
+SEED = 3446  # among its first kinds are those that no other test does at random, when there are servers
 
 
 @needs_root
@@ -38,7 +38,8 @@ def test_a_minute_of_harm() -> None:
     assert figures["wrong"] == 0 and figures["seed"] == SEED
     assert figures["done_create"] and figures["done_delete"]
     planned = harm.plan(SEED, 60, 3)
-    assert figures["turns"] == len(planned) and "evacuate" in {turn.kind for turn in planned}
+    assert figures["turns"] == len(planned)
+    assert {turn.kind for turn in planned} >= {"evacuate", "failing-writes", "full-disk", "unruly-bus"}
 
 
 def test_the_same_seed_does_the_same_and_every_kind_has_its_turn() -> None:
