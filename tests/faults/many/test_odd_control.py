@@ -37,7 +37,7 @@ def test_every_thirteenth_write_fails(cloud2: Cloud3) -> None:
     cloud.start({"CLOUDSEED_DATABASE_FAULTS": "every=13"})
     steady = Steady(cloud2, "flaky")
     with steady.at_work():
-        steady.go_on(boot=3, live_migration=2, delete=1)
+        steady.go_on(boot=2, live_migration=1, delete=1)
         wait_for(lambda: steady.refused[503] > 1, PATIENCE_S, "refusals")
     print(steady.taken, steady.refused)
     steady.all_ended()
@@ -115,7 +115,7 @@ def test_clocks_are_set_while_all_runs(cloud2: Cloud3, clocks: dict[str, Clock])
                 if name == "database":
                     wait_for(lambda: hours_off(steady) == float(off[:2]), PATIENCE_S, f"reports of {off}")
     print(steady.taken, steady.refused)
-    assert set(steady.refused) <= {401}
+    assert set(steady.refused) <= {401, 503}  # PostgreSQL's own patience is by its clock
     steady.all_ended()
     cloud2.cloud.settle(PATIENCE_S)
     steady.remove_all()
