@@ -32,6 +32,8 @@ def scene() -> Iterator[Scene]:
 class Life:
     """One server with a volume that comes and goes, and servers that boot with volumes."""
 
+    patience_s = 30.0
+
     def __init__(self, scene: Scene, number: int) -> None:
         self.scene, self.number = scene, number
         self.server_id = scene.boot(f"volumes-{number}")
@@ -49,14 +51,14 @@ class Life:
         return str(self.scene.api.get(f"{VOLUME}/volumes/{volume_id}")["volume"]["status"])
 
     def until(self, volume_id: str, status: str) -> None:
-        wait_for(lambda: self.status(volume_id) == status, 30, f"volume {volume_id} to be {status}")
+        wait_for(lambda: self.status(volume_id) == status, self.patience_s, f"volume {volume_id} to be {status}")
 
     def until_gone(self, *volume_ids: str) -> None:
         """Of its own volumes only: others may have theirs in the same cloud."""
         def left() -> set[str]:
             return {volume["id"] for volume in self.scene.api.get(f"{VOLUME}/volumes")["volumes"]} & {*volume_ids}
 
-        wait_for(lambda: not left(), 30, f"volumes {volume_ids} to be gone")
+        wait_for(lambda: not left(), self.patience_s, f"volumes {volume_ids} to be gone")
 
     @property
     def path(self) -> str:
@@ -68,7 +70,7 @@ class Life:
 
     def until_none_attached(self) -> None:
         """Cinder's record goes first, nova's after it."""
-        wait_for(lambda: not self.attached(), 10, "the server to have no volume")
+        wait_for(lambda: not self.attached(), self.patience_s, "the server to have no volume")
 
     # ---- chapters
 
@@ -82,7 +84,7 @@ class Life:
             self.until_none_attached()
             self.attach()
         self.until(self.volume_id, "in-use")
-        wait_for(lambda: len(self.attached()) == 1, 10, "the server to have its volume")
+        wait_for(lambda: len(self.attached()) == 1, self.patience_s, "the server to have its volume")
 
     def detach(self) -> None:
         self.scene.send("DELETE", f"{self.path}/{self.volume_id}")

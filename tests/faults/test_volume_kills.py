@@ -57,6 +57,8 @@ def cloud() -> Iterator[Daemon]:
 class Life:
     """One volume's chapters: each `<chapter>` orders, each `<chapter>_ends` says what must be after the restart."""
 
+    patience_s = 30.0
+
     def __init__(self, cloud: Daemon, number: int) -> None:
         self.cloud = cloud
         version = {"OpenStack-API-Version": "volume 3.71"}
@@ -80,7 +82,7 @@ class Life:
             assert thing is None or not thing["status"].startswith("error"), thing
             return thing if thing is not None and thing["status"] == status else None
 
-        found: dict[str, Any] = wait_for(look, 30, f"{kind} {self.name} to be {status}")
+        found: dict[str, Any] = wait_for(look, self.patience_s, f"{kind} {self.name} to be {status}")
         return found
 
     def host(self) -> dict[str, Any]:
@@ -95,7 +97,7 @@ class Life:
             return picture if not self.wrong and not list(operations(picture)) else None
 
         try:
-            found: dict[str, Any] = wait_for(look, 30, "the cloud to come to rest")
+            found: dict[str, Any] = wait_for(look, self.patience_s, "the cloud to come to rest")
         except pytest.fail.Exception:
             pytest.fail(f"the audit says {self.wrong}")
         return found
@@ -119,7 +121,7 @@ class Life:
             self.wait("backup", "available")
         if chapter == "delete" and self.find("snapshot") is not None:
             self.delete_snapshot()
-            wait_for(lambda: self.find("snapshot") is None, 30, "the snapshot to be gone")
+            wait_for(lambda: self.find("snapshot") is None, self.patience_s, "the snapshot to be gone")
 
     def create(self) -> None:
         self.api.send("POST", f"{VOLUME}/volumes", {"volume": {"size": 1, "name": self.name}})
@@ -184,7 +186,7 @@ class Life:
         self.api.send("DELETE", f"{VOLUME}/snapshots/{found['id']}")
 
     def delete_snapshot_ends(self) -> None:
-        wait_for(lambda: self.find("snapshot") is None, 30, "the snapshot to be gone")
+        wait_for(lambda: self.find("snapshot") is None, self.patience_s, "the snapshot to be gone")
         assert self.host()["snapshots"] == []
 
     def back_up(self) -> None:
@@ -212,14 +214,14 @@ class Life:
         self.api.send("DELETE", f"{VOLUME}/backups/{backup['id']}")
 
     def delete_backup_ends(self) -> None:
-        wait_for(lambda: self.find("backup") is None, 30, "the backup to be gone")
+        wait_for(lambda: self.find("backup") is None, self.patience_s, "the backup to be gone")
         assert not [o for o in self.settle()["swift"]["objects"] if o["container"] == "volumebackups"]
 
     def delete(self) -> None:
         self.api.send("DELETE", f"{VOLUME}/volumes/{self.ids['volume']}")
 
     def delete_ends(self) -> None:
-        wait_for(lambda: self.find("volume") is None, 30, "the volume to be gone")
+        wait_for(lambda: self.find("volume") is None, self.patience_s, "the volume to be gone")
         assert self.host()["volumes"] == []
 
     def _send(self, method: str, path: str, body: Any = None) -> Any:

@@ -287,7 +287,7 @@ class Attachments(Cell):
         return 0 if self.chapter == "boot" else 1
 
     def prepare(self, scene: Site3) -> None:
-        self.life = life = test_kills_of_volumes.Life(scene, self.number)
+        self.life = life = _AttachmentLife(scene, self.number)
         if self.chapter == "detach":
             life.attach()
             life.until(life.volume_id, "in-use")
@@ -304,6 +304,10 @@ class Attachments(Cell):
 
     def remove(self) -> None:
         self.life.end()
+
+
+class _AttachmentLife(test_kills_of_volumes.Life):
+    patience_s = PATIENCE_S
 
 
 class Volumes(Cell):
@@ -325,6 +329,8 @@ class Volumes(Cell):
 
 class _VolumeLife(test_volume_kills.Life):
     """Sees its own things only: there are many."""
+
+    patience_s = PATIENCE_S
 
     def __init__(self, cloud: Daemon, number: int, address: str) -> None:
         super().__init__(cloud, number)
