@@ -299,8 +299,12 @@ class Attachments(Cell):
         getattr(self.life, self.chapter)()
 
     def ends(self) -> None:
-        """What was answered with success is done, wherever the process stood that was killed."""
-        getattr(self.life, f"{self.chapter}_ends")(self.point if self.answer is not None else "")
+        """Who had no answer to a reservation does not know whether it was done; if not, the volume can be had again."""
+        life = self.life
+        if self.chapter == "attach" and self.answer is not None and life.status(life.volume_id) == "available":
+            life.until_none_attached()
+            life.attach()
+        getattr(life, f"{self.chapter}_ends")("")
 
     def remove(self) -> None:
         self.life.end()
