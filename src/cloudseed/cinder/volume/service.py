@@ -159,8 +159,9 @@ class VolumeManager:
         None is ended here: an export that cinder does not know may be one that it is about to; the audit tells.
         """
         ctx = Context()
-        wish = await self._bus.call(ctx, API_TOPIC, "export_wish", host=self.name)
         report = await self.backend.ask("list volumes", self.backend.host.list_volumes())
+        # asked afterwards: an attachment that has ended by now is not exported again
+        wish = await self._bus.call(ctx, API_TOPIC, "export_wish", host=self.name)
         there = {export.attachment_id for volume in report.volumes for export in volume.exports}
         for item in wish:
             if item["attachment_id"] not in there:
