@@ -7,6 +7,7 @@ import contextlib
 
 import pytest
 
+from cloudseed.kernel.errors import Unavailable
 from cloudseed.kernel.periodic import Loop
 
 
@@ -50,3 +51,21 @@ async def test_who_waits_for_a_run_hears_that_the_loop_was_ended() -> None:
     with pytest.raises(asyncio.CancelledError):
         await waiter
     assert task.cancelled()
+
+
+async def test_that_somebody_is_away_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", logger="cloudseed.kernel.periodic")
+    answers: list[Exception | None] = [Unavailable("away"), Unavailable("away"), Unavailable("elsewhere"), None, None]
+
+    async def work() -> None:
+        if (answer := answers.pop(0)) is not None:
+            raise answer
+
+    loop = Loop("trial", work, 60.0)
+    task = asyncio.create_task(loop.run())
+    async with asyncio.timeout(5):
+        while answers:
+            await loop.run_soon()
+    task.cancel()
+    said = [(record.levelname, record.getMessage().rpartition(" ")[2]) for record in caplog.records]
+    assert said == [("WARNING", "away"), ("WARNING", "elsewhere"), ("INFO", "on")]

@@ -16,7 +16,9 @@ FIRST_RETRY_S = 1.0  # after a run that failed because somebody was away; double
 
 
 class Loop:
-    """Runs `work` every `interval_s` seconds and soon after each `hint`; errors are logged, the next run retries."""
+    """Runs `work` every `interval_s` seconds and soon after each `hint`; errors are logged, the next run retries.
+
+    That somebody is away is logged once, and again when it is another or for another reason, or has been back."""
 
     def __init__(
         self, name: str, work: Callable[[], Awaitable[None]], interval_s: float, *, first_delay_s: float = 0.0
@@ -44,7 +46,7 @@ class Loop:
         """The loop itself, for ever; its owner cancels it."""
         if self._first_delay_s:
             await self._sleep(self._first_delay_s)
-        retry_s = FIRST_RETRY_S
+        retry_s, away = FIRST_RETRY_S, ""
         while True:
             self._wake.clear()
             pause_s = self._interval_s
@@ -60,11 +62,15 @@ class Loop:
                 log.warning("%s failed, will run again: what it waited for was cancelled", self.name, exc_info=exc)
             except Unavailable as exc:  # somebody is away: it says who, and where we were says nothing
                 pause_s, retry_s = min(retry_s, self._interval_s), retry_s * 2
-                log.warning("%s failed, will run again in %g s: %s", self.name, pause_s, exc.message)
+                log.log(logging.DEBUG if away == exc.message else logging.WARNING,
+                        "%s failed, will run again, the next time in %g s: %s", self.name, pause_s, exc.message)
+                away = exc.message
             except Exception as exc:
                 log.warning("%s failed, will run again: %s", self.name, exc, exc_info=exc)
             else:
-                retry_s = FIRST_RETRY_S
+                if away:
+                    log.info("%s goes on", self.name)
+                retry_s, away = FIRST_RETRY_S, ""
             for waiter in waiters:
                 if not waiter.done():
                     waiter.set_result(None)
