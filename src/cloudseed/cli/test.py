@@ -68,8 +68,11 @@ def _on_postgresql(pytest: list[str], root: Path, env: dict[str, str]) -> int:
     if find_binaries() is None:
         print("   skipped: it is not installed (Debian: postgresql)", flush=True)
         return 0
-    return subprocess.run([*pytest, "-q", "-p", "no:cacheprovider", *_ON_POSTGRESQL], cwd=root,
-                          env={**env, "CLOUDSEED_TEST_DATABASE": "postgresql"}).returncode
+    env = {**env, "CLOUDSEED_TEST_DATABASE": "postgresql"}
+    with tempfile.TemporaryDirectory(prefix="cloudseed-test-") as cache:
+        command = [*pytest, "-q", "-o", f"cache_dir={cache}", *_ON_POSTGRESQL]
+        return _once_more("on PostgreSQL", command, subprocess.run(command, cwd=root, env=env).returncode,
+                          Path(cache), root, env)
 
 
 _HALVES = {"real": "real", "others": "not real"}  # name -> pytest's expression
@@ -89,10 +92,16 @@ def _both_halves(pytest: list[str], root: Path, env: dict[str, str]) -> int:
                     for name, expression in _HALVES.items()}
         codes = _side_by_side(commands, root, env)
         for name, command in commands.items():
-            if codes[name] == _SOME_FAILED and _failures(Path(caches) / name) <= _FEW:
-                print(f"-- what failed ({name}), once more and alone", flush=True)
-                codes[name] = subprocess.run([*command, "--last-failed"], cwd=root, env=env).returncode
+            codes[name] = _once_more(name, command, codes[name], Path(caches) / name, root, env)
     return codes["real"] or codes["others"]
+
+
+def _once_more(name: str, command: list[str], code: int, cache: Path, root: Path, env: dict[str, str]) -> int:
+    """Run again what few tests failed of a command that ended with `code`; the code that counts."""
+    if code != _SOME_FAILED or _failures(cache) > _FEW:
+        return code
+    print(f"-- what failed ({name}), once more and alone", flush=True)
+    return subprocess.run([*command, "--last-failed"], cwd=root, env=env).returncode
 
 
 def _failures(cache: Path) -> int:

@@ -98,8 +98,12 @@ class Server:
             database=database, timeout=CONNECT_S, command_timeout=ANSWER_S, statement_cache_size=256,
             connection_class=self._connection_class,
             server_settings={**SETTINGS, "application_name": "cloudseed", **settings})
-        asked = time.monotonic()
-        self._learn(asked, await connection.fetchval(f"SELECT {_CLOCK}"))
+        try:
+            asked = time.monotonic()
+            self._learn(asked, await connection.fetchval(f"SELECT {_CLOCK}"))
+        except BaseException:
+            connection.terminate()
+            raise
         return connection
 
     def _learn(self, asked: float, told: float) -> None:
