@@ -81,6 +81,28 @@ def test_dhcp_knows_a_new_port_at_once_and_keeps_running(cloud: str, state: Stat
     assert dhcp.running(state.network(wish.network_id)) == before
 
 
+@pytest.mark.parametrize("saved", [False, True])
+def test_dhcp_knows_what_was_written_by_one_who_was_killed_before_saying_so(
+    cloud: str, state: StatePaths, monkeypatch: pytest.MonkeyPatch, saved: bool
+) -> None:
+    wish, new = network(port(10, ANY_EGRESS)), port(11, ANY_EGRESS)
+    networks.apply(cloud, state, [wish], full=True)
+    before, wish = dhcp.running(state.network(wish.network_id)), msgspec.structs.replace(wish, ports=[*wish.ports, new])
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(*(os, "kill") if saved else (dhcp, "_save"), die)  # type: ignore[call-overload]
+        with pytest.raises(KeyboardInterrupt):
+            networks.apply(cloud, state, [wish], full=True)
+    assert networks.apply(cloud, state, [wish], full=True).networks[0].changed
+    assert not networks.apply(cloud, state, [wish], full=True).networks[0].changed
+    with TapGuest(cloud, wish.network_id, new) as guest:
+        assert guest.dhcp(1) is not None
+    assert dhcp.running(state.network(wish.network_id)) == before
+
+
 def test_an_address_that_goes_to_another_port_is_leased_to_it(cloud: str, state: StatePaths) -> None:
     old = port(10, ANY_EGRESS)
     wish = network(old)

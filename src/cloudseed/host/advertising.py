@@ -26,6 +26,7 @@ _INTERVAL_S = (30, 100)  # upstream's min_rtr_adv_interval and max_rtr_adv_inter
 class _Started(msgspec.Struct, frozen=True):
     process: processes.ProcessRecord
     arguments: list[str]
+    told: str = ""  # the file that it was told to read last; who wrote another may have been killed before telling
 
 
 def config(wish: RouterWish) -> str:
@@ -78,16 +79,17 @@ def sync(namespace: str, directory: Path, wish: RouterWish) -> bool:
         stop(directory)
         return True
     path = directory / "radvd.conf"
-    changed = not path.exists() or path.read_text() != text
-    if changed:
+    if not path.exists() or path.read_text() != text:
         processes.replace_file(path, text.encode(), mode=0o644)
         path.chmod(0o644)
     argv = [binaries.find("radvd"), "--nodaemon", "--logmethod", "stderr", "--username", _user(),
             "--config", str(netns.DIRECTORY / path.name), "--pidfile", str(netns.DIRECTORY / "radvd.pid")]
     if started is not None and started.process.alive and started.arguments == argv:
-        if changed:
-            os.kill(started.process.pid, signal.SIGHUP)
-        return changed
+        if started.told == text:
+            return False
+        os.kill(started.process.pid, signal.SIGHUP)
+        _save(directory, _Started(started.process, argv, text))
+        return True
     if started is not None:
         processes.end(started.process, grace_s=2.0)
     for pid, program in strays.in_namespaces([namespace]):
@@ -97,7 +99,7 @@ def sync(namespace: str, directory: Path, wish: RouterWish) -> bool:
     log.unlink(missing_ok=True)
     # it reads its file again as nobody, who may not pass the state directory
     record = netns.run_with_only(namespace, directory, netns.DIRECTORY, lambda: processes.spawn(argv, log=log))
-    processes.replace_file(directory / "started.json", msgspec.json.encode(_Started(record, argv)))
+    _save(directory, _Started(record, argv, text))
     _wait_started(record, log)
     return True
 
@@ -135,6 +137,10 @@ def _load(directory: Path) -> _Started | None:
         return msgspec.json.decode((directory / "started.json").read_bytes(), type=_Started)
     except (OSError, msgspec.DecodeError):
         return None
+
+
+def _save(directory: Path, started: _Started) -> None:
+    processes.replace_file(directory / "started.json", msgspec.json.encode(started))
 
 
 def _wait_started(record: processes.ProcessRecord, log: Path) -> None:

@@ -11,6 +11,7 @@ It keeps no lease file: with static addresses a lease says nothing that `hosts` 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import pwd
 import signal
@@ -26,11 +27,13 @@ _SEEN_AT = netns.DIRECTORY  # where dnsmasq sees its directory, in a mount names
 
 
 class _Started(msgspec.Struct, frozen=True):
-    """What the running dnsmasq was started with, and which MAC each address had since."""
+    """What the running dnsmasq was started with, which MAC each address had since, and a digest of the files that it
+    was told to read last: the files alone do not say it, since who wrote them may have been killed before telling."""
 
     process: processes.ProcessRecord
     arguments: list[str]
     addresses: dict[str, str]
+    told: str = ""
 
 
 def sync(namespace: str, directory: Path, wish: NetworkWish) -> bool:
@@ -42,16 +45,20 @@ def sync(namespace: str, directory: Path, wish: NetworkWish) -> bool:
         stop(directory)
         return True
     texts = dhcp_files.texts(wish)
-    changed = [name for name, text in texts.items() if _write_if_new(directory / name, text)]
+    for name, text in texts.items():
+        _write_if_new(directory / name, text)
+    told = hashlib.sha256(msgspec.json.encode(texts)).hexdigest()
     argv = [binaries.find("dnsmasq"), *dhcp_files.arguments(wish, _SEEN_AT, _user())]
     leases = dhcp_files.leases(texts["hosts"])
     if started is not None and started.process.alive and started.arguments == argv:
         known = {**started.addresses, **leases}
         if all(leases.get(ip, mac) == mac for ip, mac in started.addresses.items()):
-            if changed:
-                _save(directory, _Started(started.process, argv, known))
-                os.kill(started.process.pid, signal.SIGHUP)
-            return bool(changed)
+            if started.told == told:
+                return False
+            _save(directory, _Started(started.process, argv, known))
+            os.kill(started.process.pid, signal.SIGHUP)
+            _save(directory, _Started(started.process, argv, known, told))
+            return True
     if started is not None:
         processes.end(started.process, grace_s=2.0)
     # one that a killed predecessor started but did not record would hold the port
@@ -61,7 +68,7 @@ def sync(namespace: str, directory: Path, wish: NetworkWish) -> bool:
     log = directory / "dnsmasq.log"
     log.unlink(missing_ok=True)
     record = netns.run_with_only(namespace, directory, _SEEN_AT, lambda: processes.spawn(argv, log=log, umask=0o022))
-    _save(directory, _Started(record, argv, leases))
+    _save(directory, _Started(record, argv, leases, told))
     _wait_started(record, log)
     return True
 
@@ -88,13 +95,11 @@ def _user() -> str:
     raise HostError("failed", "dnsmasq needs the user nobody, which this system has not")
 
 
-def _write_if_new(path: Path, text: str) -> bool:
+def _write_if_new(path: Path, text: str) -> None:
     data = text.encode()
-    if path.exists() and path.read_bytes() == data:
-        return False
-    processes.replace_file(path, data, mode=0o644)
+    if not path.exists() or path.read_bytes() != data:
+        processes.replace_file(path, data, mode=0o644)
     path.chmod(0o644)
-    return True
 
 
 def _load(directory: Path) -> _Started | None:
