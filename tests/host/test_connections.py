@@ -6,6 +6,7 @@ import ipaddress
 
 import pytest
 
+from cloudseed.host import connections
 from cloudseed.host.connections import Connection, permitted
 from cloudseed.host.records import RuleWish
 from tests.host.conftest import ANY_EGRESS, port
@@ -63,3 +64,26 @@ def test_ports_of_others_do_not_judge_it() -> None:
 
 def test_dhcp_needs_no_rule() -> None:
     assert permitted(connection(UDP, 67), [port(10), port(11)])
+
+
+def test_connections_are_judged_once_by_each_rules_and_by_each_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "_judged", {})
+    judged: list[str] = []
+
+    def judge(rules: str) -> None:
+        connections.judge("network", rules, lambda: judged.append(rules) or 0)  # type: ignore[func-returns-value]
+
+    for rules in ("first", "first", "second", "first"):
+        judge(rules)
+    assert judged == ["first", "second", "first"]
+    monkeypatch.setattr(connections, "_judged", {})  # another process
+    judge("first")
+    assert len(judged) == 4
+
+    def dies() -> int:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        connections.judge("network", "third", dies)
+    judge("third")
+    assert judged[4:] == ["third"]

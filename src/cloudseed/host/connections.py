@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from cloudseed.host.records import NetworkWish, PortWish, RuleWish
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _COUNT = Path("/proc/sys/net/netfilter/nf_conntrack_count")  # of the reader's namespace
 _DHCP_PORTS = frozenset({67, 68, 546, 547})
+_judged: dict[str, int] = {}  # a network's or router's id -> by which rules this process judged its connections
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,16 @@ def permitted(connection: Connection, ports: Sequence[PortWish]) -> bool:
             ):
                 return False
     return True
+
+
+def judge(what: str, rules: str, end: Callable[[], int]) -> None:
+    """Have `end` look at the connections of a network or router once for these rules, which are in force.
+
+    Also the first time that this process sees it: who put them in force may have been killed before it looked.
+    """
+    if _judged.get(what) != hash(rules):
+        end()
+        _judged[what] = hash(rules)
 
 
 def end_unpermitted(wish: NetworkWish) -> int:

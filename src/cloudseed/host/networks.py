@@ -176,9 +176,8 @@ def _wire(cloud: str, wish: NetworkWish, rules: str) -> bool:
             if name not in present:
                 links.create_tap(name)
                 changed = True
-        if _load_rules(cloud, rules):
-            changed = True
-            connections.end_unpermitted(wish)
+        changed |= _load_rules(cloud, rules)
+        connections.judge(wish.network_id, rules, lambda: connections.end_unpermitted(wish))
         changed |= shaping.sync(ip, local, wish.mtu)
         present = links.list_links(ip)
         for name, port in local.items():

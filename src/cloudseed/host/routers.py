@@ -43,6 +43,7 @@ _SYSCTLS = {
     "net/ipv6/conf/default/accept_ra": "0",
     "net/ipv6/conf/all/disable_ipv6": "0",
 }
+_announced: dict[str, set[str]] = {}  # port id -> the addresses that this process has told the neighbours of
 
 
 def apply(
@@ -149,8 +150,7 @@ def _prepare(cloud: str, wish: RouterWish, rules: str) -> bool:
         if not links.write_sysctl(key, value) and "ipv4" in key:
             raise HostError("failed", f"the kernel has no {key}, which routers need")
     changed = _load(cloud, rules)
-    if changed:
-        connections.end_untranslated(translation.summary(wish))
+    connections.judge(wish.router_id, rules, lambda: connections.end_untranslated(translation.summary(wish)))
     wanted = {router_link_name(leg.port_id, leg is wish.gateway) for leg in _all_legs(wish)}
     return _remove_links(wanted) or changed
 
@@ -220,7 +220,7 @@ def _link_names() -> set[str]:
 def _address(wish: RouterWish) -> bool:
     """Addresses, routes, and a word to the neighbours; from within the namespace."""
     changed = False
-    fresh: list[tuple[str, str, set[str]]] = []
+    fresh: list[tuple[str, RouterLeg, set[str]]] = []
     with IPRoute() as ip:
         present = links.list_links(ip)
         for leg in _all_legs(wish):
@@ -236,12 +236,16 @@ def _address(wish: RouterWish) -> bool:
                 changed = True
             new = links.sync_addresses(ip, link.index, wanted)
             changed |= new is not None
-            fresh.append((link.name, leg.mac_address, new or set()))
+            # and once what is there already: who gave it may have been killed before saying so
+            told = _announced.get(leg.port_id, set()) - (new or set())
+            fresh.append((link.name, leg, wanted - told))
+            _announced[leg.port_id] = told & wanted
         changed |= routes.sync(ip, _routes(wish, {n: link.index for n, link in links.list_links(ip).items()}))
-    for name, mac, new in fresh:
-        for address in new:
+    for name, leg, untold in fresh:
+        for address in untold:
             if ":" not in address:
-                _announce(name, mac, address.partition("/")[0])
+                _announce(name, leg.mac_address, address.partition("/")[0])
+        _announced[leg.port_id] |= untold
     return changed
 
 
