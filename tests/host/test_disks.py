@@ -175,3 +175,14 @@ def test_what_is_no_plain_file_is_not_imported(paths: StatePaths, tmp_path: Path
 def test_keys_that_are_no_keys(paths: StatePaths, key: str) -> None:
     with refused("invalid"):
         images.import_image(paths, key, "source", "qcow2")
+
+
+def test_an_image_that_was_half_imported_or_half_removed_goes(paths: StatePaths) -> None:
+    for key in ("kept", "half.imported", "half-removed"):
+        image(paths, key)
+    paths.image_info("half.imported").rename(paths.images / "half.imported.info.new")
+    paths.image_info("half-removed").unlink()
+    create(paths.incoming / "source", 8 * MIB)
+    images.sweep(paths)
+    assert {path.name for path in paths.images.iterdir()} == {"kept", "kept.info", "incoming"}
+    assert images.import_image(paths, "half.imported", "source", "qcow2").key == "half.imported"

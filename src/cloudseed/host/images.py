@@ -21,6 +21,14 @@ from cloudseed.host.paths import StatePaths, check_key
 from cloudseed.host.records import ImageInfo
 
 
+def sweep(paths: StatePaths) -> None:
+    """Before anything is asked for: remove what a killed predecessor had no time to say of that it is an image, or had
+    said already that it is none."""
+    for path in paths.images.glob("*"):
+        if path.is_file() and not path.with_name(f"{path.name.removesuffix('.info')}.info").exists():
+            path.unlink(missing_ok=True)
+
+
 def import_image(paths: StatePaths, key: str, source: str, format: Literal["qcow2", "raw"]) -> ImageInfo:
     """Check the incoming file and move it into the cache; an image of that key that is there already wins."""
     incoming = paths.incoming / check_key(source, "the source")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,21 @@ DOWNLOAD_TIMEOUT_S = 3600.0
 
 class CorruptImage(Invalid):
     """The bytes are not those that glance vouches for."""
+
+
+class Downloads:
+    """The files in `directory` into which one part of a host downloads: one process at a time does, so what is there
+    when it starts is what a killed one left, and goes."""
+
+    def __init__(self, directory: Path, part: str) -> None:
+        self._directory = directory
+        self._part = part
+        for left in directory.glob(f"*.{part}-*"):
+            left.unlink(missing_ok=True)
+
+    def new(self, image_id: str) -> Path:
+        """A name that no other download has; the file is the caller's to remove."""
+        return self._directory / f"{image_id}.{self._part}-{uuid.uuid4().hex[:8]}"
 
 
 async def download_image(session: ServiceSession, ctx: Context, image: dict[str, Any], path: Path) -> None:

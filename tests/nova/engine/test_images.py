@@ -14,6 +14,7 @@ from cloudseed.host.errors import HostError
 from cloudseed.host.records import ImageInfo
 from cloudseed.kernel.context import Context
 from cloudseed.kernel.errors import NotFound, Unavailable
+from cloudseed.kernel.image_download import Downloads
 from cloudseed.nova.compute import images
 from cloudseed.nova.compute.errors import BuildAborted, HostFailed
 from cloudseed.nova.compute.images import ImageCache
@@ -155,3 +156,15 @@ async def test_unused_images_go_and_used_ones_stay(rig: Rig, monkeypatch: pytest
     rig.host.in_use.clear()
     await rig.cache.drop_unused()
     assert rig.host.images == {}
+
+
+async def test_what_a_killed_process_left_goes_and_what_others_download_stays(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    left = Downloads(rig.incoming, "nova").new(IMAGE)
+    others = Downloads(rig.incoming, "cinder").new(IMAGE)
+    for path in (left, others):
+        path.write_bytes(b"half")
+    rig.cache = ImageCache(rig.glance, rig.host, tmp_path, "here")  # type: ignore[arg-type]
+    assert rig.left() == [others.name]
+    await rig.ensure()
+    assert rig.left() == [others.name]

@@ -8,7 +8,6 @@ packed by the host as qcow2.
 from __future__ import annotations
 
 import asyncio
-import uuid
 import weakref
 from pathlib import Path
 from typing import Literal
@@ -19,7 +18,7 @@ from cloudseed.host.records import ByteSource, VolumeInfo
 from cloudseed.kernel.context import Context
 from cloudseed.kernel.errors import Conflict, Forbidden, Invalid, NotFound, Unavailable
 from cloudseed.kernel.http.client import ServiceSession
-from cloudseed.kernel.image_download import CorruptImage, download_image
+from cloudseed.kernel.image_download import CorruptImage, Downloads, download_image
 
 # glance's disk format -> how qemu-img reads it
 FORMATS: dict[str, Literal["qcow2", "raw"]] = {"raw": "raw", "iso": "raw", "qcow2": "qcow2"}
@@ -34,7 +33,7 @@ class VolumeImages:
     def __init__(self, session: ServiceSession, backend: Backend, incoming: Path) -> None:
         self._session = session
         self._backend = backend
-        self._incoming = incoming
+        self._files = Downloads(incoming, "cinder")
         self._downloads: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
 
     async def make_volume(self, ctx: Context, volume_id: str, size_bytes: int, image_id: str) -> VolumeInfo:
@@ -67,11 +66,10 @@ class VolumeImages:
             doing, host = f"cache image {image_id}", self._backend.host
             if any(known.key == image_id for known in await self._backend.ask(doing, host.list_images())):
                 return
-            source = f"{image_id}.{uuid.uuid4().hex[:8]}"
-            path = self._incoming / source
+            path = self._files.new(image_id)
             try:
                 await download_image(self._session, ctx, image, path)
-                await self._backend.ask(doing, host.import_image(image_id, source, format))
+                await self._backend.ask(doing, host.import_image(image_id, path.name, format))
             except CorruptImage as exc:
                 raise ImageRefused(image_id=image_id, reason=exc.message) from exc
             except OSError as exc:

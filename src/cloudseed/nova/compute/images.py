@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-import uuid
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -20,7 +19,7 @@ from cloudseed.host.paths import StatePaths
 from cloudseed.kernel.context import Context
 from cloudseed.kernel.errors import Forbidden, NotFound, Unavailable
 from cloudseed.kernel.http.client import ServiceSession
-from cloudseed.kernel.image_download import CorruptImage, download_image
+from cloudseed.kernel.image_download import CorruptImage, Downloads, download_image
 from cloudseed.nova.compute.drivers.base import CachedImage
 from cloudseed.nova.compute.errors import BuildAborted, HostFailed
 
@@ -35,7 +34,7 @@ class ImageCache:
     def __init__(self, session: ServiceSession, host: HostClient, state: Path, host_name: str) -> None:
         self._session = session
         self._host = host
-        self._incoming = StatePaths(state).incoming
+        self._files = Downloads(StatePaths(state).incoming, "nova")
         self._host_name = host_name
         self._downloads: dict[str, asyncio.Task[CachedImage]] = {}
         self._used: dict[str, float] = {}  # image id -> when it was last asked for (monotonic)
@@ -104,11 +103,11 @@ class ImageCache:
 
     async def _download(self, ctx: Context, image: dict[str, Any]) -> CachedImage:
         image_id = image["id"]
-        source = f"{image_id}.{uuid.uuid4().hex[:8]}"
-        path = self._incoming / source
+        path = self._files.new(image_id)
         try:
             await download_image(self._session, ctx, image, path)
-            info = await self._host.import_image(image_id, source, cast(Literal["qcow2", "raw"], image["disk_format"]))
+            format = cast(Literal["qcow2", "raw"], image["disk_format"])
+            info = await self._host.import_image(image_id, path.name, format)
             return CachedImage(key=info.key, format=info.format, size_bytes=info.size_bytes)
         except CorruptImage as exc:
             raise BuildAborted(exc.message) from exc
