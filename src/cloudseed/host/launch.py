@@ -62,6 +62,7 @@ class Launcher:
                     passed.append(memory)
                     argv += ["-S", "-incoming", f"fd:{memory}"]
                 machine.qemu_log.unlink(missing_ok=True)
+                self.save_spec(spec)  # before it runs: whoever takes it up needs to know what it has
                 record = processes.spawn(
                     argv,
                     log=machine.qemu_log,
@@ -72,7 +73,6 @@ class Launcher:
                     umask=0o007,
                 )
                 processes.save(machine.pid, record)
-                self.save_spec(spec)
                 return record
         except OSError as exc:
             raise from_os_error(exc, f"starting server {spec.server_id}") from exc

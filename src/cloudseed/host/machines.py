@@ -234,18 +234,18 @@ class Machines:
         async with self._locks[server_id]:
             spec, monitor = self._plugging(server_id)
             device = qemu_command.nic_device(nic)
-            if device["id"] in await plugging.plugged(monitor):
-                return
-            netdev = qemu_command.netdev_id(nic.port_id)
-            with ExitStack() as stack:
-                tap = await asyncio.to_thread(self._launcher.open_tap, stack, nic)
-                await monitor.execute_with_fd("getfd", tap, {"fdname": netdev})
-                await monitor.execute("netdev_add", {"type": "tap", "id": netdev, "fd": netdev})
-            try:
-                await plugging.add_device(monitor, device, spec)
-            except HostError:
-                await monitor.execute("netdev_del", {"id": netdev})
-                raise
+            if device["id"] not in await plugging.plugged(monitor):
+                await plugging.remove_netdev(monitor, nic.port_id)  # of a predecessor that was killed right here
+                netdev = qemu_command.netdev_id(nic.port_id)
+                with ExitStack() as stack:
+                    tap = await asyncio.to_thread(self._launcher.open_tap, stack, nic)
+                    await monitor.execute_with_fd("getfd", tap, {"fdname": netdev})
+                    await monitor.execute("netdev_add", {"type": "tap", "id": netdev, "fd": netdev})
+                try:
+                    await plugging.add_device(monitor, device, spec)
+                except HostError:
+                    await plugging.remove_netdev(monitor, nic.port_id)
+                    raise
             others = [n for n in spec.nics if n.port_id != nic.port_id]
             self._launcher.save_spec(_replace(spec, nics=[*others, nic]))
 
@@ -254,8 +254,7 @@ class Machines:
         async with self._locks[server_id]:
             spec, monitor = self._plugging(server_id)
             await self._unplug(server_id, monitor, qemu_command.nic_id(port_id))
-            with contextlib.suppress(HostError):  # gone already
-                await monitor.execute("netdev_del", {"id": qemu_command.netdev_id(port_id)})
+            await plugging.remove_netdev(monitor, port_id)
             self._launcher.save_spec(_replace(spec, nics=[n for n in spec.nics if n.port_id != port_id]))
 
     async def attach_disk(self, server_id: str, disk: DiskSpec) -> None:
@@ -265,25 +264,25 @@ class Machines:
             qemu_command.check_spec(_replace(spec, disks=[disk]))
             device = qemu_command.disk_device(disk, len(spec.disks), spec.machine_type)
             device.pop("bootindex", None)
-            if device["id"] in await plugging.plugged(monitor):
-                return
-            with ExitStack() as stack:
-                volumes = None
-                if disk.kind == "volume":
-                    pid = self._running[server_id].record.pid
-                    volumes = processes.find_descriptor(pid, self._paths.machine(server_id).volumes)
-                    await self._volumes.open(server_id, disk)
-                files = await asyncio.to_thread(self._launcher.open_disk, stack, server_id, disk, volumes)
-                sets = qemu_command.fd_sets(disk)
-                for number, descriptor in zip(sets, (files.descriptor, files.backing_descriptor), strict=True):
-                    if descriptor is not None:
-                        await monitor.execute_with_fd("add-fd", descriptor, {"fdset-id": number})
-                try:
-                    await monitor.execute("blockdev-add", qemu_command.blockdev(disk, files))
-                    await plugging.add_device(monitor, device, spec)
-                except HostError:
-                    await plugging.remove_node(monitor, disk.name)
-                    raise
+            if device["id"] not in await plugging.plugged(monitor):
+                await plugging.remove_node(monitor, disk.name)  # of a predecessor that was killed right here
+                with ExitStack() as stack:
+                    volumes = None
+                    if disk.kind == "volume":
+                        pid = self._running[server_id].record.pid
+                        volumes = processes.find_descriptor(pid, self._paths.machine(server_id).volumes)
+                        await self._volumes.open(server_id, disk)
+                    files = await asyncio.to_thread(self._launcher.open_disk, stack, server_id, disk, volumes)
+                    sets = qemu_command.fd_sets(disk)
+                    for number, descriptor in zip(sets, (files.descriptor, files.backing_descriptor), strict=True):
+                        if descriptor is not None:
+                            await monitor.execute_with_fd("add-fd", descriptor, {"fdset-id": number})
+                    try:
+                        await monitor.execute("blockdev-add", qemu_command.blockdev(disk, files))
+                        await plugging.add_device(monitor, device, spec)
+                    except HostError:
+                        await plugging.remove_node(monitor, disk.name)
+                        raise
             others = [d for d in spec.disks if d.name != disk.name]
             self._launcher.save_spec(_replace(spec, disks=[*others, disk]))
 

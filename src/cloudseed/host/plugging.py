@@ -32,6 +32,12 @@ async def add_device(monitor: QmpMonitor, device: dict[str, Any], spec: MachineS
     raise refusal or HostError("failed", "the machine has no slot for another device")
 
 
+async def remove_netdev(monitor: QmpMonitor, port_id: str) -> None:
+    """Let go of the tap of a card that is unplugged."""
+    with contextlib.suppress(HostError):  # gone already
+        await monitor.execute("netdev_del", {"id": qemu_command.netdev_id(port_id)})
+
+
 async def remove_node(monitor: QmpMonitor, disk_name: str) -> None:
     """Close the file of a disk that is unplugged."""
     disk = DiskSpec(name=disk_name)
