@@ -17,6 +17,7 @@ from pathlib import Path
 import msgspec
 import uvloop
 
+from cloudseed import points
 from cloudseed.cli.processes import host_socket
 from cloudseed.cli.roles import CONTROL, builders, parts_of, whole
 from cloudseed.host.client import HostClient
@@ -34,13 +35,15 @@ async def serve(config: Config) -> bool:
     """Start what `config.services` names, else every service; serve until SIGTERM or SIGINT; stop in order.  False when
     it ended because something broke."""
     parts = parts_of(name.strip() for name in config.services.split(",")) if config.services else whole()
+    controls = any(part in CONTROL for part in parts)
+    points.arm_from_environment("control" if controls else "agent")
     socket = host_socket(config.state_path)
     host: HostClient | FakeHost | None = None
     if any(part not in CONTROL for part in parts):
         host = HostClient(socket) if socket.exists() else FakeHost(config.name, config.data_path)
     if config.driver == "auto":
         config.driver = "qemu" if socket.exists() else "fake"
-    env = Environment(config, host=host, serves_api=any(part in CONTROL for part in parts))
+    env = Environment(config, host=host, serves_api=controls)
     runtime = Runtime(env, builders(parts))
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -16,6 +16,7 @@ from typing import Literal, TypeVar, cast
 
 import msgspec
 
+from cloudseed import points
 from cloudseed.host import records
 from cloudseed.host.errors import Code, HostError
 from cloudseed.host.move_client import MoveClient
@@ -249,6 +250,7 @@ class HostClient(VolumeClient, MoveClient):
         waiting: asyncio.Future[records.Reply] = asyncio.get_running_loop().create_future()
         number = next(self._ids)
         name = type(command).__name__
+        points.point(f"ask the host process {name}")
         try:
             async with asyncio.timeout(seconds):
                 async with self._lock:
@@ -266,6 +268,7 @@ class HostClient(VolumeClient, MoveClient):
             self._waiting.pop(number, None)
             if waiting.done() and not waiting.cancelled():
                 waiting.exception()  # seen, in case the loss was noticed on the way out first
+        points.point(f"heard of {name}")
         if reply.error is not None:
             raise _error(reply.error)
         return reply.result

@@ -9,6 +9,7 @@ such a thread is born in the namespace.
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import ctypes
 import os
 import threading
@@ -16,6 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
+from cloudseed import points
 from cloudseed.host.errors import HostError
 
 _T = TypeVar("_T")
@@ -59,6 +61,7 @@ def create(name: str) -> bool:
 
     def make() -> None:
         _check(_libc.unshare(_CLONE_NEWNET), "making a network namespace")
+        points.point("mount a namespace")
         source = b"/proc/thread-self/ns/net"
         _check(_libc.mount(source, os.fsencode(path), b"none", _MS_BIND, None), f"mounting {path}")
 
@@ -73,6 +76,7 @@ def create(name: str) -> bool:
 def remove(name: str) -> None:
     """Remove the name; the kernel ends the namespace when its last process and socket are gone."""
     path = DIRECTORY / name
+    points.point("unmount a namespace")
     _libc.umount2(os.fsencode(path), _MNT_DETACH)  # fails harmlessly on a mere file left by a crash
     path.unlink(missing_ok=True)
 
@@ -158,10 +162,11 @@ def _check(result: int, doing: str) -> None:
 def _in_thread(work: Callable[[], _T]) -> _T:
     result: list[_T] = []
     failure: list[BaseException] = []
+    context = contextvars.copy_context()  # what it does is part of what the caller does
 
     def body() -> None:
         try:
-            result.append(work())
+            result.append(context.run(work))
         except BaseException as exc:
             failure.append(exc)
 

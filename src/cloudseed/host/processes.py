@@ -20,6 +20,7 @@ from typing import TypeVar
 
 import msgspec
 
+from cloudseed import points
 from cloudseed.host.errors import HostError, from_os_error
 
 _T = TypeVar("_T")
@@ -200,6 +201,7 @@ def end(record: ProcessRecord, grace_s: float) -> None:
     if descriptor is not None:
         try:
             for number, wait_s in ((signal.SIGTERM, grace_s), (signal.SIGKILL, 10.0)):
+                points.point(f"send {number.name}")
                 try:
                     signal.pidfd_send_signal(descriptor, number)
                 except ProcessLookupError:

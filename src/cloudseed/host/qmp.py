@@ -17,6 +17,7 @@ from typing import Any
 from qemu.qmp import ExecuteError, QMPClient, QMPError, Runstate
 from qemu.qmp.events import EventListener
 
+from cloudseed import points
 from cloudseed.host.errors import HostError
 from cloudseed.host.wire import connect
 
@@ -68,6 +69,8 @@ class QmpMonitor:
         self, command: str, arguments: Mapping[str, object] | None = None, timeout_s: float | None = None
     ) -> Any:
         """Run a QMP command and return its `return` value."""
+        if not command.startswith("query-"):
+            points.point(f"tell QEMU {command}")
         try:
             async with asyncio.timeout(timeout_s or self._timeout_s):
                 return await self._client.execute(command, arguments)

@@ -24,6 +24,7 @@ from typing import Any
 
 import msgspec
 
+from cloudseed import points
 from cloudseed.host import (
     config_drive,
     disks,
@@ -98,8 +99,10 @@ class HostServer:
 
     async def run(self, socket_path: Path, ready: Callable[[], None], stop: asyncio.Event) -> None:
         """Serve until `stop` is set; `ready` is called when connections are accepted."""
+        points.begin("start")
         self._prepare()
         self._copies.sweep()
+        images.sweep(self._paths)
         await self._machines.adopt()
         await self._volumes.adopt()
         server = await asyncio.start_unix_server(self._accept, sock=self._bind(socket_path))
@@ -215,6 +218,8 @@ class HostServer:
 
     async def _answer(self, request: r.Request, writer: asyncio.StreamWriter) -> None:
         name = type(request.command).__name__
+        points.begin(name)
+        points.point("asked")
         try:
             result = await self._do(request.command, writer)
             reply = r.Reply(id=request.id, result=msgspec.Raw(msgspec.msgpack.encode(result)))
@@ -229,6 +234,7 @@ class HostServer:
             log.exception("%s", name)
             message = f"{name} met a bug in the host process ({type(exc).__name__}): see its log"
             reply = r.Reply(id=request.id, error=r.Failure(code="failed", message=message))
+        points.point("answer")
         with contextlib.suppress(ConnectionError):
             await _send(writer, reply)
 
@@ -414,6 +420,7 @@ def main(argv: list[str]) -> int:
         print("the host process must run as root: machines and networks need it", file=sys.stderr)
         return 1
     os.umask(0o077)
+    points.arm_from_environment("host")
     try:
         around = Surroundings(options.external_nat, options.underlay, options.provider_interface,
                               options.number, options.sharing)

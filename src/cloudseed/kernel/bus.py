@@ -21,6 +21,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from cloudseed import points
 from cloudseed.kernel.context import Context
 from cloudseed.kernel.errors import CloudseedError, Timeout, Unavailable, from_wire, to_wire
 from cloudseed.kernel.flow.recorder import FlowRecorder
@@ -98,6 +99,7 @@ class Bus:
     async def call(self, ctx: Context, topic: str, method: str, *, timeout_s: float = 60.0, **arguments: Any) -> Any:
         """Ask and wait.  Raises what the handler raised (our errors keep their class), Timeout, or Unavailable
         when nobody listens."""
+        points.point(f"call {method}")
         trace = ctx.trace.child()
         listeners = self._engine.listeners(topic)
         exchange = self._recorder.begin(trace, self.part, listeners[0] if listeners else topic, "call", method, topic)
@@ -111,6 +113,7 @@ class Bus:
         except BaseException as exc:
             self._recorder.end(exchange, exc.status if isinstance(exc, CloudseedError) else 499)
             raise
+        points.point(f"heard of {method}")
         if "error" in answer:
             error = from_wire(answer["error"])
             self._recorder.end(exchange, error.status)
@@ -129,6 +132,7 @@ class Bus:
     async def _one_way(
         self, ctx: Context, topic: str, method: str, arguments: dict[str, Any], *, everyone: bool
     ) -> None:
+        points.point(f"tell {method}")
         trace = ctx.trace.child()
         for part in self._engine.listeners(topic)[: None if everyone else 1]:
             exchange = self._recorder.begin(trace, self.part, part, "fanout" if everyone else "cast", method, topic)
@@ -141,16 +145,21 @@ async def handle(handlers: Mapping[str, Handler], body: bytes, again: bool = Fal
     """Run a message's handler; the answer, or the error, encoded.  Shared by the engines.  `again`: see `repeated`."""
     _repeated.set(again)
     message = _decode_message(body)
+    points.begin(message.method)
+    points.point("asked")
     handler = handlers.get(message.method)
     if handler is None:
         return _encode({"error": to_wire(Unavailable(f"Nobody here handles {message.method}."))})
+    answer: dict[str, Any]
     try:
-        return _encode({"result": await handler(message.context, **message.arguments)})
+        answer = {"result": await handler(message.context, **message.arguments)}
     except CloudseedError as exc:
-        return _encode({"error": to_wire(exc)})
+        answer = {"error": to_wire(exc)}
     except Exception as exc:
         log.exception("%s %s failed: a bug", message.context.request_id, message.method)
-        return _encode({"error": to_wire(exc)})
+        answer = {"error": to_wire(exc)}
+    points.point("answer")
+    return _encode(answer)
 
 
 class InProcessEngine:

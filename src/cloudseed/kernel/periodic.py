@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
+from cloudseed import points
 from cloudseed.kernel.errors import Unavailable
 
 log = logging.getLogger(__name__)
@@ -51,6 +52,7 @@ class Loop:
             self._wake.clear()
             pause_s = self._interval_s
             waiters, self._waiters = self._waiters, []
+            points.begin(self.name)
             try:
                 await self._work()
             except asyncio.CancelledError as exc:

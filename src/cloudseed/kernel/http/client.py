@@ -16,6 +16,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
+from cloudseed import points
 from cloudseed.kernel import errors
 from cloudseed.kernel.context import Context
 from cloudseed.kernel.flow.recorder import FlowRecorder
@@ -272,6 +273,8 @@ class ServiceSession:
         try:
             async with asyncio.timeout(timeout_s):
                 call = Call(self.part, trace, base, method, url_path, query, headers, body, stream)
+                if method != "GET":
+                    points.point(f"{method} to {service_type}")
                 raw = await self._first_that_answers(service_type, call)
                 content = b"" if stream else await raw.read()
         except TimeoutError:
@@ -286,4 +289,6 @@ class ServiceSession:
             self._recorder.end(exchange, 499)
             raise
         self._recorder.end(exchange, raw.status)
+        if method != "GET":
+            points.point(f"heard of {method} to {service_type}")
         return Response(raw, content)

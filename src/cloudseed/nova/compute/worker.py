@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
+from cloudseed import points
 from cloudseed.kernel.context import Context
 from cloudseed.nova.compute import admission
 from cloudseed.nova.compute.admission import Ask, Kind, Verdict
@@ -132,6 +133,8 @@ class ServerWorker:
                 work.answer.cancel()
 
     async def _work(self, work: Work) -> None:
+        points.begin(work.ask.kind)
+        points.point("begin")
         try:
             work.check()
             result = await self._perform(work)
