@@ -34,8 +34,11 @@ async def add_device(monitor: QmpMonitor, device: dict[str, Any], spec: MachineS
 
 async def remove_netdev(monitor: QmpMonitor, port_id: str) -> None:
     """Let go of the tap of a card that is unplugged."""
-    with contextlib.suppress(HostError):  # gone already
-        await monitor.execute("netdev_del", {"id": qemu_command.netdev_id(port_id)})
+    name = qemu_command.netdev_id(port_id)
+    # the second: QEMU was given the tap, and not told yet what for
+    for command, argument in (("netdev_del", "id"), ("closefd", "fdname")):
+        with contextlib.suppress(HostError):  # gone already
+            await monitor.execute(command, {argument: name})
 
 
 async def remove_node(monitor: QmpMonitor, disk_name: str) -> None:
