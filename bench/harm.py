@@ -16,6 +16,7 @@ from pathlib import Path
 
 import msgspec
 
+from bench.clocks import Clock
 from bench.small_disks import fill
 from cloudseed.cli import processes
 from cloudseed.cli.hosts import places, servers, shape, start, stop
@@ -24,10 +25,10 @@ from cloudseed.cli.processes import Process
 from cloudseed.cli.servers import rabbitmq
 from cloudseed.kernel.config import Config
 
-FAKETIME = next(iter(sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))), None)  # Debian: faketime
 _CUT = "monkey"  # the table of rules that cut a host off
 _STARTS = 5
-_BUS_FAULTS = "seed=5 twice=0.3 late_s=0.3 lost=0.1 lost_replies=0.1"
+UNRULY_BUS = {"CLOUDSEED_BUS_FAULTS": "seed=5 twice=0.3 late_s=0.3 lost=0.1 lost_replies=0.1"}
+FAILING_WRITES = {"CLOUDSEED_DATABASE_FAULTS": "every=7"}
 _MEND_S = 4.0  # how long mending takes, for planning only
 
 
@@ -116,19 +117,36 @@ class Site:
 
     def unruly_bus(self, host: int) -> Callable[[], None]:
         """What the services and a host tell each other comes twice, late, out of order, or not at all."""
-        return self.restart(["control", f"host-{host} agent"], {"CLOUDSEED_BUS_FAULTS": _BUS_FAULTS})
+        return self.restart(["control", f"host-{host} agent"], UNRULY_BUS)
 
     def failing_writes(self) -> Callable[[], None]:
         """Every seventh commit of the services fails, half of them after the database did it."""
-        return self.restart(["control"], {"CLOUDSEED_DATABASE_FAULTS": "every=7"})
+        return self.restart(["control"], FAILING_WRITES)
 
     def shift_clock(self, host: int) -> Callable[[], None]:
-        """The host's processes are an hour late (hosts of odd numbers) or early."""
-        if FAKETIME is None:
-            raise RuntimeError("needs the package faketime")
-        parts = [f"host-{host} {part}" for part in ("agent", "host")]
-        return self.restart(parts, {"LD_PRELOAD": str(FAKETIME), "FAKETIME": "-1h" if host % 2 else "+1h",
-                                    "FAKETIME_DONT_FAKE_MONOTONIC": "1"})
+        """The host's processes start with a clock an hour late (hosts of odd numbers) or early."""
+        return self._restart_by(host, self._off(host))[1]
+
+    def set_clock(self, host: int) -> Callable[[], None]:
+        """The clock of the host's processes is set while they run, as far; it is right again before they end."""
+        clock, kill = self._restart_by(host, "+0")
+        clock.set(self._off(host))
+
+        def right() -> None:
+            clock.set("+0")
+            kill()
+
+        return right
+
+    @staticmethod
+    def _off(host: int) -> str:
+        return "-1h" if host % 2 else "+1h"
+
+    def _restart_by(self, host: int, off: str) -> tuple[Clock, Callable[[], None]]:
+        """A clock for the host's processes, and what ends them."""
+        clock = Clock(self._state / f"clock-{host}")
+        clock.set(off)
+        return clock, self.restart([f"host-{host} {part}" for part in ("agent", "host")], clock.environment)
 
     def fill_disk(self, host: int) -> Callable[[], None]:
         """No byte is left where the host keeps what it has, a file system of its own (small_disks.py)."""
@@ -193,7 +211,6 @@ class Kind(msgspec.Struct, frozen=True):
     least_s: float
     most_s: float
     of_host: bool = False
-    pretended: bool = False  # only where machines are: real ones need more room, and bring their own clocks
 
 
 KINDS: dict[str, Kind] = {
@@ -214,8 +231,8 @@ KINDS: dict[str, Kind] = {
     "evacuate": Kind(lambda site, host: site.evacuate(host), 0, 20, True),
     "unruly-bus": Kind(lambda site, host: site.unruly_bus(host), 4, 15, True),
     "failing-writes": Kind(lambda site, host: site.failing_writes(), 4, 15),
-    "clock": Kind(lambda site, host: site.shift_clock(host), 4, 15, True, pretended=True),
-    "full-disk": Kind(lambda site, host: site.fill_disk(host), 2, 15, True, pretended=True),
+    "clock": Kind(lambda site, host: site.shift_clock(host), 4, 15, True),
+    "full-disk": Kind(lambda site, host: site.fill_disk(host), 2, 15, True),
 }
 
 

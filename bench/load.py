@@ -128,11 +128,11 @@ class Customer:
 
 class Scene:
     """What servers need: a flavor, an image (a new one that no machine boots, by default), a network; made while all
-    is well."""
+    is well.  `disk_gib` 0: as large as the image."""
 
-    def __init__(self, api: Api, image: str = "", ram_mib: int = 64) -> None:
+    def __init__(self, api: Api, image: str = "", ram_mib: int = 64, disk_gib: int = 1) -> None:
         self.flavor = str(api.send("POST", f"{COMPUTE}/flavors", {"flavor": {
-            "name": "monkey", "ram": ram_mib, "vcpus": 1, "disk": 1}})["flavor"]["id"])
+            "name": "monkey", "ram": ram_mib, "vcpus": 1, "disk": disk_gib}})["flavor"]["id"])
         self.image = image
         if not image:
             record = {"name": "monkey", "disk_format": "raw", "container_format": "bare"}

@@ -11,12 +11,13 @@ from contextlib import ExitStack, nullcontext
 from typing import Any
 
 from bench import harm
+from bench.clocks import FAKETIME
 from bench.cloud import BenchCloud, CloudFailed
 from bench.data_plane import DataPlane
 from bench.load import COMPUTE, HEADERS, VERBS, Customer, Outcome, Scene, Watch, Worker
 from bench.measure import Program
 from bench.operator import Operator
-from bench.small_disks import small_disks
+from bench.small_disks import REAL_MIB, SIZE_MIB, small_disks
 from cloudseed.cli import control
 from cloudseed.cli.api import Api
 from cloudseed.cli.servers import postgres, rabbitmq
@@ -59,10 +60,8 @@ def main(argv: list[str]) -> int:
     seed = random.SystemRandom().randrange(1 << 32) if chosen.seed is None else chosen.seed
     program.tell(f"seed {seed}")
     real = chosen.driver == "qemu"
-    if real and (unfit := [name for name in kinds if harm.KINDS[name].pretended]):
-        program.parser.error(f"only pretended machines know the harm {', '.join(unfit)}")
-    kinds = kinds or [name for name, kind in harm.KINDS.items() if not (real and kind.pretended)]
-    if "clock" in kinds and harm.FAKETIME is None:
+    kinds = kinds or list(harm.KINDS)
+    if "clock" in kinds and FAKETIME is None:
         return program.impossible("clocks are shifted by the package faketime")
     turns = harm.plan(seed, chosen.minutes * 60, chosen.hosts, kinds)
     workers = chosen.workers if chosen.workers is not None else 1 if real else 3
@@ -70,7 +69,8 @@ def main(argv: list[str]) -> int:
         cloud = stack.enter_context(BenchCloud(
             chosen.driver, hosts=chosen.hosts, password_hash_rounds=4, external_nat="false"))
         if "full-disk" in kinds:
-            stack.enter_context(small_disks(cloud.state, [f"host-{number + 1}" for number in range(chosen.hosts)]))
+            stack.enter_context(small_disks(cloud.state, [f"host-{number + 1}" for number in range(chosen.hosts)],
+                                            REAL_MIB if real else SIZE_MIB))
         cloud.up()
         figures, wrong = run(cloud, turns, seed, workers, verbs, program.tell, real)
         if wrong:
@@ -92,7 +92,7 @@ def run(cloud: BenchCloud, turns: list[harm.Turn], seed: int, workers: int, verb
     site = harm.Site(cloud.state, cloud.port, cloud.up, operator.evacuate)
     _wait_hosts(customer, site.shape.count)
     plane = DataPlane(cloud, site, customer) if real else None
-    scene = Scene(cloud.api(), plane.guests.image, 128) if plane is not None else Scene(cloud.api())
+    scene = Scene(cloud.api(), plane.guests.image, 128, disk_gib=0) if plane is not None else Scene(cloud.api())
     load = [Worker(f"w{number}", Customer(login, outcome), scene, outcome, f"{seed}-{number}", verbs)
             for number in range(workers)]
     watch = Watch(login)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,7 +11,8 @@ from cloudseed.cli import processes
 from cloudseed.cli.hosts import shape, stop
 
 _MIB = 1 << 20
-_SIZE_MIB = 64
+SIZE_MIB = 64  # of a host with pretended machines
+REAL_MIB = 384  # with images and disks of real, tiny ones
 
 
 def mount(place: Path, mib: int) -> None:
@@ -37,7 +38,7 @@ def fill(filler: Path) -> None:
 
 
 @contextmanager
-def small_disks(state: Path, names: list[str]) -> Iterator[None]:
+def small_disks(state: Path, names: Collection[str], mib: int = SIZE_MIB) -> Iterator[None]:
     """The hosts of a cloud that has not begun have small disks.  At the end they lose their power, since `purge`
     removes no file system: enter it within what purges the cloud."""
     places = [state / "hosts" / name for name in names]
@@ -45,7 +46,7 @@ def small_disks(state: Path, names: list[str]) -> Iterator[None]:
     try:
         for place in places:
             place.mkdir(mode=0o711, parents=True)
-            mount(place, _SIZE_MIB)
+            mount(place, mib)
             mounted.append(place)
         yield
     finally:

@@ -18,12 +18,14 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import pytest
+from bench.small_disks import REAL_MIB, small_disks
 from bench.watcher import Watcher
 
 from cloudseed.cli import control, down, processes
@@ -48,11 +50,12 @@ def free_port() -> int:
 class Daemon:
     """One cloud; `settings` are kernel.config's.  `api` is logged in as its admin.
 
-    `directory` is where its state lies, a new one by default; it is removed at the end.
+    `directory` is where its state lies, a new one by default; it is removed at the end.  `small`: hosts that get a
+    small file system of their own, which can be full while others are not.
     """
 
     def __init__(self, environment: Mapping[str, str] | None = None, directory: Path | None = None,
-                 **settings: Any) -> None:
+                 small: Collection[str] = (), **settings: Any) -> None:
         self.state = (directory or Path(tempfile.mkdtemp(prefix="cs-", dir="/tmp"))) / "s"
         self.state.parent.mkdir(exist_ok=True)
         if os.geteuid() == 0:
@@ -63,9 +66,13 @@ class Daemon:
         self.config = load(**values)
         self.environment = dict(environment or {})
         self._watcher: Watcher | None = None
+        self._disks = ExitStack()
+        self._small = small
 
     def __enter__(self) -> Daemon:
         try:
+            if self._small:
+                self._disks.enter_context(small_disks(self.state, self._small, REAL_MIB))
             self.start()
             made = shape.load(self.state)
             if made is not None and self.config.driver == "qemu":
@@ -101,6 +108,7 @@ class Daemon:
 
     def close(self) -> None:
         try:
+            self._disks.close()
             down.purge(self.state, self.state.parent / "clouds.yaml")
         finally:
             shutil.rmtree(self.state.parent, ignore_errors=True)

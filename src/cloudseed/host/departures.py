@@ -122,6 +122,7 @@ class Departures:
             return
         monitor = self._monitor(server_id)
         await self._clear(server_id, monitor)
+        self._machines.hold(server_id, paused)
         if not paused and await monitor.status() in ("postmigrate", "finish-migrate", "paused"):
             await monitor.resume()
 
@@ -173,7 +174,7 @@ class Departures:
                 await self._mirror(monitor, disk, path)
             await self._until_mirrored(monitor, overlays, sending)
             path = await self._way(stack, server_id, "memory", sending.door, "memory")
-            await self._memory(monitor, overlays, sending, path)
+            await self._memory(server_id, monitor, overlays, sending, path)
             await self._check_there(sending.door)
 
     async def _way(self, stack: AsyncExitStack, server_id: str, name: str, door: Door, stream: str) -> str:
@@ -239,10 +240,12 @@ class Departures:
             if waiting:
                 await asyncio.sleep(0.1)
 
-    async def _memory(self, monitor: QmpMonitor, overlays: list[DiskSpec], sending: _Sending, path: str) -> None:
+    async def _memory(self, server_id: str, monitor: QmpMonitor, overlays: list[DiskSpec], sending: _Sending,
+                      path: str) -> None:
         await monitor.execute("migrate-set-capabilities", {"capabilities": [
             {"capability": "pause-before-switchover", "state": True}, {"capability": "auto-converge", "state": True}]})
         await monitor.execute("migrate-set-parameters", {"max-bandwidth": 0, "downtime-limit": _DOWNTIME_MS})
+        self._machines.hold(server_id, True)  # it may be the other host's from now on
         await monitor.execute("migrate", {"uri": f"unix:{path}"})
         while True:
             found = await monitor.execute("query-migrate")

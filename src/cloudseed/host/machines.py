@@ -22,6 +22,7 @@ import msgspec
 
 from cloudseed.host import disks, plugging, processes, qemu_command, strays, suspension
 from cloudseed.host.errors import HostError, from_os_error
+from cloudseed.host.full_disks import FullDisk
 from cloudseed.host.launch import Launcher
 from cloudseed.host.machine_volumes import MachineVolumes
 from cloudseed.host.paths import StatePaths
@@ -39,6 +40,7 @@ class _Running:
         self.record = record
         self.pidfd = pidfd
         self.monitor: QmpMonitor | None = None
+        self.full: FullDisk | None = None
         self.listening: asyncio.Task[None] | None = None
         self.reason: str | None = None
         self.paused = False
@@ -181,8 +183,15 @@ class Machines:
         """Stop the guest's processors, or let them go on."""
         async with self._locks[server_id]:
             monitor = self._plugging(server_id)[1]
+            self.hold(server_id, paused)
             await (monitor.pause() if paused else monitor.resume())
             self._running[server_id].paused = paused
+
+    def hold(self, server_id: str, held: bool) -> None:
+        """Whether a guest that stands still because a disk is full is to stay so when there is space."""
+        running = self._running.get(server_id)
+        if running is not None and running.full is not None:
+            running.full.held = held
 
     async def suspend(self, server_id: str) -> None:
         """Write the machine's memory to disk and end its process."""
@@ -389,19 +398,24 @@ class Machines:
             running.reason = "failed to start"
             raise HostError("unavailable", "QEMU ended before it was ready") from results[0]
         running.monitor = monitor
+        running.full = full = FullDisk(server_id, monitor)
         with contextlib.suppress(HostError):  # it went meanwhile, which its pidfd tells
-            running.paused = await monitor.status() == "paused"
-        running.listening = asyncio.create_task(self._listen(running, monitor), name=f"qmp-{server_id}")
+            status = await monitor.status()
+            running.paused = status in ("paused", "io-error")
+            full.found(status)
+        running.listening = asyncio.create_task(self._listen(running, monitor, full), name=f"qmp-{server_id}")
 
-    async def _listen(self, running: _Running, monitor: QmpMonitor) -> None:
-        async for event in monitor.events():
-            data: dict[str, Any] = event.get("data", {})
-            if event["event"] == "SHUTDOWN":
-                running.reason = running.reason or str(data.get("reason", "shutdown"))
-            elif event["event"] in ("STOP", "RESUME"):
-                running.paused = event["event"] == "STOP"
-            elif event["event"] == "DEVICE_DELETED" and "device" in data:
-                running.deleted[str(data["device"])].set()
+    async def _listen(self, running: _Running, monitor: QmpMonitor, full: FullDisk) -> None:
+        with contextlib.closing(full):
+            async for event in monitor.events():
+                data: dict[str, Any] = event.get("data", {})
+                full.heard(event)
+                if event["event"] == "SHUTDOWN":
+                    running.reason = running.reason or str(data.get("reason", "shutdown"))
+                elif event["event"] in ("STOP", "RESUME"):
+                    running.paused = event["event"] == "STOP"
+                elif event["event"] == "DEVICE_DELETED" and "device" in data:
+                    running.deleted[str(data["device"])].set()
 
     def _process_ended(self, server_id: str, running: _Running) -> None:
         asyncio.get_running_loop().remove_reader(running.pidfd)

@@ -7,21 +7,31 @@ All the while a watcher looks at every disk and machine from outside: see bench/
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
-from bench.pings import PREFIX, Guest, Guests, Pings, wait_status
-from bench.written import Last, Written, told
+from bench.clocks import FAKETIME
+from bench.pings import PREFIX, Guests, Pings, wait_status
+from bench.written import Last, told
 
 from bench import harm
 from cloudseed.cli.api import Api
 from cloudseed.cli.servers import postgres, rabbitmq
-from cloudseed.host.gate import PORT
+from tests.faults.many.guests_scene import (
+    HOSTS,
+    PATIENCE_S,
+    Moving,
+    Scene,
+    Undo,
+    all_of,
+    detach,
+    make_volume,
+    read_of_one_another,
+    wait_written,
+    writes,
+)
 from tests.faults.scene import COMPUTE
 from tests.support.daemon import Daemon, needs_root, wait_for
 from tests.support.long import long
@@ -30,68 +40,12 @@ from tests.support.ranges import held_in_place
 pytestmark = [needs_root, pytest.mark.real,
               pytest.mark.skipif(postgres.find_binaries() is None or not rabbitmq.is_installed(),
                                  reason="needs the packages postgresql and rabbitmq-server")]
-HOSTS = ["host-1", "host-2", "host-3"]
-PATIENCE_S = 120.0  # other tests have the processors too
-Undo = Callable[[], None] | None
-
-
-def all_of(undo: list[Undo]) -> Undo:
-    """What mends each of these."""
-    def mend() -> None:
-        for one in undo:
-            if one is not None:
-                one()
-
-    return mend
-
-
-class Scene:
-    """A cloud of three hosts with a guest on each."""
-
-    def __init__(self, cloud: Daemon, guests: Guests, pings: Pings) -> None:
-        self.cloud, self.guests, self.pings, self.watcher = cloud, guests, pings, cloud.watcher
-        self.api = cloud.api
-        self.site = harm.Site(cloud.state, cloud.config.port, cloud.start)
-
-    def harmed(self, what: str, do: Callable[[harm.Site], Undo], hold_s: float) -> None:
-        """Do it, mend it, and see that no ping was lost from before until after."""
-        self.pings.settle()
-        before, began = self.pings.now(), time.monotonic()
-        undo = do(self.site)
-        try:
-            time.sleep(hold_s)
-        finally:
-            self.site.mend(undo)
-        self.pings.settle(more=10)
-        heard = self.pings.since(before)
-        print(f"{what}: {heard}, in {time.monotonic() - began:.1f} s", file=sys.stderr)
-        assert heard.sent and not heard.wrong
-        assert not self.watcher.wrong
-
-    def guests_elsewhere(self, number: int) -> list[Guest]:
-        """Those on other hosts."""
-        return [one for one in self.guests.every if one.host != f"host-{number}"]
-
-    def console(self, guest: Guest) -> Path:
-        return self.cloud.state / "hosts" / guest.host / "machines" / guest.server_id / "console.log"
-
-    def hosts_at_gate(self, number: int) -> set[str]:
-        """Addresses of the hosts that are connected to this one's volumes, as the kernel says."""
-        said = subprocess.run(["ip", "netns", "exec", self.site.place(number).namespace, "ss", "-tnH", "state",
-                               "established", "sport", "=", f":{PORT}"], check=True, text=True, capture_output=True)
-        return {line.split()[3].rpartition(":")[0] for line in said.stdout.splitlines()}
-
-    def wait_host(self, number: int, state: str) -> None:
-        def look() -> bool:
-            service, = self.api.get(f"{COMPUTE}/os-services?binary=nova-compute&host=host-{number}")["services"]
-            return bool(service["state"] == state)
-
-        wait_for(look, PATIENCE_S, f"host-{number} to be {state}")
 
 
 @pytest.fixture(scope="module")
 def scene() -> Iterator[Scene]:
-    with held_in_place(f"{PREFIX}0/24"), Daemon(driver="qemu", hosts=3) as cloud:
+    """host-3 has a small disk."""
+    with held_in_place(f"{PREFIX}0/24", "10.67.0.0/22"), Daemon(driver="qemu", hosts=3, small=["host-3"]) as cloud:
         guests = Guests(cloud.api, HOSTS)
         for guest in guests.every:
             wait_status(cloud.api, guest.server_id, "ACTIVE")
@@ -109,7 +63,31 @@ SERVICES, PARTS = ["control", "database", "broker"], ["agent", "host"]
     *(pytest.param([f"{way}-{one}"], id=f"{one}-{way}", marks=long) for way in ("kill", "freeze") for one in SERVICES)])
 def test_the_machine_of_the_services(scene: Scene, kinds: list[str]) -> None:
     """All that runs there at once, and each alone.  The broker comes back empty."""
-    scene.harmed(" and ".join(kinds), lambda site: all_of([harm.KINDS[kind].do(site, 0) for kind in kinds]), 3)
+    scene.harmed(" and ".join(kinds), lambda site: all_of([harm.KINDS[kind].do(site, 0) for kind in kinds]), 5)
+
+
+HARMS: dict[str, Callable[[harm.Site], Undo]] = {
+    "at-once": lambda site: all_of([
+        site.restart(["control", "host-2 agent"], harm.UNRULY_BUS | harm.FAILING_WRITES), site.set_clock(1),
+        site.fill_disk(3)]),
+    "bus": lambda site: site.restart(["control", *(f"{host} agent" for host in HOSTS)], harm.UNRULY_BUS),
+    "writes": harm.Site.failing_writes,
+    "disk": lambda site: site.fill_disk(3),
+    "clocks": lambda site: all_of([site.shift_clock(1), site.shift_clock(2)]),
+    "clocks-that-are-set": lambda site: all_of([site.set_clock(1), site.set_clock(2)]),
+    "database": lambda site: site.freeze("postgres"),
+}
+
+
+@pytest.mark.skipif(FAKETIME is None, reason="needs the package faketime")
+@pytest.mark.parametrize(("what", "hold_s"), [("at-once", 3), *(pytest.param(what, hold_s, marks=long)
+                                              for what, hold_s in (("bus", 30), ("writes", 30), ("disk", 30),
+                                                                   ("clocks", 30), ("clocks-that-are-set", 30),
+                                                                   ("database", 5)))])
+def test_orders_go_on_meanwhile(scene: Scene, what: str, hold_s: float) -> None:
+    """A bus that brings messages twice, late, out of order or never; commits that fail; a full disk of host-3; clocks
+    an hour off, of a host that is late and one that is early; a database that stalls."""
+    scene.harmed(what, HARMS[what], hold_s, ordered=True)
 
 
 @pytest.mark.parametrize("way", ["kill", "freeze"])
@@ -141,66 +119,16 @@ def test_a_host_that_is_cut_off(scene: Scene, what: str) -> None:
 
 @long
 def test_ten_minutes_without_a_broker(scene: Scene) -> None:
-    scene.harmed("ten minutes without a broker", lambda site: site.kill("rabbitmq"), 600)
-    scene.cloud.settle(PATIENCE_S)
+    """A server that is ordered meanwhile is made afterwards."""
+    ordered: list[str] = []
 
+    def do(site: harm.Site) -> None:
+        site.kill("rabbitmq")
+        ordered.append(scene.orders.boot("meanwhile"))
 
-def make_volume(scene: Scene, **more: str) -> str:
-    """An empty volume, on host-1; its id."""
-    order = {"size": 1, "name": "written", **more}
-    made = str(scene.api.send("POST", "/volume/v3/volumes", {"volume": order})["volume"]["id"])
-    wait_for(lambda: scene.api.get(f"/volume/v3/volumes/{made}")["volume"]["status"] == "available",
-             PATIENCE_S, "the volume to be there")
-    return made
-
-
-@contextmanager
-def writes(scene: Scene, volume: str) -> Iterator[Written]:
-    """Who writes it, from now on."""
-    data = scene.cloud.state / "hosts" / "host-1" / "volumes" / volume / "data"
-    with Written(data, len(scene.guests.every)) as written:
-        yield written
-    assert not written.wrong
-
-
-def wait_written(written: Written, guest: Guest, after: Last) -> Last:
-    """Until it wrote more."""
-    wait_for(lambda: written.last(guest.number) != after, PATIENCE_S, f"guest {guest.number} to write its volume")
-    return written.last(guest.number)
-
-
-class Moving:
-    """A guest that writes to a volume all the while, and leaves its host by evacuation."""
-
-    def __init__(self, scene: Scene, number: int) -> None:
-        self.scene, self.api, self.guest = scene, scene.api, scene.guests.on(f"host-{number}")
-        self.number = number
-        self.volume = make_volume(scene)
-        self.api.send("POST", f"{COMPUTE}/servers/{self.guest.server_id}/os-volume_attachments", {
-            "volumeAttachment": {"volumeId": self.volume}})
-
-    def evacuate(self, written: Written, **more: str) -> str:
-        """From its host, which is down, until it pings and writes elsewhere; which boot writes now."""
-        server_id, before, first = self.guest.server_id, self.guest.host, written.last(self.guest.number)
-        self.scene.wait_host(self.number, "down")
-        self.api.send("POST", f"{COMPUTE}/servers/{server_id}/action", {
-            "evacuate": {"onSharedStorage": False, **more}})
-        wait_for(lambda: self.api.get(f"{COMPUTE}/servers/{server_id}")["server"]["OS-EXT-SRV-ATTR:host"] != before,
-                 PATIENCE_S, "the server to be on another host")
-        self.guest.host = wait_status(self.api, server_id, "ACTIVE")["OS-EXT-SRV-ATTR:host"]
-        # a host that is cut off still sends to where the server was
-        self.scene.pings.settle(among=self.scene.guests_elsewhere(self.number))
-        wait_for(lambda: written.last(self.guest.number).boot != first.boot, PATIENCE_S,
-                 "the evacuated guest to write")
-        return written.last(self.guest.number).boot
-
-    def wait_return(self) -> None:
-        """The host is back, and has removed what is no longer its own."""
-        self.scene.wait_host(self.number, "up")
-        left = self.scene.cloud.state / "hosts" / f"host-{self.number}" / "machines" / self.guest.server_id
-        wait_for(lambda: not left.exists(), PATIENCE_S, f"host-{self.number} to remove what is no longer its own")
-        self.scene.cloud.settle(PATIENCE_S)
-        self.scene.pings.settle(more=10)
+    scene.harmed("ten minutes without a broker", do, 600)
+    wait_status(scene.api, ordered[0], "ACTIVE")
+    scene.orders.remove("meanwhile")
 
 
 def test_two_guests_write_one_volume(scene: Scene) -> None:
@@ -245,26 +173,6 @@ def test_two_guests_write_one_volume(scene: Scene) -> None:
     scene.cloud.settle(PATIENCE_S)
     assert heard.sent and not heard.wrong
     assert not scene.watcher.wrong
-
-
-def read_of_one_another(scene: Scene, written: Written, one: Guest, other: Guest) -> None:
-    """Until each told that it read what the other wrote from now on."""
-    for reader, writer in ((one, other), (other, one)):
-        now = wait_written(written, writer, written.last(writer.number))
-
-        def look() -> bool:
-            read = told(scene.console(reader))[0].get(writer.number)
-            return read is not None and read.number >= now.number
-
-        wait_for(look, PATIENCE_S, f"guest {reader.number} to read what guest {writer.number} wrote")
-
-
-def detach(scene: Scene, guest: Guest, volume: str) -> None:
-    path = f"{COMPUTE}/servers/{guest.server_id}/os-volume_attachments"
-    scene.api.send("DELETE", f"{path}/{volume}")
-    wait_for(lambda: not scene.api.get(path)["volumeAttachments"], PATIENCE_S, "the server to have no volume")
-    wait_for(lambda: scene.api.get(f"/volume/v3/volumes/{volume}")["volume"]["status"] in ("available", "in-use"),
-             PATIENCE_S, "the volume to be detached")
 
 
 CUTS = {"controller": harm.Site.cut_controller, "all": harm.Site.unplug}

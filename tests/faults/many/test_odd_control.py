@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bench.harm import FAKETIME
+from bench.clocks import FAKETIME, Clock
 
 from cloudseed.cli.api import ApiError
 from cloudseed.cli.hosts import servers
@@ -45,25 +45,6 @@ def test_every_thirteenth_write_fails(cloud2: Cloud3) -> None:
     cloud.start()
     cloud.settle(PATIENCE_S)
     steady.remove_all()
-
-
-class Clock:
-    """What a process takes for the time, by a file that says how far it is off."""
-
-    def __init__(self, file: Path) -> None:
-        self._file = file
-        self.set("+0")
-
-    @property
-    def environment(self) -> dict[str, str]:
-        return {"LD_PRELOAD": str(FAKETIME), "FAKETIME_TIMESTAMP_FILE": str(self._file), "FAKETIME_NO_CACHE": "1",
-                "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
-
-    def set(self, off: str) -> None:
-        new = self._file.with_suffix(".new")
-        new.write_text(off + "\n")
-        new.chmod(0o644)
-        new.rename(self._file)
 
 
 @pytest.fixture

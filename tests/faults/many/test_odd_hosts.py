@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bench.harm import FAKETIME
+from bench.clocks import FAKETIME
 from bench.small_disks import fill, let_go, mount, unmount
 
 from cloudseed.cli import processes
