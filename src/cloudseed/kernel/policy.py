@@ -6,6 +6,7 @@ a few dict look-ups decides.  Rules keep upstream's names.  A target always come
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -56,6 +57,10 @@ def credentials(identity: Identity) -> dict[str, Any]:
     }
 
 
+# most rules are one of a few texts, and a parsed one is only read
+_parse = functools.lru_cache(maxsize=1024)(_parser.parse_rule)
+
+
 class Policy:
     """A service's rules.  `overrides` may name a file in oslo.policy's YAML or JSON format."""
 
@@ -74,7 +79,7 @@ class Policy:
                     raise PolicyError(f"{overrides}: rule {name!r} must be a string")
                 texts[name] = check
         self._message = message
-        self._parsed = {name: _parser.parse_rule(text) for name, text in texts.items()}
+        self._parsed = {name: _parse(text) for name, text in texts.items()}
         self._compiled: dict[str, Check] = {}
         for name in self._parsed:
             self._compile_rule(name, ())

@@ -31,6 +31,7 @@ from cloudseed.kernel.http import faults, json
 from cloudseed.kernel.http.faults import FaultFormat
 from cloudseed.kernel.http.microversion import Microversions
 from cloudseed.kernel.http.request import ClientGone, Request
+from cloudseed.kernel.http.routing import Router
 
 log = logging.getLogger(__name__)
 Response = falcon.asgi.Response
@@ -109,7 +110,8 @@ def make_app(
     in the 401 challenge.  `on_error`: a last word on an error response (extra headers).
     """
     app: Any = falcon.asgi.App(
-        request_type=request_type, middleware=[_Pipeline(validator, microversions, identity_url, False)]
+        request_type=request_type, middleware=[_Pipeline(validator, microversions, identity_url, False)],
+        router=Router(),
     )
     app.req_options.strip_url_path_trailing_slash = True
     app.req_options.keep_blank_qs_values = True
