@@ -28,3 +28,12 @@ if databases.ON_POSTGRESQL:
     def _dropped_databases() -> Iterator[None]:
         yield
         databases.the_server().clean()
+
+else:
+
+    @pytest.fixture(autouse=True, scope="session")
+    def services_on_copies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+        with pytest.MonkeyPatch.context() as patch:
+            copies = databases.Migrated(tmp_path_factory.mktemp("migrated"))
+            patch.setattr(Environment, "database", lambda *arguments: copies.database(*arguments))
+            yield

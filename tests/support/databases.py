@@ -1,5 +1,6 @@
 """Databases for tests: SQLite files, or with CLOUDSEED_TEST_DATABASE=postgresql all of them on one server.
 
+A service's new file is a copy of one that was migrated once in the run: a migration costs more than most tests do.
 The server is started with the first database that is asked for, and ends with the run.  What belongs to a state
 directory is found again by its path, as a file would be: a cloud that a test restarts has its data.
 """
@@ -7,6 +8,7 @@ directory is found again by its path, as a file would be: a cloud that a test re
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import os
 import shutil
@@ -20,6 +22,7 @@ import asyncpg
 import sqlalchemy as sa
 
 from cloudseed.cli.servers.postgres import PostgresServer, free_port
+from cloudseed.kernel import migrate
 from cloudseed.kernel.db import Database
 from cloudseed.kernel.postgres import schema
 from cloudseed.kernel.postgres.database import PostgresDatabase
@@ -35,14 +38,29 @@ ON_POSTGRESQL = os.environ.get("CLOUDSEED_TEST_DATABASE") == "postgresql"
 def open_database(path: Path, name: str, metadata: sa.MetaData) -> Database:
     """The database of these tables that belongs to the path; made when it is not there."""
     if not ON_POSTGRESQL:
-        file = SqliteDatabase(path, name=name)
-        metadata.create_all(file.engine)
-        return file
+        if not path.exists():
+            shutil.copy(_empty(metadata), path)
+        return SqliteDatabase(path, name=name)
     server = the_server()
     database, new = server.find(path, name)
     if new:
         server.run(server.create(database, "template0", metadata))
     return _Alone(Server(server.url), database, name=name)
+
+
+@functools.cache
+def _empty(metadata: sa.MetaData) -> Path:
+    """A file with these tables, for copies: to make them takes longer than most tests."""
+    file = Path(_directory().name) / f"{id(metadata)}.sqlite"
+    engine = sa.create_engine(f"sqlite:///{file}")
+    metadata.create_all(engine)
+    engine.dispose()
+    return file
+
+
+@functools.cache
+def _directory() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="cloudseed-empty-")
 
 
 def beside(database: Database) -> Database:
@@ -51,6 +69,23 @@ def beside(database: Database) -> Database:
         return _Alone(Server(the_server().url), database.database, name=database.name)
     assert isinstance(database, SqliteDatabase)
     return SqliteDatabase(database.path, name=database.name)
+
+
+class Migrated:
+    """A file of each service's newest schema, made by its migrations when the first cloud asks for it."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def database(self, env: Environment, service: str, tables: sa.MetaData) -> Database:
+        """What `Environment.database` is in such a run."""
+        path = env.state / "db" / f"{service}.sqlite"
+        if not env.config.database and not path.exists():
+            template = self._directory / path.name
+            migrate.upgrade(service, template)  # a look at its number, but for the first time
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            shutil.copy(template, path)
+        return _environments_own(env, service, tables)
 
 
 def services_on_postgresql(env: Environment, service: str, tables: sa.MetaData) -> Database:
