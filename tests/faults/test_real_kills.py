@@ -1,7 +1,7 @@
 """Our processes killed while real machines are made and removed: one QEMU each in the end, and no file too many.
 
-The fake hypervisor's matrix (test_kills.py) has every point; here are those where a host has something to lose:
-a download, disks, a process that was started by nobody who could still write it down.
+The fake hypervisor's matrix (test_kills_of_one_process.py) has every point; here are those where a host has something
+to lose: a download, disks, a process that was started by nobody who could still write it down.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.faults.lives.servers import DROPPED
 from tests.faults.scene import Scene
-from tests.faults.test_kills import DROPPED
 from tests.support.daemon import Daemon, needs_root
 
 pytestmark = [pytest.mark.real, needs_root]

@@ -28,13 +28,14 @@ import pytest
 from bench.small_disks import REAL_MIB, small_disks
 from bench.watcher import Watcher
 
-from cloudseed.cli import control, down, processes
+from cloudseed.cli import control, down, openstack, processes
 from cloudseed.cli.api import Api
 from cloudseed.cli.hosts import shape
 from cloudseed.kernel import control as kernel_control
 from cloudseed.kernel.config import load, load_secrets
 from cloudseed.ledger import checks
 from cloudseed.ledger.violations import operations
+from tests.support import client
 
 ROOT = Path(__file__).parents[2]
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: real machines and network namespaces")
@@ -161,14 +162,14 @@ class Daemon:
         while True:
             picture: checks.Picture = self.ask("ledger")
             waiting = [operation for _, operation in operations(picture)]
-            wrong = checks.check(picture) + self._fake_machines_wrong(picture)
+            wrong = checks.check(picture) + self.fake_machines_wrong(picture)
             if not waiting and not wrong:
                 return picture
             if time.monotonic() > until:
                 pytest.fail(f"after {seconds:g} s: open operations {waiting}, violations {wrong}")
             time.sleep(0.1)
 
-    def _fake_machines_wrong(self, picture: checks.Picture) -> list[str]:
+    def fake_machines_wrong(self, picture: checks.Picture) -> list[str]:
         """The fake hypervisor's machines are no host's, so the ledger does not see them: compared here."""
         if self.config.driver != "fake":
             return []
@@ -205,8 +206,6 @@ class Daemon:
 
     def client(self, lock: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         """The unmodified openstack client, from the environment made from `requirements/<lock>.lock`."""
-        from cloudseed.cli import openstack
-
         env = {name: value for name, value in os.environ.items() if not name.startswith(("OS_", "PYTHONPATH"))}
         env |= openstack.variables(self.state, self.url)
         return subprocess.run(
@@ -216,6 +215,10 @@ class Daemon:
             capture_output=True,
             timeout=300,
         )
+
+    def openstack(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """As `client("client", ...)`, many times faster: for who needs hundreds of commands."""
+        return client.client().run(list(arguments), openstack.variables(self.state, self.url))
 
 
 def _reap(pid: int) -> None:

@@ -6,64 +6,71 @@ never take one another's points for long: whoever comes to a point first stands 
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import cloudseed.neutron.routers  # noqa: F401 - it declares its points
-from cloudseed.cli.api import Api, ApiError
-from cloudseed.kernel.config import load_secrets
+from cloudseed.cli.api import ApiError
 from cloudseed.kernel.operations import faults
-from tests.faults import (
-    test_kills,
-    test_kills_of_actions,
-    test_kills_of_changes,
-    test_kills_of_volumes,
-    test_volume_kills,
-)
+from tests.faults.lives import actions, attachments, changes, servers, volumes
+from tests.faults.lives.servers import DROPPED, NOVA, UPLOAD, distinct_points
+from tests.faults.lives.site import PATIENCE_S, ManyLives
 from tests.faults.many.test_lost_hosts import Cloud3
 from tests.faults.scene import BYTES, COMPUTE, IMAGE, NETWORK
-from tests.faults.test_kills import DROPPED, NOVA, UPLOAD, distinct_points
-from tests.support.daemon import Daemon, wait_for
+from tests.support.daemon import wait_for
 from tests.support.operations import undo_points
 
 STORAGE, HERE, THERE = 1, 2, 3  # where volumes are, where servers are made, where they are moved to
-PATIENCE_S = 120.0
 _VOLUME = "/volume/v3"
 Points = dict[str, list[str]]
 
 
-class Site3(Cloud3):
-    """Servers are made on one known host, unless told.  `cloud.settle` of a life does not wait for all others."""
-
-    def __init__(self, cloud: Daemon) -> None:
-        super().__init__(cloud)
-        self.daemon = cloud
-        self.cloud = cast(Daemon, _Unhurried(cloud))
-        self.latest = Api(cloud.url, "admin", load_secrets(cloud.state).passwords["admin"], "admin",
-                          {"OpenStack-API-Version": "compute 2.90"})
-        volumes = dict.fromkeys(("volumes", "gigabytes", "snapshots", "backups", "backup_gigabytes"), -1)
-        self.send("PUT", f"{_VOLUME}/os-quota-sets/{self.project_id}", {"quota_set": volumes})
-        networks = dict.fromkeys(("network", "subnet", "port", "router"), -1)
-        self.send("PUT", f"{NETWORK}/quotas/{self.project_id}", {"quota": networks})
+class Site3(ManyLives, Cloud3):
+    """Of many hosts.  Servers are made on one known host, unless told."""
 
     def boot(self, name: str, **more: Any) -> str:
         return super().boot(name, **{"availability_zone": f"nova:host-{HERE}", **more})
 
-    def wait_status(self, server_id: str, status: str, seconds: float = PATIENCE_S) -> dict[str, Any]:
-        return super().wait_status(server_id, status, max(seconds, PATIENCE_S))
+    @property
+    def connector(self) -> dict[str, str]:  # type: ignore[override]
+        """Another host than that of the volumes, which says where it is."""
+        return {"host": f"host-{HERE}", "ip": self.site.place(HERE).address}
 
-    def wait_gone(self, server_id: str, seconds: float = PATIENCE_S) -> None:
-        super().wait_gone(server_id, max(seconds, PATIENCE_S))
+    def kill(self, victim: str) -> None:
+        self.site.kill(victim)
+
+    def mend(self) -> None:
+        self.site.mend(None)
+
+    def storage(self, picture: Any) -> dict[str, Any]:
+        found: dict[str, Any] = next(host for host in picture["hosts"] if host["name"] == f"host-{STORAGE}")
+        return found
+
+    def machines_wrong(self, picture: Any) -> list[str]:
+        """Each server has one where it is, running or not as it is; one that waits for its confirmation also one where
+        it was."""
+        root = self.daemon.state / "hosts"
+        found = {(path.stem, path.relative_to(root).parts[0]): '"started_at":null' not in _text(path)
+                 for path in root.glob("*/**/nova-compute/*/machines/*.json")}
+        servers = {(server["id"], server["host"]): server for server in picture["nova"]["servers"] if server["host"]}
+        waiting = {server_id for (server_id, _), server in servers.items() if server["vm_state"] == "resized"}
+        wrong = [f"on {host}: machine {server_id} of no server there" for server_id, host in found
+                 if (server_id, host) not in servers and server_id not in waiting]
+        for (server_id, host), server in servers.items():
+            runs = server["vm_state"] in ("active", "paused", "rescued") or (
+                server["vm_state"] == "resized" and server["power_state"] == 1)
+            if (server_id, host) not in found:
+                wrong += [f"on {host}: server {server_id} is {server['vm_state']} and has no machine"] * (
+                    server["vm_state"] != "error")
+            elif found[server_id, host] != runs and server["vm_state"] != "error":
+                wrong.append(f"on {host}: server {server_id} is {server['vm_state']}, its machine runs: {not runs}")
+        return wrong
 
 
-class _Unhurried:
-    def __init__(self, cloud: Daemon) -> None:
-        self._cloud = cloud
-
-    def settle(self, seconds: float = 0.0) -> Any:
-        """Nothing: whoever has many lives at once waits for them together."""
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._cloud, name)
+def _text(path: Any) -> str:
+    try:
+        return str(path.read_text())
+    except OSError:
+        return ""
 
 
 class Cell:
@@ -76,6 +83,7 @@ class Cell:
     def __init__(self, chapter: str, point: str, number: int) -> None:
         self.chapter, self.point, self.number = chapter, point, number
         self.answer: Exception | None = None
+        self.died = False  # whether the process died that it stood in
 
     def __str__(self) -> str:
         return f"{type(self).__name__} {self.chapter} at {self.point}"
@@ -94,7 +102,7 @@ class Cell:
         """Cells of a lower one stand already when it is ordered: on its way it would take their points."""
         return 2 if self.still else 1
 
-    def prepare(self, scene: Site3) -> None:
+    def prepare(self, scene: ManyLives) -> None:
         raise NotImplementedError
 
     def order(self) -> None:
@@ -126,8 +134,8 @@ class Lifetime(Cell):
 
     POINTS = {chapter: distinct_points(NOVA[f"nova.{chapter}"]) for chapter in ("boot", "stop", "start", "delete")}
 
-    def prepare(self, scene: Site3) -> None:
-        self.life = test_kills.Life(scene, self.number)
+    def prepare(self, scene: ManyLives) -> None:
+        self.life = servers.Life(scene, self.number)
         if self.chapter == "start":
             self.life.server_id = scene.boot(f"life-{self.number}")
             scene.wait_status(self.life.server_id, "ACTIVE")
@@ -168,9 +176,12 @@ class RefusedUpload(Lifetime):
 class Wire(Lifetime):
     """Networks and ports: one transaction each.  Who had no answer does not know whether it was done."""
 
-    POINTS = {"neutron": test_kills.NEUTRON}
+    POINTS = {"neutron": servers.NEUTRON}
 
     def ends(self) -> None:
+        if self.still and self.died:
+            self.look(False)
+            return
         if self.answer is None or not self.still:
             self.look(True)
             return
@@ -189,7 +200,7 @@ class Routers(Wire):
 
     POINTS = {"router": [point for point in faults.declared() if point.startswith("router_")]}
 
-    def prepare(self, scene: Site3) -> None:
+    def prepare(self, scene: ManyLives) -> None:
         self.scene, call = scene, self.point.partition(":")[0]
         self.name = f"{call}-{self.number}"
         self.network = scene.new_network(self.name)
@@ -248,8 +259,8 @@ class Actions(Cell):
         ("reboot", "reboot"), ("pause", "pause"), ("unpause", "unpause"), ("suspend", "suspend"), ("resume", "resume"),
         ("createImage", "snapshot"), ("rebuild", "rebuild"), ("rescue", "rescue"), ("unrescue", "unrescue"))}
 
-    def prepare(self, scene: Site3) -> None:
-        self.life = test_kills_of_actions.Life(scene, self.number)
+    def prepare(self, scene: ManyLives) -> None:
+        self.life = actions.Life(scene, self.number)
         self.life.prepare(self.chapter)
 
     def send(self) -> None:
@@ -260,7 +271,7 @@ class Actions(Cell):
 
 
 class Images(Actions):
-    POINTS = {chapter: points for chapter, points in test_kills_of_actions.CHAPTERS.items()
+    POINTS = {chapter: points for chapter, points in actions.CHAPTERS.items()
               if chapter in ("import_", "image_delete")}
     HOSTS = ()
 
@@ -268,17 +279,17 @@ class Images(Actions):
 class Changes(Cell):
     """Interfaces, addresses, another flavor, the shelf."""
 
-    POINTS = {chapter: distinct_points(NOVA[f"nova.{chapter}"]) for chapter in test_kills_of_changes.CHAPTERS}
+    POINTS = {chapter: distinct_points(NOVA[f"nova.{chapter}"]) for chapter in changes.CHAPTERS}
 
-    def prepare(self, scene: Site3) -> None:
-        self.life = test_kills_of_changes.Life(scene, self.number)
+    def prepare(self, scene: ManyLives) -> None:
+        self.life = changes.Life(scene, self.number)
         self.life.prepare(self.chapter)
 
 
 class Attachments(Cell):
     """What nova does with volumes."""
 
-    POINTS = test_kills_of_volumes.CHAPTERS
+    POINTS = attachments.CHAPTERS
     HOSTS = (HERE, STORAGE)
 
     @property
@@ -286,7 +297,7 @@ class Attachments(Cell):
         """A boot with volumes reserves them, as an attachment does."""
         return 0 if self.chapter == "boot" else 1
 
-    def prepare(self, scene: Site3) -> None:
+    def prepare(self, scene: ManyLives) -> None:
         self.life = life = _AttachmentLife(scene, self.number)
         if self.chapter == "detach":
             life.attach()
@@ -310,18 +321,18 @@ class Attachments(Cell):
         self.life.end()
 
 
-class _AttachmentLife(test_kills_of_volumes.Life):
+class _AttachmentLife(attachments.Life):
     patience_s = PATIENCE_S
 
 
 class Volumes(Cell):
     """What cinder does with volumes."""
 
-    POINTS = test_volume_kills.CHAPTERS
+    POINTS = volumes.CHAPTERS
     HOSTS = (STORAGE,)
 
-    def prepare(self, scene: Site3) -> None:
-        self.life = _VolumeLife(scene.daemon, self.number, scene.site.place(HERE).address)
+    def prepare(self, scene: ManyLives) -> None:
+        self.life = _VolumeLife(scene, self.number)
         self.life.prepare(self.chapter)
 
     def send(self) -> None:
@@ -331,14 +342,14 @@ class Volumes(Cell):
         self.life.end()
 
 
-class _VolumeLife(test_volume_kills.Life):
+class _VolumeLife(volumes.Life):
     """Sees its own things only: there are many."""
 
     patience_s = PATIENCE_S
 
-    def __init__(self, cloud: Daemon, number: int, address: str) -> None:
-        super().__init__(cloud, number)
-        self._address = address
+    def __init__(self, scene: ManyLives, number: int) -> None:
+        super().__init__(scene.daemon, number)
+        self._scene = scene
         self._mine: set[str] = set()
 
     def find(self, kind: str) -> dict[str, Any] | None:
@@ -347,10 +358,8 @@ class _VolumeLife(test_volume_kills.Life):
         return found
 
     def _connected(self) -> None:
-        """From another host, which says where it is."""
         place = self.ids["attachment"]
-        connector = {"host": f"host-{HERE}", "ip": self._address}
-        self._send("PUT", f"/attachments/{place}", {"attachment": {"connector": connector}})
+        self._send("PUT", f"/attachments/{place}", {"attachment": {"connector": self._scene.connector}})
         self._send("POST", f"/attachments/{place}/action", {"os-complete": None})
 
     def end(self) -> None:
@@ -369,7 +378,7 @@ class _VolumeLife(test_volume_kills.Life):
 
     def settle(self) -> dict[str, Any]:
         picture: dict[str, Any] = self.cloud.ask("ledger")
-        host = next(host for host in picture["hosts"] if host["name"] == f"host-{STORAGE}")
+        host = self._scene.storage(picture)
 
         def own(names: Any) -> Any:
             kept = [name for name in names if any(mine in name for mine in self._mine)]
@@ -393,7 +402,7 @@ class Moves(Cell):
     }
     STATUS: ClassVar[dict[str, str]] = {"migrate": "VERIFY_RESIZE"}
 
-    def prepare(self, scene: Site3) -> None:
+    def prepare(self, scene: ManyLives) -> None:
         self.scene, self.life = scene, self
         self.server_id = scene.boot(f"moved-{self.number}")
         scene.wait_status(self.server_id, "ACTIVE")

@@ -14,12 +14,12 @@ import time
 import zlib
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import pytest
 
 from cloudseed.ledger import checks
 from cloudseed.ledger.violations import operations
+from tests.faults.lives.site import ManyLives
 from tests.faults.many import lives
 from tests.faults.many.lives import HERE, STORAGE, THERE, Cell, Site3
 from tests.support.daemon import wait_for
@@ -70,7 +70,7 @@ def sample(victim: str, group: str) -> list[Cell]:
 class Batch:
     """Cells that stand together.  Those within a transaction stand last, one alone."""
 
-    def __init__(self, scene: Site3, points: Points, cells: list[Cell]) -> None:
+    def __init__(self, scene: ManyLives, points: Points, cells: list[Cell]) -> None:
         assert sum(cell.still for cell in cells) <= 1
         self._scene, self._points = scene, points
         self._cells = sorted(cells, key=lambda cell: cell.turn)
@@ -90,10 +90,12 @@ class Batch:
             for _, cells in itertools.groupby(self._cells, lambda cell: cell.turn):
                 self._stand(list(cells))
             standing = time.monotonic()
-            self._scene.site.kill(victim)
+            self._scene.kill(victim)
+            for cell in self._cells:
+                cell.died = victim == "control"
         finally:
             self._points.release()
-        self._scene.site.mend(None)
+        self._scene.mend()
         mended = time.monotonic()
         for sender in self._senders:
             sender.join(PATIENCE_S)
@@ -147,6 +149,7 @@ class Batch:
     # ---- evacuations: from a host without power
 
     def _lose_power(self) -> None:
+        assert isinstance(self._scene, Site3)
         self._scene.site.power_off(HERE)
         self._forced_down(True)
 
@@ -177,35 +180,7 @@ class Batch:
         wrong += [str(found) for found in checks.check(picture) if found.rule != "attachment-without-server"]
         wrong += [f"{service['host']} is down" for service in self._scene.latest.get(
             "/compute/v2.1/os-services?binary=nova-compute")["services"] if service["state"] != "up"]
-        return wrong + machines_wrong(self._scene, picture)
-
-
-def machines_wrong(scene: Site3, picture: Any) -> list[str]:
-    """The fake hypervisors' machines, which the ledger does not see: each server has one where it is, running or not
-    as it is; one that waits for its confirmation also one where it was."""
-    root = scene.daemon.state / "hosts"
-    found = {(path.stem, path.relative_to(root).parts[0]): '"started_at":null' not in _text(path)
-             for path in root.glob("*/**/nova-compute/*/machines/*.json")}
-    servers = {(server["id"], server["host"]): server for server in picture["nova"]["servers"] if server["host"]}
-    waiting = {server_id for (server_id, _), server in servers.items() if server["vm_state"] == "resized"}
-    wrong = [f"on {host}: machine {server_id} of no server there" for server_id, host in found
-             if (server_id, host) not in servers and server_id not in waiting]
-    for (server_id, host), server in servers.items():
-        runs = server["vm_state"] in ("active", "paused", "rescued") or (
-            server["vm_state"] == "resized" and server["power_state"] == 1)
-        if (server_id, host) not in found:
-            wrong += [f"on {host}: server {server_id} is {server['vm_state']} and has no machine"] * (
-                server["vm_state"] != "error")
-        elif found[server_id, host] != runs and server["vm_state"] != "error":
-            wrong.append(f"on {host}: server {server_id} is {server['vm_state']}, its machine runs: {not runs}")
-    return wrong
-
-
-def _text(path: Any) -> str:
-    try:
-        return str(path.read_text())
-    except OSError:
-        return ""
+        return wrong + self._scene.machines_wrong(picture)
 
 
 def split(cells: Iterable[Cell], size: int) -> list[list[Cell]]:

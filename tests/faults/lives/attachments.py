@@ -1,16 +1,12 @@
-"""A real kill -9 at every point of what nova does with volumes, on the fake hypervisor: nova and cinder agree again."""
+"""What nova does with volumes, after which nova and cinder agree again."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator
 from typing import Any
 
-import pytest
-
+from tests.faults.lives.servers import NOVA, distinct_points
 from tests.faults.scene import COMPUTE, Scene
-from tests.faults.test_kills import DROPPED, NOVA, distinct_points
-from tests.support.daemon import Daemon, wait_for
+from tests.support.daemon import wait_for
 
 VOLUME = "/volume/v3"
 CHAPTERS: dict[str, list[str]] = {
@@ -19,14 +15,6 @@ CHAPTERS: dict[str, list[str]] = {
     "boot": [point for point in distinct_points(NOVA["nova.boot"]) if ":volumes:" in point],
     "delete": [point for point in distinct_points(NOVA["nova.delete"]) if ":volumes:" in point],
 }
-LIVES = [[(chapter, point) for chapter, point in zip(CHAPTERS, points, strict=True) if point]
-         for points in itertools.zip_longest(*CHAPTERS.values())]
-
-
-@pytest.fixture(scope="module")
-def scene() -> Iterator[Scene]:
-    with Daemon(driver="fake") as cloud:
-        yield Scene(cloud)
 
 
 class Life:
@@ -124,29 +112,3 @@ class Life:
         self.scene.send("DELETE", f"{VOLUME}/volumes/{self.volume_id}")
         self.until_gone(self.volume_id, *self.made)
         self.scene.cloud.settle()
-
-
-def ordered(order: Callable[[], None]) -> None:
-    """Give the order; that the process dies before it answers is the point."""
-    try:
-        order()
-    except DROPPED:
-        pass
-
-
-@pytest.mark.parametrize("number", range(len(LIVES)), ids=lambda n: f"life-{n}")
-def test_nova_and_cinder_agree_again(scene: Scene, number: int) -> None:
-    cloud, chapters = scene.cloud, LIVES[number]
-    life = Life(scene, number)
-    cloud.restart_armed(chapters[0][1])
-    for index, (chapter, point) in enumerate(chapters):
-        if chapter == "detach" and not life.attached():
-            life.attach()
-            life.until(life.volume_id, "in-use")
-        ordered(getattr(life, chapter))
-        cloud.wait_killed(point)
-        following = chapters[index + 1][1] if index + 1 < len(chapters) else ""
-        cloud.start({"CLOUDSEED_KILL_AT": following})
-        getattr(life, f"{chapter}_ends")(point)
-        cloud.settle()
-    life.end()

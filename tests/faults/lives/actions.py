@@ -1,54 +1,31 @@
-"""A real kill -9 within what is ordered of a server that stands and of an image: each ends as it should.
-
-As in `test_kills.py`, whose lives boot, stop and delete; here a server lives through everything else.  The reboot and
-glance's operations die at every point that differs, the others after each step's effect: at all their points they
-die within one process, in tests/nova/engine.
-"""
+"""What is ordered of a server that stands, and imports and deletes of images."""
 
 from __future__ import annotations
 
 import io
-import itertools
-from collections.abc import Iterator
-
-import pytest
 
 from cloudseed.glance.uploads import Operations
-from cloudseed.kernel.operations import OperationType
+from tests.faults.lives.servers import NOVA, _nobody, distinct_points
 from tests.faults.scene import BYTES, IMAGE, Scene
-from tests.faults.test_kills import NOVA, _nobody, distinct_points, ordered
-from tests.support.daemon import Daemon
 
 GLANCE = Operations(_nobody)
-
-
-def effects(kind: OperationType) -> list[str]:
-    return [f"{kind.kind}:{step.name}:after" for step in kind.steps]
 
 
 # chapter -> the status that it begins in, the one that it ends in, its points
 ACTIONS: dict[str, tuple[str, str, list[str]]] = {
     "reboot": ("ACTIVE", "ACTIVE", distinct_points(NOVA["nova.reboot"])),
-    "pause": ("ACTIVE", "PAUSED", effects(NOVA["nova.pause"])),
-    "unpause": ("PAUSED", "ACTIVE", effects(NOVA["nova.unpause"])),
-    "suspend": ("ACTIVE", "SUSPENDED", effects(NOVA["nova.suspend"])),
-    "resume": ("SUSPENDED", "ACTIVE", effects(NOVA["nova.resume"])),
-    "createImage": ("ACTIVE", "ACTIVE", effects(NOVA["nova.snapshot"])),
-    "rebuild": ("ACTIVE", "ACTIVE", effects(NOVA["nova.rebuild"])),
-    "rescue": ("ACTIVE", "RESCUE", effects(NOVA["nova.rescue"])),
-    "unrescue": ("RESCUE", "ACTIVE", effects(NOVA["nova.unrescue"])),
+    "pause": ("ACTIVE", "PAUSED", distinct_points(NOVA["nova.pause"])),
+    "unpause": ("PAUSED", "ACTIVE", distinct_points(NOVA["nova.unpause"])),
+    "suspend": ("ACTIVE", "SUSPENDED", distinct_points(NOVA["nova.suspend"])),
+    "resume": ("SUSPENDED", "ACTIVE", distinct_points(NOVA["nova.resume"])),
+    "createImage": ("ACTIVE", "ACTIVE", distinct_points(NOVA["nova.snapshot"])),
+    "rebuild": ("ACTIVE", "ACTIVE", distinct_points(NOVA["nova.rebuild"])),
+    "rescue": ("ACTIVE", "RESCUE", distinct_points(NOVA["nova.rescue"])),
+    "unrescue": ("RESCUE", "ACTIVE", distinct_points(NOVA["nova.unrescue"])),
 }
 WAYS = {"PAUSED": ("pause", "unpause"), "SUSPENDED": ("suspend", "resume"), "RESCUE": ("rescue", "unrescue")}
 CHAPTERS = {**{name: points for name, (_, _, points) in ACTIONS.items()},
             "import_": distinct_points(GLANCE.import_), "image_delete": distinct_points(GLANCE.delete)}
-LIVES = [[(chapter, point) for chapter, point in zip(CHAPTERS, points, strict=True) if point]
-         for points in itertools.zip_longest(*CHAPTERS.values())]
-
-
-@pytest.fixture(scope="module")
-def scene() -> Iterator[Scene]:
-    with Daemon(driver="fake") as cloud:
-        yield Scene(cloud)
 
 
 class Life:
@@ -63,7 +40,7 @@ class Life:
         self.image_id = ""
 
     def prepare(self, chapter: str) -> None:
-        """The state that the chapter begins in; its own point is armed already, which other actions do not pass."""
+        """The state that the chapter begins in; nothing is armed to go off on the way there."""
         if chapter in ACTIONS:
             self._bring_to(ACTIONS[chapter][0])
         else:
@@ -114,17 +91,3 @@ class Life:
             assert image["status"] == "active" and image["size"] == len(BYTES)
         elif chapter == "image_delete":
             assert scene.find("images", f"image_delete-{self.number}") == []
-
-
-@pytest.mark.parametrize("number", range(len(LIVES)), ids=lambda n: f"life-{n}")
-def test_what_was_ordered_is_finished(scene: Scene, number: int) -> None:
-    cloud, chapters = scene.cloud, LIVES[number]
-    life = Life(scene, number)
-    cloud.restart_armed(chapters[0][1])
-    for index, (chapter, point) in enumerate(chapters):
-        life.prepare(chapter)
-        ordered(lambda _, name=chapter: life.order(name), point)  # type: ignore[misc]
-        cloud.wait_killed(point)
-        following = chapters[index + 1][1] if index + 1 < len(chapters) else ""
-        cloud.start({"CLOUDSEED_KILL_AT": following})
-        life.ends(chapter)

@@ -1,15 +1,8 @@
-"""A real kill -9 at every point of what is done to volumes, with real files, exports and storage daemons.
-
-As `test_kills.py`: each life goes through the chapters, each with a point of its own at which the control process
-dies; the start after one death is the beginning of the next chapter.  After each, no operation is open and the audit
-is clean: no file, export, daemon or object is left over, and none is missing.
-"""
+"""What is done to volumes, with real files, exports and storage daemons: none is left over, and none is missing."""
 
 from __future__ import annotations
 
-import itertools
 import uuid
-from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,7 +17,7 @@ from cloudseed.kernel.config import load_secrets
 from cloudseed.kernel.operations import OperationType
 from cloudseed.ledger import checks
 from cloudseed.ledger.violations import operations
-from tests.faults.test_kills import distinct_points, ordered
+from tests.faults.lives.servers import distinct_points
 from tests.support.daemon import Daemon, wait_for
 
 VOLUME = "/volume/v3"
@@ -44,14 +37,6 @@ CHAPTERS: dict[str, list[str]] = {
     "delete_backup": distinct_points(TYPES["cinder.backup.delete"]),
     "delete": distinct_points(TYPES["cinder.delete"]),
 }
-LIVES = [[(chapter, point) for chapter, point in zip(CHAPTERS, points, strict=True) if point]
-         for points in itertools.zip_longest(*CHAPTERS.values())]
-
-
-@pytest.fixture(scope="module")
-def cloud() -> Iterator[Daemon]:
-    with Daemon(driver="fake") as cloud:
-        yield cloud
 
 
 class Life:
@@ -227,29 +212,3 @@ class Life:
     def _send(self, method: str, path: str, body: Any = None) -> Any:
         """As nova does: with its own token."""
         return self.nova.send(method, f"{VOLUME}{path}", body)
-
-
-@pytest.mark.parametrize("number", range(len(LIVES)), ids=lambda n: f"life-{n}")
-def test_what_was_ordered_of_volumes_is_finished(cloud: Daemon, number: int) -> None:
-    chapters = LIVES[number]
-    life = Life(cloud, number)
-    for chapter, point in chapters:
-        life.prepare(chapter)
-        life.settle()
-        cloud.restart_armed(point)
-        ordered(lambda _, chapter=chapter: getattr(life, chapter)(), point)
-        cloud.wait_killed(point)
-        cloud.start({"CLOUDSEED_KILL_AT": ""})
-        getattr(life, f"{chapter}_ends")()
-        life.settle()
-    for attachment in life.api.get(f"{VOLUME}/attachments?all_tenants=1")["attachments"]:
-        life._send("DELETE", f"/attachments/{attachment['id']}")
-    if life.find("snapshot") is not None:
-        life.delete_snapshot()
-        life.delete_snapshot_ends()
-    if life.find("backup") is not None:
-        life.delete_backup()
-        life.delete_backup_ends()
-    if life.find("volume") is not None:
-        life.delete()
-        life.delete_ends()

@@ -1,34 +1,15 @@
-"""A real kill -9 within each step of what changes a server that stands, on the fake hypervisor.
-
-A life is one server: an interface comes and goes, an address, another flavor that is taken back and one that stays,
-the shelf and back.  In each life every operation is killed after the effect of another of its steps.
-"""
+"""What changes a server that stands: an interface comes and goes, an address, another flavor that is taken back and one
+that stays, the shelf and back."""
 
 from __future__ import annotations
 
-import itertools
-import time
-from collections.abc import Iterator
 from typing import Any
 
-import pytest
-
 from tests.faults.scene import Scene
-from tests.faults.test_kills import NOVA, ordered
-from tests.support.daemon import Daemon
 
 COMPUTE = "/compute/v2.1"
 CHAPTERS = ("attach_interface", "detach_interface", "add_fixed_ip", "remove_fixed_ip", "resize", "revert_resize",
             "confirm_resize", "shelve", "unshelve", "shelve_offload")
-LIVES = [[(chapter, point) for chapter, point in zip(CHAPTERS, points, strict=True) if point]
-         for points in itertools.zip_longest(*(
-             [f"nova.{chapter}:{step.name}:after" for step in NOVA[f"nova.{chapter}"].steps] for chapter in CHAPTERS))]
-
-
-@pytest.fixture(scope="module")
-def scene() -> Iterator[Scene]:
-    with Daemon(driver="fake") as cloud:
-        yield Scene(cloud)
 
 
 class Life:
@@ -133,22 +114,3 @@ class Life:
 
     def unshelve_ends(self) -> None:
         self.scene.wait_status(self.server_id, "ACTIVE")
-
-
-@pytest.mark.parametrize("number", range(len(LIVES)), ids=lambda n: f"life-{n}")
-def test_what_was_ordered_is_finished(scene: Scene, number: int) -> None:
-    cloud, life = scene.cloud, Life(scene, number)
-    for chapter, point in LIVES[number]:
-        life.prepare(chapter)
-        cloud.restart_armed(point)
-        ordered(getattr(life, chapter), point)
-        cloud.wait_killed(point)
-        cloud.start({"CLOUDSEED_KILL_AT": ""})
-        getattr(life, f"{chapter}_ends")()
-        cloud.settle()
-    began = time.monotonic()
-    scene.send("DELETE", f"{COMPUTE}/servers/{life.server_id}")
-    scene.wait_gone(life.server_id)
-    cloud.settle()
-    assert time.monotonic() - began < 60 and scene.ports_of(life.server_id) == []
-    assert not scene.api.get("/image/v2/images?image_type=snapshot")["images"]

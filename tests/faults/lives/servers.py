@@ -1,64 +1,32 @@
-"""A real kill -9 at every point of what is durable, on the fake hypervisor: each order ends as it should.
-
-The process is told the point at which it dies; the order is given; the process is started again, already told
-the next point, of another chapter.  A life is a server's chapters (boot, stop, start, delete), an image's upload
-and one neutron call, so one start serves as one chapter's recovery and as the next one's beginning.
-"""
+"""A server's chapters (boot, stop, start, delete), an image's upload, and what neutron does in one transaction."""
 
 from __future__ import annotations
 
 import http.client
 import io
-import itertools
 import urllib.error
-from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
-import pytest
-
 import cloudseed.neutron.networks
 import cloudseed.neutron.ports  # noqa: F401 - both declare their points
-from cloudseed.cli.api import ApiError
 from cloudseed.glance.uploads import Operations
 from cloudseed.kernel.operations import OperationType, faults
 from cloudseed.nova.conductor import Conductor
 from tests.faults.scene import BYTES, IMAGE, NETWORK, Scene
-from tests.support.daemon import Daemon
-from tests.support.operations import forward_points, undo_points
+from tests.support.operations import forward_points
 
 _nobody: Any = SimpleNamespace(conductor_session=None, engine=SimpleNamespace(register=lambda *types: None))
 NOVA: dict[str, OperationType] = {kind.kind: kind for kind in Conductor(_nobody).types}
 UPLOAD = Operations(_nobody).upload
 NEUTRON = [point for point in faults.declared() if point.partition(":")[0].startswith(("network_", "port_"))]
-
+DROPPED = (ConnectionError, http.client.HTTPException, urllib.error.URLError)
 
 
 def distinct_points(kind: OperationType) -> list[str]:
     """The points that leave different things behind: before a step is the same as the one before it recorded."""
     first = f"{kind.kind}:{kind.steps[0].name}:before"
     return [point for point in forward_points(kind) if not point.endswith(":before") or point == first]
-
-
-CHAPTERS: dict[str, list[str]] = {
-    "boot": distinct_points(NOVA["nova.boot"]),
-    "upload": distinct_points(UPLOAD),
-    "stop": distinct_points(NOVA["nova.stop"]),
-    "neutron": NEUTRON,
-    "start": distinct_points(NOVA["nova.start"]),
-    "refused_upload": undo_points(UPLOAD, "store"),
-    "delete": distinct_points(NOVA["nova.delete"]),
-    "boot_in_vain": undo_points(NOVA["nova.boot"], "networks"),
-}
-LIVES = [[(chapter, point) for chapter, point in zip(CHAPTERS, points, strict=True) if point]
-         for points in itertools.zip_longest(*CHAPTERS.values())]
-DROPPED = (ConnectionError, http.client.HTTPException, urllib.error.URLError)
-
-
-@pytest.fixture(scope="module")
-def scene() -> Iterator[Scene]:
-    with Daemon(driver="fake") as cloud:
-        yield Scene(cloud)
 
 
 class Life:
@@ -198,27 +166,3 @@ class Life:
         if kind == "ports" and done != call.endswith("_delete"):
             (port,) = self.scene.find(kind, name)
             assert len(port["fixed_ips"]) == 1
-
-
-def ordered(order: Callable[[str], None], point: str) -> None:
-    """Give the order; that the process dies before it answers is the point."""
-    try:
-        order(point)
-    except DROPPED:
-        pass
-    except ApiError as exc:
-        assert "refused_upload" in str(order), exc
-
-
-@pytest.mark.parametrize("number", range(len(LIVES)), ids=lambda n: f"life-{n}")
-def test_what_was_ordered_is_finished_or_undone(scene: Scene, number: int) -> None:
-    cloud, life, chapters = scene.cloud, Life(scene, number), LIVES[number]
-    cloud.restart_armed(chapters[0][1])
-    for index, (chapter, point) in enumerate(chapters):
-        life.prepare(chapter, point)
-        ordered(getattr(life, chapter), point)
-        cloud.wait_killed(point)
-        following = chapters[index + 1][1] if index + 1 < len(chapters) else ""
-        cloud.start({"CLOUDSEED_KILL_AT": following})
-        getattr(life, f"{chapter}_ends")(point)
-        cloud.settle()
