@@ -38,7 +38,7 @@ class Guest(Scene):
 
     def url(self, option: str) -> str:
         """What the unmodified client prints."""
-        done = self.cloud.client("client", "console", "url", "show", option, "-f", "json", self.server_id)
+        done = self.cloud.openstack("console", "url", "show", option, "-f", "json", self.server_id)
         assert done.returncode == 0, done.stderr
         return str(msgspec.json.decode(done.stdout)["url"])
 

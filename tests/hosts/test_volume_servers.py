@@ -53,7 +53,7 @@ class Town:
 
     def refused(self, *words: str) -> str:
         """What a command says that does not succeed."""
-        done = self.cloud.client("client", *NEW, *words)
+        done = self.cloud.openstack(*NEW, *words)
         assert done.returncode != 0, f"openstack {' '.join(words)}: {done.stdout}"
         return done.stderr
 

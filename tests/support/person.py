@@ -24,7 +24,7 @@ class Person:
     def run(self, *words: str) -> Any:
         """One command's JSON (None when it prints nothing)."""
         asks = words[-1] == "--json"
-        done = self._cloud.client("client", *(words[:-1] if asks else words), *(("-f", "json") if asks else ()))
+        done = self._cloud.openstack(*(words[:-1] if asks else words), *(("-f", "json") if asks else ()))
         assert done.returncode == 0, f"openstack {' '.join(words)}: {done.stderr or done.stdout}"
         return json.loads(done.stdout) if asks else None
 
