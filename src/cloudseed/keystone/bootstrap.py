@@ -123,15 +123,26 @@ async def _assign(tx: Tx, user_id: str, kind: str, target_id: str, role_id: str)
 async def _catalog(tx: Tx, addresses: Mapping[str, str], region: str, deployed: Collection[str]) -> None:
     await _get_or_insert(tx, regions, regions.c.id == region, id=region, description="", parent_region_id=None,
                          extra={})
-    for kind, (service_type, name, path) in [(kind, CATALOG[kind]) for kind in deployed] + [
-            (kind, entry) for kind, entry in OLD_NAMES.items() if kind in deployed]:
-        service_id = await _get_or_insert(tx, services, services.c.type == service_type, type=service_type,
-                                          name=name, enabled=True, extra={})
-        url = addresses[kind] + path
-        for interface in ("public", "internal", "admin"):
-            endpoint_id = await _get_or_insert(
-                tx, endpoints, sa.and_(endpoints.c.service_id == service_id, endpoints.c.interface == interface,
-                                       endpoints.c.region_id == region),
-                service_id=service_id, interface=interface, region_id=region, url=url, enabled=True, extra={})
-            await tx.execute(sa.update(endpoints).where(endpoints.c.id == endpoint_id, endpoints.c.url != url)
-                             .values(url=url))
+    old_names = [(kind, entry) for kind, entry in OLD_NAMES.items() if kind in deployed]
+    wanted = {service_type: (name, addresses[kind] + path) for kind, (service_type, name, path) in [
+        *((kind, CATALOG[kind]) for kind in deployed), *old_names]}
+    known: dict[str, str] = {}
+    for row in await tx.all(sa.select(services.c.type, services.c.id).where(services.c.type.in_(wanted))):
+        known.setdefault(row.type, row.id)
+    new = {service_type: uuid.uuid4().hex for service_type in wanted if service_type not in known}
+    if new:
+        await tx.execute(sa.insert(services), [
+            {"id": service_id, "type": service_type, "name": wanted[service_type][0], "enabled": True, "extra": {}}
+            for service_type, service_id in new.items()])
+    urls = {service_id: wanted[service_type][1] for service_type, service_id in {**known, **new}.items()}
+    there: dict[tuple[str, str], str] = {}
+    for row in await tx.all(sa.select(endpoints).where(endpoints.c.region_id == region,
+                                                       endpoints.c.service_id.in_(urls))):
+        if there.setdefault((row.service_id, row.interface), row.id) == row.id and row.url != urls[row.service_id]:
+            await tx.execute(sa.update(endpoints).where(endpoints.c.id == row.id).values(url=urls[row.service_id]))
+    missing = [{"id": uuid.uuid4().hex, "service_id": service_id, "interface": interface, "region_id": region,
+                "url": url, "enabled": True, "extra": {}}
+               for service_id, url in urls.items() for interface in ("public", "internal", "admin")
+               if (service_id, interface) not in there]
+    if missing:
+        await tx.execute(sa.insert(endpoints), missing)
