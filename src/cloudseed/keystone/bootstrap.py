@@ -140,9 +140,10 @@ async def _catalog(tx: Tx, addresses: Mapping[str, str], region: str, deployed: 
                                                        endpoints.c.service_id.in_(urls))):
         if there.setdefault((row.service_id, row.interface), row.id) == row.id and row.url != urls[row.service_id]:
             await tx.execute(sa.update(endpoints).where(endpoints.c.id == row.id).values(url=urls[row.service_id]))
-    absent: list[dict[str, Any]] = [{"id": uuid.uuid4().hex, "service_id": service_id, "interface": interface, "region_id": region,
-                "url": url, "enabled": True, "extra": {}}
-               for service_id, url in urls.items() for interface in ("public", "internal", "admin")
-               if (service_id, interface) not in there]
+    absent: list[dict[str, Any]] = [
+        {"id": uuid.uuid4().hex, "service_id": service_id, "interface": interface, "region_id": region, "url": url,
+         "enabled": True, "extra": {}}
+        for service_id, url in urls.items() for interface in ("public", "internal", "admin")
+        if (service_id, interface) not in there]
     if absent:
         await tx.execute(sa.insert(endpoints), absent)
