@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import falcon.inspect
 import pytest
 
 from tests.support.cloud import Client, Cloud
+from tests.support.routes import routes_of
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def routes(cloud: Cloud) -> list[tuple[str, str, Any]]:
     found = []
     for service in cloud.runtime.services:
         for mount in service.mounts:
-            for route in falcon.inspect.inspect_routes(mount.app):  # type: ignore[arg-type]
+            for route in routes_of(mount.app):
                 path = "/".join("x" if "{" in part else part for part in route.path.split("/"))
                 for method in route.methods:
                     if not method.internal:

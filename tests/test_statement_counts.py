@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import falcon.inspect
-
 from cloudseed.nova.server_security_groups import CHUNK
 from tests.nova.api.cloud import NovaCloud, nova
 from tests.support.cloud import Client, Cloud
 from tests.support.multiply import Seed
+from tests.support.routes import routes_of
 from tests.support.statements import counted_statements
 
 HEADERS = {"openstack-api-version": "compute latest, volume latest, placement latest"}
@@ -91,7 +90,7 @@ def lists(cloud: Cloud) -> list[str]:
         for mount in service.mounts:
             if mount.prefix in ("/dashboard", "/console"):
                 continue
-            for route in falcon.inspect.inspect_routes(mount.app):  # type: ignore[arg-type]
+            for route in routes_of(mount.app):
                 if "{" not in route.path and any(m.method == "GET" and not m.internal for m in route.methods):
                     found.append(mount.prefix + route.path)
     return sorted(found)

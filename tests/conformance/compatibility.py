@@ -19,9 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import falcon.inspect
-
 from tests.support.cloud import Answer, Client, Cloud
+from tests.support.routes import routes_of
 
 OPERATIONS = Path(__file__).with_name("operations")
 DOCUMENT = Path(__file__).parents[2] / "docs" / "compatibility.md"
@@ -88,7 +87,7 @@ def _routes(cloud: Cloud) -> dict[str, list[tuple[re.Pattern[str], str]]]:
     found = {}
     for service in cloud.runtime.services:
         for mount in service.mounts:
-            templates = [route.path for route in falcon.inspect.inspect_routes(mount.app)]  # type: ignore[arg-type]
+            templates = [route.path for route in routes_of(mount.app)]  # type: ignore[arg-type]
             templates.sort(key=lambda t: [part.startswith("{") for part in t.split("/")])
             found[mount.prefix] = [(_pattern(template), template) for template in templates]
     return found
