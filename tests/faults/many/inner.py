@@ -26,8 +26,8 @@ from cloudseed.cli.hosts import shape, start
 from cloudseed.cli.launching import StartFailed
 from cloudseed.guest_images.tiny import build_tiny
 from cloudseed.kernel.config import Config, load_secrets
+from tests.faults.lives.servers import DROPPED
 from tests.faults.scene import COMPUTE, IMAGE, NETWORK, Scene
-from tests.faults.test_kills import DROPPED
 from tests.support.daemon import Daemon, wait_for
 from tests.support.deaths import Deaths
 
