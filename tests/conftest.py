@@ -1,4 +1,7 @@
-"""Fixtures for all tests: servers of others that are started once for a run, and which engine databases are on."""
+"""Fixtures for all tests: servers of others that are started once for a run, and which engine databases are on.
+
+Also which tests are run beside those that boot guests (cli/test.py): all that are not marked `guests`.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,18 @@ from cloudseed.kernel.runtime import Environment
 from tests.support import databases
 
 pytest_plugins = ["tests.support.broker"]
+# real ones that need namespaces and a host process, but no guest, no time for themselves, and not much of anything
+WITHOUT_GUESTS = {f"tests/host/test_{name}.py" for name in (
+    "copies", "dhcp_options", "disks", "firewall", "hostile", "metadata", "networks", "overlay", "routers", "server",
+    "volumes")}
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest chooses by marks
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("real") and str(item.path.relative_to(config.rootpath)) not in WITHOUT_GUESTS:
+            item.add_marker("guests")
+
 
 if databases.ON_POSTGRESQL:
 

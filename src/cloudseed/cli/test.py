@@ -75,13 +75,13 @@ def _on_postgresql(pytest: list[str], root: Path, env: dict[str, str]) -> int:
                           Path(cache), root, env)
 
 
-_HALVES = {"real": "real", "others": "not real"}  # name -> pytest's expression
+_HALVES = {"guests": "guests", "others": "not guests"}  # name -> pytest's expression
 _SOME_FAILED = 1  # pytest's exit code
 _FEW = 12
 
 
 def _both_halves(pytest: list[str], root: Path, env: dict[str, str]) -> int:
-    """What touches the machine (QEMU, namespaces) one after the other; beside it all that does not.
+    """What boots guests one after the other; beside it all that does not.
 
     The first wait for guests most of the time, so both together take little longer than the longer one.  A few tests
     that fail are run once more with the machine to themselves, and told: some wait for what a busy machine does too
@@ -93,7 +93,7 @@ def _both_halves(pytest: list[str], root: Path, env: dict[str, str]) -> int:
         codes = _side_by_side(commands, root, env)
         for name, command in commands.items():
             codes[name] = _once_more(name, command, codes[name], Path(caches) / name, root, env)
-    return codes["real"] or codes["others"]
+    return codes["guests"] or codes["others"]
 
 
 def _once_more(name: str, command: list[str], code: int, cache: Path, root: Path, env: dict[str, str]) -> int:
@@ -117,8 +117,8 @@ def _side_by_side(commands: dict[str, list[str]], root: Path, env: dict[str, str
     with tempfile.TemporaryFile("w+") as heard:
         beside = subprocess.Popen(commands["others"], cwd=root, env=env, stdout=heard, stderr=heard)
         try:
-            print("-- with real machines (all others run beside them)", flush=True)
-            first = subprocess.run(commands["real"], cwd=root, env=env).returncode
+            print("-- with guests (all others run beside them)", flush=True)
+            first = subprocess.run(commands["guests"], cwd=root, env=env).returncode
             print("-- all others", flush=True)
             second, shown = None, 0
             while second is None:
@@ -133,4 +133,4 @@ def _side_by_side(commands: dict[str, list[str]], root: Path, env: dict[str, str
             if beside.poll() is None:
                 beside.send_signal(signal.SIGINT)
                 beside.wait()
-    return {"real": first, "others": second}
+    return {"guests": first, "others": second}
