@@ -258,6 +258,27 @@ def test_ports_of_a_floating_address_lead_to_other_ports(world: World) -> None:
         assert not guest.hears(b"elsewhere", 0.3)
 
 
+@pytest.mark.parametrize(("into_one", "inner"), [(True, 53), (False, 2000), (False, 3000)])
+def test_a_range_of_ports_leads_to_one_or_to_as_many(world: World, into_one: bool, inner: int) -> None:
+    scene = Scene(forwardings=[ForwardingWish(floating_ip="172.24.4.60", protocol="udp", floating_port=2000, count=3,
+                                              fixed_ip="10.0.0.10", fixed_port=inner, into_one=into_one)])
+    world.apply(scene.networks, [scene.router])
+    with scene.tap(world) as guest:
+        serve_arp(guest)
+        for offset in (0, 2):
+            said = b"to port %d" % offset
+            sock = world.send("172.24.4.60", said, 2000 + offset)
+            frame = guest.receive(lambda f, said=said: said in f)
+            assert frame is not None
+            expected = inner if into_one else inner + offset
+            assert int.from_bytes(frame[36:38], "big") == expected
+            answer(guest, INSIDE, "172.24.4.1", b"back", sock.getsockname()[1], expected)
+            assert sock.recvfrom(100) == (b"back", ("172.24.4.60", 2000 + offset))
+            sock.close()
+        world.send("172.24.4.60", b"elsewhere", 2003).close()
+        assert not guest.hears(b"elsewhere", 0.3)
+
+
 def test_two_inside_networks_and_a_route(world: World) -> None:
     scene = Scene()
     two = port(20, *ANY, fixed_ips=[])

@@ -63,3 +63,45 @@ async def test_ports_of_an_address_lead_to_machines(cloud: NeutronCloud, admin: 
     shown = ok(await member.get(f"{N}/floatingips/{fip['id']}"), 200)
     assert (shown["router_id"], shown["status"]) == (None, "DOWN")
     assert (await member.delete(f"{N}/floatingips/{fip['id']}")).status == 204
+
+
+async def test_ranges_of_ports(cloud: NeutronCloud, admin: Client) -> None:
+    assert cloud.host is not None
+    host, member = cloud.host, await cloud.new_project("p")
+    made = await _whole(admin, member)
+    port = await make_port(member, made["network"]["id"])
+    fip = ok(await member.post(f"{N}/floatingips", {"floatingip": {"floating_network_id": made["public"]["id"]}}))
+    path = f"{N}/floatingips/{fip['id']}/port_forwardings"
+
+    def wish(**more: Any) -> dict[str, Any]:
+        return {"port_forwarding": {"protocol": "tcp", "internal_port_id": port["id"],
+                                    "internal_ip_address": port["fixed_ips"][0]["ip_address"], **more}}
+
+    each = ok(await member.post(path, wish(external_port_range="8000:8010", internal_port_range="80:90")))
+    assert (each["external_port_range"], each["internal_port_range"]) == ("8000:8010", "80:90")
+    assert each["external_port"] is None and each["internal_port"] is None
+    one = ok(await member.post(path, wish(external_port_range="9000:9003", internal_port_range="22")))
+    assert (one["internal_port"], one["internal_port_range"]) == (22, "22:22")
+    single = ok(await member.post(path, wish(external_port=1, internal_port="443")))
+    assert (single["external_port"], single["external_port_range"]) == (1, "1:1")
+    for wrong in ({"external_port_range": "8010:8020", "internal_port_range": "100:110"},  # outside taken
+                  {"external_port": 8005, "internal_port": 7},
+                  {"external_port_range": "100:110", "internal_port_range": "90:100"},  # inside taken
+                  {"external_port_range": "100:110", "internal_port_range": "200:205"},  # neither N nor 1
+                  {"external_port_range": "110:100", "internal_port_range": "200:210"},
+                  {"external_port_range": "1:2:3", "internal_port": 5}, {"external_port_range": "0:3",
+                                                                         "internal_port": 5},
+                  {"external_port": 5}, {"external_port_range": ["5"], "internal_port": 6},
+                  {"external_port_range": "65530:65540", "internal_port": 5}):
+        assert (await member.post(path, wish(**wrong))).status == 400, wrong
+    shown = ok(await member.get(f"{N}/floatingips/{fip['id']}"), 200)["port_forwardings"]
+    assert [each["external_port"] for each in shown] == [1, None, None]
+    router_id = made["router"]["id"]
+    await until(lambda: {(f.floating_port, f.fixed_port, f.count, f.into_one)
+                         for f in host.routers[router_id].forwardings}
+                == {(8000, 80, 11, False), (9000, 22, 4, True), (1, 443, 1, True)})
+    changed = ok(await member.put(f"{path}/{each['id']}", {"port_forwarding": {"internal_port": 81}}), 200)
+    assert (changed["external_port_range"], changed["internal_port"]) == ("8000:8010", 81)
+    assert (await member.put(f"{path}/{each['id']}", {"port_forwarding": {"internal_port": 22}})).status == 400
+    await until(lambda: (8000, 81, 11, True) in {(f.floating_port, f.fixed_port, f.count, f.into_one)
+                                                 for f in host.routers[router_id].forwardings})

@@ -114,12 +114,19 @@ def _forwardings(wishes: Iterable[ForwardingWish]) -> list[str]:
     lines = []
     for wish in sorted(wishes, key=lambda w: (w.floating_ip, w.protocol, w.floating_port)):
         first, inner, count = wish.floating_port, wish.fixed_port, wish.count
-        if min(first, inner, count) < 1 or max(first, inner) + count - 1 > 65535:
+        last = 0 if wish.into_one else count - 1
+        if min(first, inner, count) < 1 or first + count - 1 > 65535 or inner + last > 65535:
             raise HostError("invalid", f"ports of a forwarding must be 1 to 65535, not {first}, {inner}, {count}")
-        match = f"ip daddr {address4(wish.floating_ip)} meta l4proto {_NUMBERS[wish.protocol]}"
+        match = f"ip daddr {address4(wish.floating_ip)} meta l4proto {_NUMBERS[wish.protocol]} th dport"
         fixed = address4(wish.fixed_ip)
-        for offset in range(count):
-            lines.append(f"    {match} th dport {first + offset} dnat to {fixed}:{inner + offset}")
+        if last == 0:
+            ports = str(first) if count == 1 else f"{first}-{first + count - 1}"
+            lines.append(f"    {match} {ports} dnat to {fixed}:{inner}")
+        elif inner == first:
+            lines.append(f"    {match} {first}-{first + count - 1} dnat to {fixed}")
+        else:  # nft alone would choose any port of the inner range
+            pairs = ", ".join(f"{first + n} : {fixed} . {inner + n}" for n in range(count))
+            lines.append(f"    {match} {first}-{first + count - 1} dnat ip to th dport map {{ {pairs} }}")
     return lines
 
 

@@ -27,6 +27,7 @@ filter-validation|Filter parameters validation|Provides validation on filter par
 fip-port-details|Floating IP Port Details Extension|Add port_details attribute to Floating IP resource|2018-04-09T10:00:00-00:00
 expose-port-forwarding-in-fip|Expose Floating IP port forwardings|Expose port forwarding fields in floating IP response|2018-06-28T16:00:00-00:00
 floating-ip-port-forwarding|Floating IP Port Forwarding|Allow port forwarding from floating IP port to an internal port|2018-01-19T10:00:00-00:00
+floating-ip-port-forwarding-port-ranges|Floating IP Port Forwarding support port ranges|Add support to port ranges|2020-07-01T10:00:00-00:00
 floating-ip-port-forwarding-description|Floating IP Port Forwarding new field description|Add a description field to Port Forwarding rules|2019-10-28T10:00:00-00:00
 ip-substring-filtering|IP address substring filtering|Provides IP address substring filtering when listing ports|2017-11-28T09:00:00-00:00
 l3_agent_scheduler|L3 Agent Scheduler|Schedule routers among l3 agents|2013-02-07T10:00:00-00:00

@@ -36,6 +36,13 @@ for _operation in ("floatingip_create", "floatingip_update", "floatingip_delete"
     declare_points(_operation, ("commit",), ("before", "after", "hinted"))
 SPEC = listing.spec(table, errors.FloatingIPNotFound, names={"fixed_port_id": "port_id"},
                     omit=("name", "floating_port_id"))
+SIDES = ("external", "internal")  # of a port forwarding
+
+
+def single_ports(forwarding: Any) -> dict[str, int | None]:
+    """Its ports as clients see them that know no ranges: nothing, when it is more than one."""
+    return {f"{side}_port": first if first == getattr(forwarding, f"{side}_last") else None
+            for side in SIDES for first in [getattr(forwarding, f"{side}_port")]}
 
 
 async def records(tx: Tx, rows: list[Any]) -> list[dict[str, Any]]:
@@ -46,8 +53,9 @@ async def records(tx: Tx, rows: list[Any]) -> list[dict[str, Any]]:
     forwardings: dict[str, list[dict[str, Any]]] = {}
     for each in await listing.by_ids(tx, sa.select(led).order_by(led.c.external_port), led.c.floatingip_id,
                                      [row.id for row in rows if row.router_id and not row.fixed_port_id]):
-        forwardings.setdefault(each.floatingip_id, []).append({name: getattr(each, name) for name in (
-            "protocol", "internal_ip_address", "internal_port", "external_port", "internal_port_id")})
+        forwardings.setdefault(each.floatingip_id, []).append({**{name: getattr(each, name) for name in (
+            "protocol", "internal_ip_address", "internal_port_id")}, "id": each.id,
+            **single_ports(each)})
     return [{
         "port_forwardings": forwardings.get(row.id, []),
         "id": row.id, "tenant_id": row.project_id, "project_id": row.project_id,

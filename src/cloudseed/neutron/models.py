@@ -266,6 +266,8 @@ port_forwardings = sa.Table(
     _owned_by("floatingip_id", "floatingips.id"),
     sa.Column("external_port", sa.Integer, nullable=False),
     sa.Column("internal_port", sa.Integer, nullable=False),
+    sa.Column("external_last", sa.Integer, nullable=False),  # of ranges; the same port when it is one
+    sa.Column("internal_last", sa.Integer, nullable=False),
     sa.Column("internal_ip_address", sa.String(64), nullable=False),
     sa.Column("protocol", sa.String(8), nullable=False),
     _owned_by("internal_port_id", "ports.id"),

@@ -1,4 +1,5 @@
-"""Port forwardings: single ports of a floating address that lead to ports of different machines.
+"""Port forwardings: ports of a floating address that lead to ports of different machines, one or a range: each port of
+a range leads to the one of its own, or all of them to one.
 
 An address that has them stands for no port as a whole.  It belongs to the router that reaches the first one's machine,
 and is free again with the last.
@@ -18,12 +19,28 @@ from cloudseed.neutron.attributes import Wish
 from cloudseed.neutron.server import Neutron
 
 table = models.port_forwardings
-SPEC = listing.spec(table, errors.PortForwardingNotFound)
-_SHOWN = ("id", "external_port", "internal_port", "internal_ip_address", "protocol", "internal_port_id", "description")
+SPEC = listing.spec(table, errors.PortForwardingNotFound, omit=("external_last", "internal_last"))
+_SHOWN = ("id", "internal_ip_address", "protocol", "internal_port_id", "description")
+_SIDES = floatingips.SIDES
 
 
 def record(row: Any) -> dict[str, Any]:
-    return {name: getattr(row, name) for name in _SHOWN}
+    return {**{name: getattr(row, name) for name in _SHOWN}, **floatingips.single_ports(row),
+            **{f"{side}_port_range": f"{getattr(row, f'{side}_port')}:{getattr(row, f'{side}_last')}"
+               for side in _SIDES}}
+
+
+def _columns(wish: dict[str, Any]) -> dict[str, Any]:
+    """The wish with its ports as the table has them: from the first to the last.  A range wins over a single port, as
+    upstream has it."""
+    values = {name: value for name, value in wish.items() if not name.endswith(("_port", "_port_range"))}
+    for side in _SIDES:
+        single, ports = wish.get(f"{side}_port"), wish.get(f"{side}_port_range")
+        if ports is not None:
+            values[f"{side}_port"], values[f"{side}_last"] = ports
+        elif single is not None:
+            values[f"{side}_port"] = values[f"{side}_last"] = single
+    return values
 
 
 async def _load(tx: Tx, floatingip_id: str, id: str) -> Any:
@@ -58,7 +75,11 @@ async def create_port_forwarding(neutron: Neutron, ctx: Context, floatingip_id: 
             raise errors.FloatingIPPortAlreadyAssociated(
                 address=fip.floating_ip_address, id=fip.id, port=wish.values["internal_port_id"],
                 fixed_ip=wish.values["internal_ip_address"], network=fip.floating_network_id)
-        values = {**wish.values, "floatingip_id": floatingip_id, "id": str(uuid.uuid4())}
+        values = {**_columns(wish.values), "floatingip_id": floatingip_id, "id": str(uuid.uuid4())}
+        for side in _SIDES:
+            if f"{side}_port" not in values:
+                raise errors.BadRequest(resource="port_forwarding",
+                                        reason=f"{side}_port or {side}_port_range is required")
         router_id = await _check(neutron, ctx, tx, fip, values)
         await tx.execute(sa.insert(table).values(**values))
         if fip.router_id is None:
@@ -75,8 +96,10 @@ async def update_port_forwarding(neutron: Neutron, ctx: Context, floatingip_id: 
         fip = await floatingips.load(neutron, ctx, tx, floatingip_id)
         access.authorize(neutron, ctx, "update_floatingip_port_forwarding", dict(fip._mapping))
         row = await _load(tx, floatingip_id, id)
-        await _check(neutron, ctx, tx, fip, {**row._mapping, **wish.values})
-        await tx.execute(sa.update(table).where(table.c.id == id).values(**wish.values))
+        changes = _columns(wish.values)
+        await _check(neutron, ctx, tx, fip, {**row._mapping, **changes})
+        if changes:
+            await tx.execute(sa.update(table).where(table.c.id == id).values(**changes))
         changed = record(await _load(tx, floatingip_id, id))
     await neutron.look_again(ctx)
     return changed
@@ -108,13 +131,26 @@ async def _check(neutron: Neutron, ctx: Context, tx: Tx, fip: Any, values: dict[
     if router_id is None or fip.router_id not in (None, router_id):
         raise errors.ExternalGatewayForFloatingIPNotFound(subnet=held[inner], network=fip.floating_network_id,
                                                           port=port.id)
-    same = sa.select(table.c.id).where(
-        table.c.floatingip_id == fip.id, table.c.protocol == values["protocol"], table.c.id != values["id"],
-        (table.c.external_port == values["external_port"])
-        | ((table.c.internal_port_id == port.id) & (table.c.internal_ip_address == inner)
-           & (table.c.internal_port == values["internal_port"])))
-    if await tx.scalar(same) is not None:
-        raise errors.BadRequest(resource="port_forwarding", reason=(
-            "A duplicate port forwarding entry with same attributes already exists, conflicting values are "
-            f"{values['protocol']} {values['external_port']} to {inner}:{values['internal_port']}"))
+    await _check_ports(tx, values)
     return router_id
+
+
+async def _check_ports(tx: Tx, values: dict[str, Any]) -> None:
+    """The ranges fit one another, and no other forwarding has a port of theirs."""
+    outer, inner = (values[f"{side}_last"] - values[f"{side}_port"] for side in _SIDES)
+    if inner not in (0, outer):
+        raise errors.BadRequest(resource="port_forwarding", reason=(
+            "Invalid ranges of internal and/or external ports. The relation between internal and external ports must "
+            "be N-N or 1-N"))
+    owners = {"external": table.c.floatingip_id == values["floatingip_id"],
+              "internal": (table.c.internal_port_id == values["internal_port_id"])
+              & (table.c.internal_ip_address == values["internal_ip_address"])}
+    for side, owner in owners.items():
+        first, last = values[f"{side}_port"], values[f"{side}_last"]
+        other = await tx.first(sa.select(table).where(
+            owner, table.c.protocol == values["protocol"], table.c.id != values["id"],
+            table.c[f"{side}_port"] <= last, table.c[f"{side}_last"] >= first))
+        if other is not None:
+            raise errors.BadRequest(resource="port_forwarding", reason=(
+                f"There is a port collision with the {side}_port_range. The following ranges collide: "
+                f"{record(other)[f'{side}_port_range']} and {first}:{last}"))

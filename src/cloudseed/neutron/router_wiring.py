@@ -170,5 +170,7 @@ def _wish(row: Any, legs: list[Any], subnets: list[Any], addresses: list[Any], f
                      if fip.fixed_ip_address and row.admin_state_up],
         "forwardings": [{"floatingip_id": fip.id, "floating_ip": fip.floating_ip_address, "protocol": each.protocol,
                          "floating_port": each.external_port, "fixed_ip": each.internal_ip_address,
-                         "fixed_port": each.internal_port}
+                         "fixed_port": each.internal_port,
+                         "count": each.external_last - each.external_port + 1,
+                         "into_one": each.internal_port == each.internal_last}
                         for fip in floating for each in led if each.floatingip_id == fip.id and row.admin_state_up]}

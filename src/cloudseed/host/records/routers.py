@@ -47,6 +47,7 @@ class ForwardingWish(Record, frozen=True, kw_only=True):
     fixed_ip: str
     fixed_port: int
     count: int = 1
+    into_one: bool = False  # all of the range lead to `fixed_port`, and not each to one of its own
 
 
 class RouterWish(Record, frozen=True, kw_only=True):

@@ -15,14 +15,26 @@ _NAME = "port_forwarding"
 _PROTOCOLS = ("tcp", "udp", "dccp", "sctp")  # upstream names icmp too, which has no ports to lead anywhere
 
 
-def _port(value: Any) -> int:
-    return int(to.integer(1, 65535)(value))
+_port = to.integer(1, 65535, none=True)
+
+
+def _range(value: Any) -> tuple[int, int] | None:
+    """`8000:8010`, or one port, as first and last."""
+    if value is None:
+        return None
+    first, _, last = str(value)[:64].partition(":")
+    ports = to.integer(1, 65535)(first), to.integer(1, 65535)(last if ":" in str(value) else first)
+    if ports[0] > ports[1]:
+        raise to.Reason("First port in a port range must be lower than the second port")
+    return ports
 
 
 _ATTRIBUTES = {
     "id": READ_ONLY,
-    "external_port": Attribute(_port, REQUIRED),
-    "internal_port": Attribute(_port, REQUIRED),
+    "external_port": Attribute(_port, None),
+    "internal_port": Attribute(_port, None),
+    "external_port_range": Attribute(_range, None),
+    "internal_port_range": Attribute(_range, None),
     "internal_ip_address": Attribute(to.ip, REQUIRED),
     "protocol": Attribute(lambda value: to.one_of(_PROTOCOLS)(value.lower() if isinstance(value, str) else value),
                           REQUIRED),
