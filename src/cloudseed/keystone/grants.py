@@ -64,11 +64,10 @@ async def _enforce(ks: Keystone, ctx: Context, grant: Grant, verb: str, role_id:
     # a grant to somebody who is gone can still be revoked, as upstream allows
     if actor is None and verb != "revoke":
         raise NotFound(grant.actor.kind, grant.actor.id)
-    if verb == "create" and role is not None and role.domain_id is not None:
-        home = (on.domain_id or on.id) if on is not None else None
-        if role.domain_id != home:
-            raise Forbidden(f"The role {role.id} belongs to domain {role.domain_id} and cannot be assigned "
-                            f"outside of it.")
+    # upstream asks this of projects alone; on a domain such a role is a record, which no token names
+    if verb == "create" and grant.on.kind == PROJECT and role is not None and role.domain_id is not None \
+            and on is not None and on.domain_id != role.domain_id:
+        raise Forbidden(f"Project {on.id} must be in the same domain as the role {role.id} being assigned.")
     return role
 
 
