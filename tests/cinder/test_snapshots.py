@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -164,6 +165,9 @@ class TestImages:
         answer = (await user.act(volume_id, "os-volume_upload_image", {
             "image_name": "copy", "disk_format": "qcow2", "visibility": "private"}))["os-volume_upload_image"]
         assert (answer["status"], answer["disk_format"], answer["image_name"]) == ("uploading", "qcow2", "copy")
+        # the type's whole record, here alone; times without a zone (Go clients insist on both)
+        assert answer["volume_type"]["name"] == "__DEFAULT__" and answer["volume_type"]["is_public"] is True
+        datetime.datetime.strptime(answer["volume_type"]["created_at"], "%Y-%m-%dT%H:%M:%S.%f")
         await user.wait_for(volume_id, "available")
         assert manager.images == [(volume_id, answer["image_id"])]
         made = (await user.client.get(f"/image/v2/images/{answer['image_id']}")).json()

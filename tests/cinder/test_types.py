@@ -72,7 +72,7 @@ async def test_private_types(user: Volumes, admin: Volumes) -> None:
     await admin("POST", f"/types/{type_id}/action", 202, order)
     await admin("POST", f"/types/{type_id}/action", 409, order)
     access = (await admin("GET", f"/types/{type_id}/os-volume-type-access", 200))["volume_type_access"]
-    assert {"volume_type_id": type_id, "project_id": user.client.project_id} in access
+    assert access == [{"volume_type_id": type_id, "project_id": user.client.project_id}]  # and not its maker's
     await user.create(volume_type=type_id)
     order = {"removeProjectAccess": {"project": user.client.project_id}}
     await admin("POST", f"/types/{type_id}/action", 202, order)

@@ -105,8 +105,6 @@ async def create_type(cinder: Cinder, ctx: Context, *, name: str, description: s
         await tx.execute(sa.insert(volume_types).values(
             id=type_id, name=name, description=description, is_public=is_public, extra_specs=extra_specs,
             created_at=utcnow()))
-        if not is_public and ctx.project_id:
-            await tx.execute(sa.insert(volume_type_access).values(volume_type_id=type_id, project_id=ctx.project_id))
         return await get_type(tx, ctx, type_id)
 
 
