@@ -22,7 +22,7 @@ DEFAULTS: dict[str, int] = {
     "instances": 10, "cores": 20, "ram": 51200, "metadata_items": 128, "injected_files": 5,
     "injected_file_content_bytes": 10240, "injected_file_path_bytes": 255, "key_pairs": 100, "server_groups": 10,
     "server_group_members": 10}
-# what nova once limited and neutron does now: shown to old microversions, without a limit
+# what nova once limited and neutron does now: kept for old microversions, and limits nothing
 NETWORK_RESOURCES = ("fixed_ips", "floating_ips", "security_groups", "security_group_rules")
 CLASS = "class:default"
 
@@ -94,9 +94,9 @@ async def update_quota(nova: Nova, project_id: str, user_id: str | None, limits:
         if user_id is not None:
             whole = await get_limits(tx, project_id)
             for resource, limit in limits.items():
-                if 0 <= whole[resource] < limit or (limit == -1 and whole[resource] != -1):
-                    raise Invalid(f"Quota limit {limit} for {resource} must be less than or equal to "
-                                  f"{whole[resource]}.")
+                top = whole.get(resource, -1)
+                if 0 <= top < limit or (limit == -1 and top != -1):
+                    raise Invalid(f"Quota limit {limit} for {resource} must be less than or equal to {top}.")
         scope = project_scope(project_id) if user_id is None else user_scope(project_id, user_id)
         await set_limits(tx, scope, limits)
         return await get_limits(tx, project_id, user_id)

@@ -165,6 +165,8 @@ async def test_quotas(cloud: NovaCloud) -> None:
     old = (await nova(user, "GET", path, version="2.1")).json()["quota_set"]
     assert old["injected_files"] == 5 and old["floating_ips"] == -1
     assert (await nova(user, "PUT", path, {"quota_set": {"cores": 1}})).status == 403
+    kept = await nova(admin, "PUT", path, {"quota_set": {"floating_ips": 7}}, version="2.1")
+    assert kept.json()["quota_set"]["floating_ips"] == 7 and kept.json()["quota_set"]["fixed_ips"] == -1
     changed = await nova(admin, "PUT", path, {"quota_set": {"cores": "30", "instances": 2}})
     assert changed.json()["quota_set"]["cores"] == 30
     await cloud.boot(user)

@@ -94,7 +94,6 @@ class QuotaSet(_Base):
         names = resources(req.microversion)
         limits = read_limits(value, names, "quota_set", ("force", "tenant_id"))
         await self.check_project(req, project_id)
-        limits = {name: limit for name, limit in limits.items() if name in quotas.DEFAULTS}
         force = as_type(value.get("force", False), bool, "force")
         found = await quotas.update_quota(self.nova, project_id, user_id, limits, force=force)
         resp.media = {"quota_set": view(found, names)}
