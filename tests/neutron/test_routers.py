@@ -96,7 +96,8 @@ async def test_routers_of_others(cloud: NeutronCloud, admin: Client) -> None:
 
 
 async def test_subnet_pools_and_scopes(admin: Client) -> None:
-    scope = ok(await admin.post(f"{N}/address-scopes", {"address_scope": {"name": "s", "ip_version": 4}}))
+    scope = ok(await admin.post(f"{N}/address-scopes", {"address_scope": {"name": "s", "ip_version": "4"}}))
+    assert scope["ip_version"] == 4
     pool = ok(await admin.post(f"{N}/subnetpools", {"subnetpool": {
         "name": "p", "prefixes": ["10.200.1.0/24", "10.200.0.0/24"], "default_prefixlen": 25, "min_prefixlen": 24,
         "max_prefixlen": 26, "address_scope_id": scope["id"]}}))

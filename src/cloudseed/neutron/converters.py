@@ -81,6 +81,12 @@ def one_of(values: Collection[Any], *, none: bool = False) -> Converter:
     return convert
 
 
+def ip_version(value: Any) -> Any:
+    """4 or 6, as a number or as a digit."""
+    return one_of((4, 6))(int(value) if isinstance(value, str) and value.isascii() and value.isdigit()
+                          and len(value) < 10 else value)
+
+
 def is_uuid(value: Any) -> bool:
     if not isinstance(value, str) or len(value) not in (32, 36):
         return False

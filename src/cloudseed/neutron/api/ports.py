@@ -56,7 +56,7 @@ def mac_address(value: Any) -> Any:
 
 def _dhcp_option(value: Any) -> dict[str, Any]:
     option = to.record({"opt_name": (to.string(64), True), "opt_value": (to.string(255, none=True), True),
-                        "ip_version": (to.one_of((4, 6)), False)}, "extra_dhcp_opt")(value)
+                        "ip_version": (to.ip_version, False)}, "extra_dhcp_opt")(value)
     if not option["opt_name"].strip():
         raise to.Reason("'' is not a valid option name")
     return {"ip_version": 4, **option}

@@ -40,7 +40,7 @@ RBAC_POLICIES = Kind("rbac_policy", "rbac_policies", {
 
 ADDRESS_SCOPES = Kind("address_scope", "address_scopes", {
     **_owned(),
-    "ip_version": Attribute(to.one_of((4, 6)), REQUIRED, put=False),
+    "ip_version": Attribute(to.ip_version, REQUIRED, put=False),
     "shared": Attribute(to.boolean, False),
 }, address_scopes.SPEC, address_scopes.list_address_scopes, address_scopes.get_address_scope,
     address_scopes.create_address_scopes, address_scopes.update_address_scope, address_scopes.delete_address_scope)

@@ -16,7 +16,7 @@ _SERVERS = to.list_of(to.nameserver, unique="Duplicate nameserver '{}'", limit=5
 SUBNETS = Kind("subnet", "subnets", {
     **standard(),
     "network_id": Attribute(to.identifier(), REQUIRED, put=False),
-    "ip_version": Attribute(to.one_of((4, 6)), REQUIRED, put=False),
+    "ip_version": Attribute(to.ip_version, REQUIRED, put=False),
     "cidr": Attribute(to.optional_cidr, None, put=False),
     "prefixlen": Attribute(to.integer(0, 128, none=True), None, put=False),
     "subnetpool_id": Attribute(to.identifier(none=True), None, put=False),
