@@ -1,7 +1,8 @@
 """Addresses of ports: drawn at random from the pools of a network's subnets, or as asked for.
 
 A row of `ip_allocations` is an address in use; its key (subnet, address) keeps two ports from ever sharing one.
-Drawing looks at a handful of random candidates, so its cost does not grow with the subnet.
+Drawing looks at a handful of random candidates, so its cost does not grow with the subnet.  DHCP's own ports take the
+first free ones: a person who picks addresses for his machines seldom starts there.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ class Draw:
         self._network_id = network_id
         self._subnets = sorted(subnets, key=lambda subnet: (subnet.created_at, subnet.id))
         self._taken: set[tuple[str, str]] = set()
+        self._in_order = False
 
     @classmethod
     async def on(cls, tx: Tx, network_id: str) -> Draw:
@@ -63,6 +65,7 @@ class Draw:
         `held`: what the port has already; addresses named again are kept.  Raises InvalidIpForNetwork,
         IpAddressAlreadyAllocated, IpAddressGenerationFailure, SubnetNotFound.
         """
+        self._in_order = owner == "network:dhcp"
         if fixed_ips is None:
             return await self._automatic(tx, mac, owner)
         found: list[Address] = []
@@ -150,7 +153,9 @@ class Draw:
         if total == 0:
             return None
         make = ipaddress.IPv4Address if subnet.ip_version == 4 else ipaddress.IPv6Address
-        drawn = [str(make(_nth(pools, secrets.randbelow(total)))) for _ in range(min(_CANDIDATES, total))]
+        count = min(_CANDIDATES, total)
+        drawn = [str(make(_nth(pools, number))) for number in (
+            range(count) if self._in_order else (secrets.randbelow(total) for _ in range(count)))]
         used = await self._used(tx, subnet.id, drawn)
         for text in drawn:
             if text not in used and (subnet.id, text) not in self._taken:
