@@ -53,12 +53,14 @@ def build(env: Environment) -> Service:
     async def choose_host(ctx: Context, size: int, zone: str, extra_specs: dict[str, str]) -> str:
         return await services.choose_host(cinder, ctx, size=size, zone=zone, extra_specs=extra_specs)
 
+    last_words = services.last_words(cinder)
+
     async def report() -> None:
-        await services.nobody_spoke_in_the_future(cinder)
+        await last_words.bring_back()
         await services.report(cinder, env.config.host, SCHEDULER, {})
 
     async def start() -> None:
-        await services.begin_hearing(cinder)
+        await last_words.listen(cinder.bus.watch)
         await volume_types.make_default(cinder)
         bus.serve(PART, {"report_state": report_state, "export_wish": export_wish})
         cinder.scheduler_bus.serve(SCHEDULER, {"choose_host": choose_host})

@@ -12,7 +12,7 @@ from cloudseed.cinder.state import DEFAULT_ZONE, Cinder
 from cloudseed.kernel.context import Context
 from cloudseed.kernel.db import Tx, utcnow
 from cloudseed.kernel.errors import Invalid, NoCapacity
-from cloudseed.kernel.hearing import AHEAD_S
+from cloudseed.kernel.last_words import LastWords
 
 
 async def report(cinder: Cinder, host: str, binary: str, capabilities: dict[str, Any]) -> None:
@@ -28,27 +28,14 @@ async def report(cinder: Cinder, host: str, binary: str, capabilities: dict[str,
                 frozen=False, reported_at=now, capabilities=capabilities, created_at=utcnow()))
 
 
-async def nobody_spoke_in_the_future(cinder: Cinder) -> None:
-    """Words that are later than now are of now: the clock was set back (kernel/hearing.py)."""
-    now = cinder.db.now()
-    async with cinder.db.write() as tx:
-        await tx.execute(sa.update(services).where(services.c.reported_at > now + AHEAD_S).values(reported_at=now))
-
-
 def is_up(cinder: Cinder, row: Any) -> bool:
     """Whether its last word is recent, by the clock of those who share the database: never by one of its own."""
     return bool(row.reported_at >= cinder.hearing.since())
 
 
-async def begin_hearing(cinder: Cinder) -> None:
-    """Reports of managers are heard from now on, unless the bus is deaf: until they can have reported, those that
-    were up before are up."""
-    async with cinder.db.read() as tx:
-        latest = await tx.scalar(sa.select(sa.func.max(services.c.reported_at)).where(
-            services.c.binary != "cinder-scheduler"))
-    cinder.hearing.begin(latest or 0.0)
-    cinder.bus.watch(cinder.hearing)
-    cinder.db.watch(cinder.hearing.of_database)
+def last_words(cinder: Cinder) -> LastWords:
+    """Of managers and schedulers; managers speak over the bus."""
+    return LastWords(cinder.db, cinder.hearing, services.c.reported_at, only=services.c.binary != "cinder-scheduler")
 
 
 async def list_services(tx: Tx, binary: str | None = None, host: str | None = None) -> list[Any]:

@@ -61,6 +61,34 @@ class Listener(Protocol):
         """They can be heard again."""
 
 
+class Listeners:
+    """All who want to know; each is told once of each change, and whoever comes while nobody can be heard, at once."""
+
+    def __init__(self, *, deaf: bool = False) -> None:
+        self._all: list[Listener] = []
+        self._deaf = deaf
+
+    def __bool__(self) -> bool:
+        return bool(self._all)
+
+    def add(self, listener: Listener) -> None:
+        self._all.append(listener)
+        if self._deaf:
+            listener.lose(0.0)
+
+    def lose(self, ago_s: float) -> None:
+        if not self._deaf:
+            self._deaf = True
+            for listener in self._all:
+                listener.lose(ago_s)
+
+    def hear(self) -> None:
+        if self._deaf:
+            self._deaf = False
+            for listener in self._all:
+                listener.hear()
+
+
 class Engine(Protocol):
     """What carries messages: the in-process engine below, or RabbitMQ (kernel/amqp).
 

@@ -7,8 +7,8 @@ is heard cannot be written.  So who spoke before that still counts as up, until 
 silent for too long by then stays down.
 
 The same holds when the clock is set forward.  When it is set back, words seem to be of the future: whoever keeps them
-says that they are of now (`AHEAD_S`), so that who is dead by then is down a little later, not when the clock has come
-that far again.
+(kernel/last_words.py) says that they are of now (`AHEAD_S`), so that who is dead by then is down a little later, not
+when the clock has come that far again.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from cloudseed.kernel.context import Context
 from cloudseed.kernel.db import Tx
-from cloudseed.kernel.hearing import AHEAD_S
+from cloudseed.kernel.last_words import LastWords
 from cloudseed.neutron import access, listing, models
 from cloudseed.neutron.attributes import Wish
 from cloudseed.neutron.converters import boolean
@@ -38,25 +38,9 @@ def _time(seconds: float) -> str:
     return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
-async def begin_hearing(neutron: Neutron) -> None:
-    """Heartbeats are heard from now on, unless the bus is deaf: until agents can have sent one, those that lived
-    before live."""
-    async with neutron.db.read() as tx:
-        latest = await tx.scalar(sa.select(sa.func.max(table.c.heartbeat_at)))
-    neutron.hearing.begin(latest or 0.0)
-    neutron.bus.watch(neutron.hearing)
-    neutron.db.watch(neutron.hearing.of_database)
-
-
-async def nobody_spoke_in_the_future(neutron: Neutron) -> None:
-    """Heartbeats that are later than now are of now: the clock was set back (kernel/hearing.py)."""
-    now = neutron.db.now()
-    late = table.c.heartbeat_at > now + AHEAD_S
-    async with neutron.db.look() as tx:
-        found = await tx.scalar(sa.select(sa.func.count()).where(late))
-    if found:
-        async with neutron.db.write() as tx:
-            await tx.execute(sa.update(table).where(late).values(heartbeat_at=now))
+def last_words(neutron: Neutron) -> LastWords:
+    """Of agents: their heartbeats."""
+    return LastWords(neutron.db, neutron.hearing, table.c.heartbeat_at)
 
 
 def is_alive(row: Any, since: float) -> bool:

@@ -35,6 +35,7 @@ class RouterFailover:
     def __init__(self, neutron: Neutron, down_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._neutron = neutron
         self._clock = clock
+        self._last_words = agents.last_words(neutron)
         self._grace_s = down_s / 3
         self._silent: dict[str, float] = {}  # host -> since when it was seen silent
         self._living: set[str] = set()
@@ -43,7 +44,7 @@ class RouterFailover:
 
     async def sync_routers(self) -> None:
         """One look; moves what has been without an agent for long enough."""
-        await agents.nobody_spoke_in_the_future(self._neutron)
+        await self._last_words.bring_back()
         async with self._neutron.db.read() as tx:
             used = set(await tx.scalars(sa.select(table.c.host).where(table.c.host != "").distinct()))
             living = await router_scheduling.living_hosts(self._neutron, tx)

@@ -9,7 +9,7 @@ from cloudseed.kernel.http.app import make_app
 from cloudseed.kernel.http.edge import Mount
 from cloudseed.kernel.runtime import Environment, Service
 from cloudseed.neutron import errors, models, policies
-from cloudseed.neutron.agents import begin_hearing
+from cloudseed.neutron.agents import last_words
 from cloudseed.neutron.api import (
     agents,
     auto_allocation,
@@ -109,7 +109,7 @@ def build(env: Environment) -> Service:
     failover = RouterFailover(neutron, _agent_down_s(env.config))
 
     async def start() -> None:
-        await begin_hearing(neutron)
+        await last_words(neutron).listen(neutron.bus.watch)
         neutron.bus.serve(SERVER_TOPIC, wiring.handlers() | RouterWiring(neutron).handlers())
 
     return Service("neutron", mounts=[Mount("/networking", PART, app)], loops=[wiring.owed, failover.loop],

@@ -81,11 +81,14 @@ def build(env: Environment) -> Service:
     console_app: Any = make_app(pages.routes(nova), fault=faults.nova, validator=env.validator(nova.api_session),
                                 identity_url=env.identity_url)
 
+    last_words = services.last_words(nova)
+
     async def report() -> None:
+        await last_words.bring_back()
         await services.report_controllers(nova)
 
     async def start() -> None:
-        await services.begin_hearing(nova)
+        await last_words.listen(nova.conductor_bus.watch)
         await nova.conductor.start()
         await nova.scheduler.start()
         nova.conductor_bus.serve(METADATA, nova.metadata.handlers())

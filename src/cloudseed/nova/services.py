@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from cloudseed.kernel.db import Tx, utcnow
 from cloudseed.kernel.errors import Conflict, Invalid, NotFound
-from cloudseed.kernel.hearing import AHEAD_S
+from cloudseed.kernel.last_words import LastWords
 from cloudseed.nova.models import aggregate_hosts, aggregates, compute_nodes, servers, services
 
 if TYPE_CHECKING:
@@ -33,15 +33,11 @@ def alive_since(nova: Nova) -> datetime.datetime:
     return datetime.datetime.fromtimestamp(nova.hearing.since(), datetime.UTC)
 
 
-async def begin_hearing(nova: Nova) -> None:
-    """Reports of computes are heard from now on, unless the bus is deaf: until they can have reported, who was up
-    before is up."""
-    async with nova.db.read() as tx:
-        latest = await tx.scalar(sa.select(sa.func.max(services.c.last_seen_at)).where(
-            services.c.binary == "nova-compute"))
-    nova.hearing.begin(latest.timestamp() if latest is not None else 0.0)
-    nova.conductor_bus.watch(nova.hearing)
-    nova.db.watch(nova.hearing.of_database)
+def last_words(nova: Nova) -> LastWords:
+    """Of computes and controllers; computes speak over the bus."""
+    return LastWords(nova.db, nova.hearing, services.c.last_seen_at, only=services.c.binary == "nova-compute",
+                     kept=lambda seconds: datetime.datetime.fromtimestamp(seconds, datetime.UTC),
+                     seconds=lambda kept: float(kept.timestamp()))
 
 
 def is_up(record: Any, since: datetime.datetime) -> bool:
@@ -61,11 +57,8 @@ async def touch(nova: Nova, tx: Tx, host: str, binary: str) -> None:
 
 
 async def report_controllers(nova: Nova) -> None:
-    """This process's conductor and scheduler are alive; nobody spoke in the future (kernel/hearing.py)."""
+    """This process's conductor and scheduler are alive."""
     async with nova.db.write() as tx:
-        now = moment(nova)
-        await tx.execute(sa.update(services).where(
-            services.c.last_seen_at > now + datetime.timedelta(seconds=AHEAD_S)).values(last_seen_at=now))
         for binary in ("nova-conductor", "nova-scheduler"):
             await touch(nova, tx, nova.config.host, binary)
 

@@ -14,7 +14,7 @@ from cloudseed.nova.compute import publishing
 from cloudseed.nova.conductor import heartbeats
 from cloudseed.nova.conductor.on_host import Hosts
 from cloudseed.nova.models import compute_nodes, services
-from cloudseed.nova.services import begin_hearing
+from cloudseed.nova.services import last_words
 from tests.nova.engine.bench import Bench
 
 LONG_AGO = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
@@ -78,5 +78,5 @@ async def test_who_was_up_when_the_conductor_died_is_up_when_it_is_back(tmp_path
         async with bench.nova.db.write() as tx:
             long_dead = LONG_AGO - datetime.timedelta(seconds=bench.nova.config.service_down_s + 1)
             await tx.execute(sa.update(services).where(services.c.host == lost).values(last_seen_at=long_dead))
-        await begin_hearing(bench.nova)
+        await last_words(bench.nova).listen(bench.nova.conductor_bus.watch)
         assert await hosts.is_up(kept) and not await hosts.is_up(lost)

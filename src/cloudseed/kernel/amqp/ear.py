@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import asyncio
 
-from cloudseed.kernel.bus import Listener
+from cloudseed.kernel.bus import Listener, Listeners
 
 
 class Ear:
     """At first deaf: there is no connection yet."""
 
     def __init__(self) -> None:
-        self._listeners: list[Listener] = []
-        self._deaf = True
+        self._listeners = Listeners(deaf=True)
         self._heard_at = 0.0  # by the loop's clock
 
     def watch(self, listener: Listener) -> None:
-        self._listeners.append(listener)
-        if self._deaf:
-            listener.lose(0.0)
+        self._listeners.add(listener)
 
     def heard(self) -> None:
         """The broker has just said something."""
@@ -32,14 +29,8 @@ class Ear:
     def back(self) -> None:
         """There is a connection."""
         self.heard()
-        if self._deaf:
-            self._deaf = False
-            for listener in self._listeners:
-                listener.hear()
+        self._listeners.hear()
 
     def lost(self) -> None:
         """There is none, and it may have been dead since its last word."""
-        if not self._deaf:
-            self._deaf = True
-            for listener in self._listeners:
-                listener.lose(self.silence_s)
+        self._listeners.lose(self.silence_s)

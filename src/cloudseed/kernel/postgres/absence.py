@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 
-from cloudseed.kernel.bus import Listener
+from cloudseed.kernel.bus import Listener, Listeners
 
 # from this long on it is told: whoever reported before, and does so again afterwards, was not silent for much longer
 AWAY_S = 2.0
@@ -13,28 +13,22 @@ AWAY_S = 2.0
 
 class Absence:
     def __init__(self) -> None:
-        self._listeners: list[Listener] = []
+        self._listeners = Listeners()
         self._since: float | None = None
-        self._told = False
 
     def watch(self, listener: Listener) -> None:
-        self._listeners.append(listener)
+        self._listeners.add(listener)
 
     def go_on(self) -> None:
         """Nothing could be begun, just now."""
         now = time.monotonic()
         if self._since is None:
             self._since = now
-        elif not self._told and now - self._since >= AWAY_S:
-            self._told = True
-            for listener in self._listeners:
-                listener.lose(now - self._since)
+        elif now - self._since >= AWAY_S:
+            self._listeners.lose(now - self._since)
 
     def end(self) -> None:
         """Something was begun."""
         if self._since is not None:
             self._since = None
-            if self._told:
-                self._told = False
-                for listener in self._listeners:
-                    listener.hear()
+            self._listeners.hear()
