@@ -11,6 +11,8 @@ end, whatever happened.
 
 from __future__ import annotations
 
+import atexit
+import functools
 import os
 import shutil
 import signal
@@ -28,7 +30,7 @@ import pytest
 from bench.small_disks import REAL_MIB, small_disks
 from bench.watcher import Watcher
 
-from cloudseed.cli import control, down, openstack, processes
+from cloudseed.cli import control, down, launching, openstack, processes
 from cloudseed.cli.api import Api
 from cloudseed.cli.hosts import shape
 from cloudseed.kernel import control as kernel_control
@@ -92,6 +94,9 @@ class Daemon:
 
     def start(self, environment: Mapping[str, str] | None = None) -> Daemon:
         """Start what does not run; `environment` reaches the processes that are started now."""
+        if os.geteuid() == 0 and not (self.state / "program").exists():
+            self.state.mkdir(mode=0o700, exist_ok=True)
+            shutil.copytree(_program(), self.state / "program")
         control.start(self.config, lambda text: None, {**self.environment, **(environment or {})})
         return self
 
@@ -219,6 +224,15 @@ class Daemon:
     def openstack(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """As `client("client", ...)`, many times faster: for who needs hundreds of commands."""
         return client.client().run(list(arguments), openstack.variables(self.state, self.url))
+
+
+@functools.cache
+def _program() -> Path:
+    """The program that clouds run, compiled once a run; a cloud whose copy is not that of the checkout compiles it."""
+    directory = Path(tempfile.mkdtemp(prefix="cloudseed-program-"))
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    launching.snapshot(directory)
+    return directory / "program"
 
 
 def _reap(pid: int) -> None:
