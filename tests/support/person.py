@@ -37,7 +37,7 @@ class Person:
 
         return wait_for(look, seconds, f"{kind} {name} to be {status}")
 
-    def ssh(self, address: str, script: str, seconds: float = 60.0, *, namespace: str = "") -> str:
+    def ssh(self, address: str, script: str, seconds: float = 180.0, *, namespace: str = "") -> str:
         """What a script in the guest prints, asked from this machine or from one of its network namespaces; tried
         again until the guest's SSH server is up."""
         until = time.monotonic() + seconds
