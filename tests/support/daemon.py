@@ -12,6 +12,7 @@ end, whatever happened.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import os
 import shutil
@@ -178,8 +179,11 @@ class Daemon:
         """The fake hypervisor's machines are no host's, so the ledger does not see them: compared here."""
         if self.config.driver != "fake":
             return []
-        found = {path.stem: "started_at" in path.read_text() and '"started_at":null' not in path.read_text()
-                 for path in self.state.glob("**/nova-compute/*/machines/*.json")}
+        found = {}
+        for path in self.state.glob("**/nova-compute/*/machines/*.json"):
+            with contextlib.suppress(FileNotFoundError):  # of a machine that goes meanwhile
+                text = path.read_text()
+                found[path.stem] = "started_at" in text and '"started_at":null' not in text
         # a resized server runs or not, as it did before
         servers = {server["id"]: "active" if server["vm_state"] == "resized" and server["power_state"] == 1
                    else server["vm_state"] for server in picture["nova"]["servers"] if server["host"] is not None}
