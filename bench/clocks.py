@@ -8,7 +8,10 @@ FAKETIME = next(iter(sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1")
 
 
 class Clock:
-    """What a process takes for the time, by a file that says how far it is off."""
+    """What a process takes for the time, by a file that says how far it is off.
+
+    On a busy machine a sleep of such a process may fail (EINVAL): faketime's own, which no wrong clock does.
+    """
 
     def __init__(self, file: Path) -> None:
         if FAKETIME is None:

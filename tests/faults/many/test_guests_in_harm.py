@@ -28,6 +28,7 @@ from tests.faults.many.guests_scene import (
     all_of,
     detach,
     make_volume,
+    move,
     read_of_one_another,
     wait_written,
     writes,
@@ -131,6 +132,53 @@ def test_ten_minutes_without_a_broker(scene: Scene) -> None:
     scene.orders.remove("meanwhile")
 
 
+CUTS = {"controller": harm.Site.cut_controller, "all": harm.Site.unplug}
+
+
+@long
+@pytest.mark.parametrize("what", CUTS)
+def test_a_host_that_has_volumes_is_cut_off(scene: Scene, what: str) -> None:
+    """A guest elsewhere uses one of them, and its own guest another.  That one is evacuated: nobody can take the
+    volume from it, so it keeps it until the host is back, and only then another machine gets it."""
+    user, own, volume = scene.guests.on("host-2"), Moving(scene, 1), make_volume(scene)
+    scene.api.send("POST", f"{COMPUTE}/servers/{user.server_id}/os-volume_attachments", {
+        "volumeAttachment": {"volumeId": volume}})
+    others = [one for one in scene.guests.every if one is not own.guest]
+    with writes(scene, volume) as used, writes(scene, own.volume) as written:
+        wait_written(used, user, Last("", 0))
+        first = wait_written(written, own.guest, Last("", 0))
+        scene.pings.settle()
+        before = scene.pings.now()
+        scene.watcher.may_run_twice.add(own.guest.server_id)
+        undo = CUTS[what](scene.site, 1)
+        try:
+            own.order(host="host-3")
+            time.sleep(10)
+            was, last = used.last(user.number), written.last(own.guest.number)
+            for _ in range(5):
+                last = wait_written(written, own.guest, last)
+                assert last.boot == first.boot
+            went_on = used.last(user.number) != was
+        finally:
+            scene.site.mend(undo)
+        second = own.wait_elsewhere(written, first)
+        own.wait_return()
+        heard = scene.pings.since(before, among=others)
+        wait_written(used, user, used.last(user.number))
+        _, failed = told(scene.console(user))
+        assert not failed and written.last(own.guest.number).boot == second
+        assert {volume, own.volume} <= scene.watcher.volumes_seen
+    scene.watcher.may_run_twice.discard(own.guest.server_id)
+    print(f"host-1, which has volumes, cut off from {what}: {heard} among the others; the guest with a volume of its "
+          f"{'went on' if went_on else 'waited'}", file=sys.stderr)
+    assert went_on == (what == "controller")
+    for guest, one in ((user, volume), (own.guest, own.volume)):
+        detach(scene, guest, one)
+    move(scene, own.guest, "host-1")  # for the next test
+    scene.cloud.settle(PATIENCE_S)
+    assert heard.sent and not heard.wrong and not scene.watcher.wrong
+
+
 def test_two_guests_write_one_volume(scene: Scene) -> None:
     """From two hosts, through the host that has it: each reads what the other wrote, while one of them moves, and
     when one has it no more the other goes on."""
@@ -150,11 +198,7 @@ def test_two_guests_write_one_volume(scene: Scene) -> None:
         assert len(scene.hosts_at_gate(1)) == 2
 
         before, was = scene.pings.now(), written.last(one.number)
-        scene.api.send("POST", f"{COMPUTE}/servers/{other.server_id}/action", {
-            "os-migrateLive": {"host": "host-2", "block_migration": True, "disk_over_commit": False}})
-        wait_for(lambda: scene.api.get(f"{COMPUTE}/servers/{other.server_id}")["server"]["OS-EXT-SRV-ATTR:host"]
-                 == "host-2", PATIENCE_S, "the server to be on host-2")
-        other.host = wait_status(scene.api, other.server_id, "ACTIVE")["OS-EXT-SRV-ATTR:host"]
+        move(scene, other, "host-2")
         assert written.last(one.number).number > was.number + 1  # it wrote meanwhile
         read_of_one_another(scene, written, one, other)
         scene.pings.settle()
@@ -175,7 +219,6 @@ def test_two_guests_write_one_volume(scene: Scene) -> None:
     assert not scene.watcher.wrong
 
 
-CUTS = {"controller": harm.Site.cut_controller, "all": harm.Site.unplug}
 
 
 @pytest.mark.parametrize("what", ["controller", pytest.param("all", marks=long)])
