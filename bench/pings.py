@@ -32,7 +32,7 @@ PREFIX = "10.68.0."
 _ANSWER = re.compile(rb"@([0-9.]+) (\d+) (\d+) (\d+)\r?\n|~(\d+) ~(\d+)\r?\n")
 # It outlives a reboot: init starts it.  Each start asks with a size of its own, and takes answers of that size alone:
 # when a server runs twice, those to the other one come here too.  A raw socket gets all that comes by ICMP, and about
-# a second without a processor fills it: how much the guest dropped of it is told after a gap, and now and then.
+# a second without a processor fills it: how much the guest dropped of it is told at first, after a gap, now and then.
 _USER_DATA = r"""#!/bin/sh
 dmesg -n 1
 cat >/usr/bin/pinger <<'END'
@@ -49,7 +49,7 @@ ping -s $size -i 0.2 "$1" 2>/dev/null | while read -r line; do
     $((size + 8))" bytes "*seq=*) seq=${line#*seq=} seq=${seq%% *}
       [ "$seq" = "$last" ] && continue
       n=$((n + 1)) gap=$((seq - last)) last=$seq
-      [ $gap = 1 ] && [ $((n % 25)) != 0 ] || drops </proc/net/raw
+      [ $gap = 1 ] && [ $((n % 25)) != 1 ] || drops </proc/net/raw
       echo "@$1 $seq $n $((seq + n))" >/dev/console ;;
   esac
 done
