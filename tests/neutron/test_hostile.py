@@ -35,7 +35,8 @@ async def base(admin: Client) -> dict[str, dict[str, Any]]:
         "address-groups": {"name": "a"}, "routers": {}, "floatingips": {"floating_network_id": public["id"]},
         "qos/policies": {"name": "q"}, "security-groups-default-statefulness": {},
         "default-security-group-rules": {"direction": "ingress", "protocol": "tcp"},
-        "agents": {}, "network-ip-availabilities": {}, "trunks": {"port_id": parent["id"]}}
+        "segments": {"network_id": network["id"], "network_type": "vxlan"}, "agents": {},
+        "network-ip-availabilities": {}, "trunks": {"port_id": parent["id"]}}
 
 
 async def test_no_value_breaks_a_creation_or_a_change(cloud: NeutronCloud, admin: Client) -> None:

@@ -84,6 +84,10 @@ class SubnetPoolNotFound(NotFound):
     template = "Subnet pool %(id)s could not be found."
 
 
+class SegmentNotFound(NotFound):
+    template = "Segment %(id)s could not be found."
+
+
 class AddressScopeNotFound(NotFound):
     template = "Address scope %(id)s could not be found."
 
@@ -387,6 +391,10 @@ class IllegalSubnetPoolPrefixBounds(Invalid):
 
 class IllegalSubnetPoolPrefixUpdate(Invalid):
     template = "Illegal update to prefixes: %(reason)s."
+
+
+class SegmentInUse(Conflict):
+    template = "Segment '%(segment_id)s' cannot be deleted: %(reason)s."
 
 
 class AddressScopeInUse(Conflict):

@@ -57,6 +57,8 @@ rbac-policies|RBAC Policies|Allows creation and modification of policies that co
 rbac-security-groups|Add security_group type to network RBAC|Add security_group type to network RBAC|2019-02-14T00:00:00-00:00
 rbac-subnetpool|Add subnetpool type to RBAC|Add subnetpool type to RBAC|2020-02-05T00:00:00-00:00
 revision-if-match|If-Match constraints based on revision_number|Extension indicating that If-Match based on revision_number is supported.|2016-12-11T00:00:00-00:00
+segment|Segment|Segments extension.|2016-02-24T17:00:00-00:00
+standard-attr-segment|Standard Attribute Segment Extension|Add standard attributes to Segment resource|2018-04-09T10:00:00-00:00
 router|Neutron L3 Router|Router abstraction for basic L3 forwarding between L2 Neutron networks and access to external networks via a NAT gateway.|2012-07-20T10:00:00-00:00
 router_availability_zone|Router Availability Zone|Availability zone support for router.|2015-01-01T10:00:00-00:00
 security-group|security-group|The security groups extension.|2012-10-05T10:00:00-00:00

@@ -75,6 +75,21 @@ segments = sa.Table(
     sa.Column("segmentation_id", sa.Integer, primary_key=True),
     _owned_by("network_id", "networks.id"))
 
+# What administrators see of them.  `position` 0 carries the network.
+network_segments = sa.Table(
+    "network_segments", metadata, _id(),
+    sa.Column("network_id", sa.String(36), sa.ForeignKey("networks.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("position", sa.Integer, nullable=False),
+    sa.Column("name", sa.String(255)),
+    sa.Column("description", sa.String(255)),
+    sa.Column("network_type", sa.String(32), nullable=False),
+    sa.Column("physical_network", sa.String(64)),
+    sa.Column("segmentation_id", sa.Integer),
+    sa.Column("created_at", sa.String(20), nullable=False),
+    sa.Column("updated_at", sa.String(20), nullable=False),
+    sa.Column("revision_number", sa.Integer, nullable=False, default=0),
+    sa.UniqueConstraint("network_id", "position"))
+
 address_scopes = sa.Table(
     "address_scopes", metadata, _id(),
     sa.Column("project_id", sa.String(255), nullable=False, index=True),

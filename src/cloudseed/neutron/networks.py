@@ -145,9 +145,9 @@ async def _insert(tx: Tx, network_id: str, values: dict[str, Any]) -> None:
                "project_id", "name", "description", "tags", "admin_state_up", "mtu", "port_security_enabled",
                "dns_domain", "availability_zone_hints", "qos_policy_id")}}
     await tx.execute(sa.insert(table).values(**row))
-    number = await segments.take(tx, network_id, values)
-    if number is not None:
-        await tx.execute(sa.update(table).where(table.c.id == network_id).values(segmentation_id=number))
+    taken = await segments.take(tx, network_id, values)
+    if taken.number is not None:
+        await tx.execute(sa.update(table).where(table.c.id == network_id).values(segmentation_id=taken.number))
     if values["shared"]:
         await share(tx, network_id, values["project_id"], access.SHARED)
     if values["router:external"]:

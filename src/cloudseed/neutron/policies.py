@@ -68,6 +68,7 @@ def _subnets() -> Iterator[Rule]:
     yield Rule("add_prefixes", MEMBER)
     yield Rule("remove_prefixes", MEMBER)
     yield Rule("onboard_network_subnets", MEMBER, "PUT /subnetpools/{id}/onboard_network_subnets")
+    yield from _crud("segment", "segments", ADMIN, ADMIN)
     yield from _crud("address_scope", "address-scopes")
     yield Rule("create_address_scope:shared", ADMIN)
     yield Rule("update_address_scope:shared", ADMIN)

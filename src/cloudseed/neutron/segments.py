@@ -6,13 +6,15 @@ A segment belongs to one network; the table's key says so, whatever races.
 from __future__ import annotations
 
 import secrets
-from typing import Any
+import uuid
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
 from cloudseed.kernel.db import Tx
 from cloudseed.neutron import models
 from cloudseed.neutron.errors import FlatNetworkInUse, InvalidInput, NoNetworkAvailable, TunnelIdInUse
+from cloudseed.neutron.server import now
 
 TYPES = ("vxlan", "flat", "vlan", "local")
 MAX_VNI = 65_535  # VXLAN has 24 bits; ids drawn for tenants stay readable
@@ -47,10 +49,37 @@ def check(values: dict[str, Any]) -> None:
         raise InvalidInput(reason=f"segmentation_id out of range (1 through {top})")
 
 
-async def take(tx: Tx, network_id: str, values: dict[str, Any]) -> int | None:
-    """Reserve the segment of a new network (its row exists); its segmentation id, None when it has none."""
-    kind, physical = values["provider:network_type"], values["provider:physical_network"] or ""
-    number = values["provider:segmentation_id"]
+class Taken(NamedTuple):
+    """A segment of a network; `number`: its segmentation id, None when it has none."""
+
+    id: str
+    number: int | None
+
+
+async def take(tx: Tx, network_id: str, values: dict[str, Any], *, name: str | None = None,
+               description: str | None = None) -> Taken:
+    """Reserve a segment for a network (whose row exists), behind those that it has."""
+    kind, physical = values["provider:network_type"], values["provider:physical_network"]
+    number = await _reserve(tx, network_id, kind, physical or "", values["provider:segmentation_id"])
+    segment_id, moment, its = str(uuid.uuid4()), now(), models.network_segments
+    last = await tx.scalar(sa.select(sa.func.max(its.c.position)).where(its.c.network_id == network_id))
+    await tx.execute(sa.insert(its).values(
+        id=segment_id, network_id=network_id, position=0 if last is None else last + 1, name=name,
+        description=description, network_type=kind, physical_network=physical, segmentation_id=number,
+        created_at=moment, updated_at=moment, revision_number=1))
+    return Taken(segment_id, number)
+
+
+async def release(tx: Tx, segment: Any) -> None:
+    """Let go of a row of `network_segments`."""
+    table, its = models.segments.c, models.network_segments.c
+    await tx.execute(sa.delete(models.segments).where(
+        table.network_type == segment.network_type, table.physical_network == (segment.physical_network or ""),
+        table.segmentation_id == (segment.segmentation_id or 0), table.network_id == segment.network_id))
+    await tx.execute(sa.delete(models.network_segments).where(its.id == segment.id))
+
+
+async def _reserve(tx: Tx, network_id: str, kind: str, physical: str, number: int | None) -> int | None:
     if kind == "local":
         return None
     if kind in ("vxlan", "vlan") and number is None:

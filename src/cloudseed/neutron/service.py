@@ -41,7 +41,7 @@ from cloudseed.neutron.wiring import Wiring
 
 PART = "neutron-server"
 KINDS: dict[str, Kind] = {
-    "networks": networks.NETWORKS, "subnets": subnets.SUBNETS, "ports": ports.PORTS,
+    "networks": networks.NETWORKS, "segments": networks.SEGMENTS, "subnets": subnets.SUBNETS, "ports": ports.PORTS,
     "security-groups": security_groups.SECURITY_GROUPS, "security-group-rules": security_groups.SECURITY_GROUP_RULES,
     "default-security-group-rules": security_groups.DEFAULT_SECURITY_GROUP_RULES,
     "security-groups-default-statefulness": security_groups.DEFAULT_STATEFULNESS,
