@@ -26,6 +26,7 @@ from cloudseed.host.records import DiskSpec, MachineSpec
 from tests.host.conftest import ANY_EGRESS, Host, network, new_id, port
 from tests.host.frames import TapGuest
 from tests.host.test_machines import nic_of
+from tests.host.test_volumes import nbd
 from tests.support.deaths import Deaths
 from tests.support.long import long
 
@@ -72,8 +73,8 @@ class Mortal:
 class Life:
     """A machine with a network and a volume, always by the same ids."""
 
-    def __init__(self, host: Host, directory: Path) -> None:
-        self.host, self._directory = host, directory
+    def __init__(self, host: Host) -> None:
+        self.host = host
         self.server_id, self.volume_id, self.attachment_id, self.copy_id, self.snapshot_id = (
             new_id() for _ in range(5))
         self.wish = network(port(10, ANY_EGRESS))
@@ -222,13 +223,11 @@ async def live(life: Life, mortal: Mortal, armed: Passed) -> tuple[Passed, dict[
     return passed, pictures, died
 
 
-async def compare(host: Host, deaths: Deaths, directory: Path, chosen: Callable[[str, int], bool],
-                  rounds: int) -> tuple[Passed, Passed]:
+async def compare(host: Host, deaths: Deaths, chosen: Callable[[str], bool], rounds: int) -> tuple[Passed, Passed]:
     """Watch one life, then die at the chosen points in as many others; where could it, and where did it die?"""
-    mortal, life = Mortal(host, deaths), Life(host, directory)
+    mortal, life = Mortal(host, deaths), Life(host)
     passed, expected, _ = await live(life, mortal, {})
-    left = {name: [point for number, point in enumerate(points) if chosen(point, number)]
-            for name, points in passed.items()}
+    left = {name: [point for point in points if chosen(point)] for name, points in passed.items()}
     wanted = {name: list(points) for name, points in left.items()}
     died: dict[str, set[str]] = {name: set() for name in passed}
     for _ in range(rounds):
@@ -241,18 +240,26 @@ async def compare(host: Host, deaths: Deaths, directory: Path, chosen: Callable[
     return wanted, {name: sorted(points) for name, points in died.items()}
 
 
-async def test_it_dies_at_some_points(deaths: Deaths, host: Host, tmp_path: Path) -> None:
+async def test_it_dies_at_some_points(deaths: Deaths, host: Host) -> None:
     """One of each command, which the names decide."""
-    def chosen(point: str, number: int) -> bool:
-        return zlib.crc32(point.encode()) % 12 == 0
-
-    wanted, died = await compare(host, deaths, tmp_path, chosen, 1)
+    wanted, died = await compare(host, deaths, lambda point: zlib.crc32(point.encode()) % 12 == 0, 1)
     assert sum(map(len, died.values())) > 10, (wanted, died)
 
 
+@pytest.mark.parametrize("point", ["send SIGTERM", "write *:data", "remove rw:nbd.sock"])
+async def test_who_uses_a_volume_sees_it_grow(deaths: Deaths, host: Host, point: str) -> None:
+    mortal, life = Mortal(host, deaths), Life(host)
+    await life.steps["volume"]()
+    await life.steps["export"]()
+    deaths.arm([f"host,ExtendVolume,{point}"])
+    await mortal.ask(life.steps["grow"])
+    assert len(deaths.died()) == 1
+    nbd(host, life.volume_id, life.attachment_id, "write -P 5 127M 1M")
+
+
 @long
-async def test_it_dies_at_every_point(deaths: Deaths, host: Host, tmp_path: Path) -> None:
-    wanted, died = await compare(host, deaths, tmp_path, lambda point, number: True, 4)
+async def test_it_dies_at_every_point(deaths: Deaths, host: Host) -> None:
+    wanted, died = await compare(host, deaths, lambda point: True, 4)
     for name, points in wanted.items():
         print(f"{name}: died at {len(died[name])} of {len(points)}; never at {sorted(set(points) - set(died[name]))}",
               file=sys.stderr)

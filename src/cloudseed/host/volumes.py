@@ -144,12 +144,14 @@ class Volumes:
         """Grow the volume.  Its daemons are started anew with the new size, and its machines connect again."""
         files.check_size(size_bytes, f"volume {volume_id}")
         async with self._locked(volume_id):
-            before = self.info(volume_id)
-            await self._thread(files.extend, self._paths.volume(volume_id).data, f"volume {volume_id}", size_bytes)
-            if before.size_bytes != size_bytes:
+            if size_bytes > self.info(volume_id).size_bytes:
+                # before it grows: whoever is killed here leaves none that would never see the new size
                 for exporter in _exporters(volume_id):
                     await self._end(exporter)
-            await self._sync(volume_id)  # also after a kill between the two
+            try:
+                await self._thread(files.extend, self._paths.volume(volume_id).data, f"volume {volume_id}", size_bytes)
+            finally:
+                await self._sync(volume_id)
             return self.info(volume_id)
 
     async def revert(self, volume_id: str, snapshot_id: str) -> VolumeInfo:
