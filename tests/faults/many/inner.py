@@ -101,7 +101,7 @@ class Life:
 
     def __init__(self, scene: Guests, number: int) -> None:
         self.scene, self.number = scene, number
-        self.server_id = self.volume_id = self.port_id = self.image_id = ""
+        self.server_id = self.volume_id = self.network_id = self.image_id = ""
         self.runs: list[str] = []  # hosts
         self.refused: list[str] = []
         self.given_up: dict[int, str] = {}  # migration -> chapter
@@ -156,9 +156,19 @@ class Life:
 
     # ---- boot, delete
 
+    def before_boot(self) -> None:
+        """An image and a network that no host has yet."""
+        self.network_id = self.scene.new_network(f"inner-{self.number}")
+        self.scene.new_subnet(self.network_id, "10.66.0.0/23")
+        self.image_id = self.scene.new_image(f"inner-{self.number}", "qcow2")
+        with build_tiny(openstack.cache()).open("rb") as file:
+            self.scene.api.upload(f"{IMAGE}/images/{self.image_id}/file", file)
+
     def boot(self) -> None:
         self.runs = [HERE]
-        self.server_id = self.scene.boot(f"inner-{self.number}", availability_zone=f"nova:{HERE}", config_drive=True)
+        self.server_id = self.scene.boot(
+            f"inner-{self.number}", availability_zone=f"nova:{HERE}", config_drive=True, imageRef=self.image_id,
+            networks=[{"uuid": self.network_id}])
 
     def boot_is_over(self) -> bool:
         return self._is("ACTIVE", HERE)
@@ -201,10 +211,13 @@ class Life:
 
     # ---- devices, which the guest must let go of
 
-    def before_attach_volume(self) -> None:
+    def before_attach_port(self) -> None:
         path = f"{COMPUTE}/servers/{self.server_id}/action"
         wait_for(lambda: "login:" in self.scene.send("POST", path, {"os-getConsoleOutput": {}})["output"],
                  PATIENCE_S, "the guest to be up")
+
+    def before_attach_volume(self) -> None:
+        self.before_attach_port()
         if not self.volume_id:
             made = self.scene.send("POST", f"{_VOLUME}/volumes", {"volume": {"size": 1, "name": f"v{self.number}"}})
             self.volume_id = made["volume"]["id"]
@@ -229,7 +242,7 @@ class Life:
 
     def attach_port(self) -> None:
         self.scene.send("POST", f"{COMPUTE}/servers/{self.server_id}/os-interface", {
-            "interfaceAttachment": {"net_id": self.scene.network_id}})
+            "interfaceAttachment": {"net_id": self.network_id}})
 
     def attach_port_is_over(self) -> bool:
         ports = self.scene.ports_of(self.server_id)
@@ -305,8 +318,18 @@ class Life:
         if self.volume_id:
             self.scene.send("DELETE", f"{_VOLUME}/volumes/{self.volume_id}")
             self.volume_id = ""
+        self.scene.send("DELETE", f"{NETWORK}/networks/{self.network_id}")
+        self.scene.send("DELETE", f"{IMAGE}/images/{self.image_id}")
 
 
-CHAPTERS = ("boot", "attach_volume", "attach_port", "snapshot", "suspend", "resume", "detach_port", "detach_volume",
-            "live_migrate", "migrate", "confirm", "resize", "revert", "stop", "start", "delete")
+# between a boot and a delete
+STORIES = {
+    "life": (),
+    "volume": ("attach_volume", "detach_volume"),
+    "port": ("attach_port", "detach_port"),
+    "copies": ("snapshot", "suspend", "resume", "stop", "start"),
+    "live migration": ("live_migrate",),
+    "cold migration": ("live_migrate", "migrate", "confirm"),
+    "resize": ("resize", "revert"),
+}
 SHORT = ("boot", "live_migrate", "delete")  # which do not need a guest that is up
