@@ -223,27 +223,41 @@ async def live(life: Life, mortal: Mortal, armed: Passed) -> tuple[Passed, dict[
     return passed, pictures, died
 
 
-async def compare(host: Host, deaths: Deaths, chosen: Callable[[str], bool], rounds: int) -> tuple[Passed, Passed]:
+async def compare(
+    host: Host, deaths: Deaths, chosen: Callable[[str, str], bool], rounds: int
+) -> tuple[Passed, Passed]:
     """Watch one life, then die at the chosen points in as many others; where could it, and where did it die?"""
     mortal, life = Mortal(host, deaths), Life(host)
     passed, expected, _ = await live(life, mortal, {})
-    left = {name: [point for point in points if chosen(point)] for name, points in passed.items()}
+    left = {name: [point for point in points if chosen(name, point)] for name, points in passed.items()}
     wanted = {name: list(points) for name, points in left.items()}
     died: dict[str, set[str]] = {name: set() for name in passed}
     for _ in range(rounds):
         _, found, where = await live(life, mortal, left)
-        for name, picture in found.items():
-            for what, value in expected[name].items():
-                assert picture[what] == value, (name, what, where[name])
-            died[name] |= set(where[name])
+        wrong = [(name, what, picture[what], value, where[name]) for name, picture in found.items()
+                 for what, value in expected[name].items() if picture[what] != value]
+        assert not wrong, "\n".join(map(str, wrong))
+        died = {name: points | set(where[name]) for name, points in died.items()}
         left = {name: [point for point in points if point not in died[name]] for name, points in left.items()}
     return wanted, {name: sorted(points) for name, points in died.items()}
 
 
 async def test_it_dies_at_some_points(deaths: Deaths, host: Host) -> None:
     """One of each command, which the names decide."""
-    wanted, died = await compare(host, deaths, lambda point: zlib.crc32(point.encode()) % 12 == 0, 1)
+    wanted, died = await compare(host, deaths, lambda name, point: zlib.crc32(point.encode()) % 12 == 0, 1)
     assert sum(map(len, died.values())) > 10, (wanted, died)
+
+
+@pytest.mark.parametrize("point", ["remove *:memory", "tell QEMU cont", "remove *:memory.json"])
+async def test_a_guest_that_was_suspended_goes_on(deaths: Deaths, host: Host, point: str) -> None:
+    mortal, life = Mortal(host, deaths), Life(host)
+    for name in ("network", "image", "disk", "drive", "start", "suspend"):
+        await life.steps[name]()
+    deaths.arm([f"host,EnsureMachine,{point}"])
+    await mortal.ask(life.steps["start"])
+    assert len(deaths.died()) == 1
+    machine, = await host.client.list_machines()
+    assert machine.running and not machine.paused and not machine.suspended
 
 
 @pytest.mark.parametrize("point", ["send SIGTERM", "write *:data", "remove rw:nbd.sock"])
@@ -258,9 +272,12 @@ async def test_who_uses_a_volume_sees_it_grow(deaths: Deaths, host: Host, point:
 
 
 @long
-async def test_it_dies_at_every_point(deaths: Deaths, host: Host) -> None:
-    wanted, died = await compare(host, deaths, lambda point: True, 4)
-    for name, points in wanted.items():
+@pytest.mark.parametrize("half", [slice(0, 18), slice(18, None)], ids=["until suspended", "from then on"])
+async def test_it_dies_at_every_point(deaths: Deaths, host: Host, half: slice) -> None:
+    names = list(Life(host).steps)[half]
+    wanted, died = await compare(host, deaths, lambda name, point: name in names, 2)
+    for name in names:
+        points = wanted[name]
         print(f"{name}: died at {len(died[name])} of {len(points)}; never at {sorted(set(points) - set(died[name]))}",
               file=sys.stderr)
     assert sum(map(len, died.values())) > 0.8 * sum(map(len, wanted.values()))

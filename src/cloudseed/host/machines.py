@@ -210,6 +210,8 @@ class Machines:
                 await self._end(server_id, "suspended")
                 return False
             await self._go_on(server_id)
+        elif suspension.is_going_on(self._paths.machine(server_id)):
+            await suspension.let_go_on(self._plugging(server_id)[1], self._paths.machine(server_id))
         return True
 
     async def _go_on(self, server_id: str) -> None:

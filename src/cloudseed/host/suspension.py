@@ -5,7 +5,8 @@
 `memory` exists only when it is whole and the guest has not run since: it appears after the last byte, and goes
 before the guest's processors run again.  A kill in between leaves either a guest that runs or one that can be
 taken up again, never one that could be taken up twice.  Beside it lies what the file does not say and a machine
-must have to read it: its type by its versioned name, and the place of each device on its buses.
+must have to read it: its type by its versioned name, and the place of each device on its buses.  That stays until the
+guest runs: alone, it says that somebody was killed who had yet to let it go on.
 """
 
 from __future__ import annotations
@@ -41,6 +42,11 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True):
 def is_suspended(machine: MachinePaths) -> bool:
     """Whether the machine's memory lies on disk."""
     return machine.memory.exists()
+
+
+def is_going_on(machine: MachinePaths) -> bool:
+    """Whether its memory was read or could not be kept, and nobody has let the guest go on since."""
+    return machine.memory_layout.exists() and not is_suspended(machine)
 
 
 def load_layout(machine: MachinePaths) -> Layout | None:
@@ -84,7 +90,7 @@ async def save(monitor: QmpMonitor, machine: MachinePaths) -> None:
         os.replace(machine.memory_new, machine.memory)
     except BaseException:
         if not is_suspended(machine):
-            machine.memory_new.unlink(missing_ok=True)
+            discard(machine)
             if status != "paused":
                 await asyncio.shield(monitor.resume())
         raise
@@ -127,13 +133,19 @@ async def finish_restore(monitor: QmpMonitor, machine: MachinePaths) -> None:
                 await asyncio.sleep(_POLL_S)
     except TimeoutError:
         raise HostError("failed", f"the machine's memory was not read within {_LIMIT_S:.0f} s") from None
-    discard(machine)
+    machine.memory.unlink(missing_ok=True)
     directory = os.open(machine.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         await asyncio.to_thread(os.fsync, directory)
     finally:
         os.close(directory)
+    await let_go_on(monitor, machine)
+
+
+async def let_go_on(monitor: QmpMonitor, machine: MachinePaths) -> None:
+    """The last of it, also after a predecessor that was killed before."""
     await monitor.resume()
+    discard(machine)
 
 
 async def layout_of(monitor: QmpMonitor) -> Layout:
