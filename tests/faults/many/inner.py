@@ -69,6 +69,12 @@ class Guests(Scene):
             "name": "other", "ram": 288, "vcpus": 1, "disk": 1, "id": "other"}})
         self.latest = Api(cloud.url, "admin", load_secrets(cloud.state).passwords["admin"], "admin",
                           {"OpenStack-API-Version": "compute 2.90"})
+        self.heal()
+
+    def heal(self) -> None:
+        """Nobody is to die, and all that did is up."""
+        self.deaths.disarm()
+        revive(self.cloud)
         for name in (HERE, THERE):
             wait_for(lambda name=name: self.is_up(name), PATIENCE_S, f"{name} to be up")  # type: ignore[misc]
 
@@ -106,10 +112,13 @@ class Life:
         self.refused: list[str] = []
         self.given_up: dict[int, str] = {}  # migration -> chapter
 
+    def prepare(self, chapter: str) -> None:
+        """What the chapter needs that is no part of it."""
+        getattr(self, f"before_{chapter}", lambda: None)()
+
     def pass_through(self, chapter: str, patience_s: float = PATIENCE_S) -> list[str]:
         """Order it, start whoever dies, until it is over and all is well.  At which points somebody died."""
         began, revived = time.monotonic(), 0
-        getattr(self, f"before_{chapter}", lambda: None)()
         sender = threading.Thread(target=self._order, args=(getattr(self, chapter),), daemon=True)
         sender.start()
         is_over: Callable[[], bool] = getattr(self, f"{chapter}_is_over")
