@@ -341,4 +341,3 @@ STORIES = {
     "cold migration": ("live_migrate", "migrate", "confirm"),
     "resize": ("resize", "revert"),
 }
-SHORT = ("boot", "live_migrate", "delete")  # which do not need a guest that is up
