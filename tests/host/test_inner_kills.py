@@ -271,6 +271,26 @@ async def test_who_uses_a_volume_sees_it_grow(deaths: Deaths, host: Host, point:
     nbd(host, life.volume_id, life.attachment_id, "write -P 5 127M 1M")
 
 
+async def test_disks_that_are_half_restored_leave_nothing(deaths: Deaths, host: Host) -> None:
+    """A disk that was put back is put back once more, by a name that it has already."""
+    mortal, life = Mortal(host, deaths), Life(host)
+    for name in ("network", "image", "disk", "keep"):
+        await life.steps[name]()
+    deaths.listen()
+    await life.steps["restore"]()
+    points = [point for point in deaths.heard() if point.startswith("host,RestoreDisks,rename")]
+    await life.steps["keep"]()
+    expected = sorted(path.name for path in host.paths.machine(life.server_id).directory.rglob("*"))
+    for point in points:
+        deaths.arm([point])
+        await mortal.ask(life.steps["restore"])
+        assert deaths.died() == [point]
+        deaths.disarm()
+        await life.steps["keep"]()
+        assert sorted(path.name for path in host.paths.machine(life.server_id).directory.rglob("*")) == expected
+    assert len(points) > 2
+
+
 @long
 @pytest.mark.parametrize("half", [slice(0, 18), slice(18, None)], ids=["until suspended", "from then on"])
 async def test_it_dies_at_every_point(deaths: Deaths, host: Host, half: slice) -> None:

@@ -57,6 +57,7 @@ def restore(paths: StatePaths, server_id: str) -> None:
             temporary.unlink(missing_ok=True)
             os.link(path, temporary)
             temporary.rename(machine.directory / name)
+            temporary.unlink(missing_ok=True)  # one that was back already: renaming a file onto itself does nothing
         _sync(machine.directory)
     except OSError as exc:
         raise from_os_error(exc, f"restoring the disks of server {server_id}") from exc

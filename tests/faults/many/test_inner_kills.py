@@ -34,6 +34,7 @@ COMMONEST = {
     "delete": ("agent,destroy,", "host,RemoveMachine,"),
 }
 OURS = re.compile(r",(GetInventory|picture),|host process GetInventory|heard of GetInventory")  # we ask what is there
+AGAIN = re.compile(r"#([3-9]|\d\d+)$")  # the same asked the third time and on: they look until something is so
 Passed = dict[str, list[str]]
 
 
@@ -57,7 +58,8 @@ def watched(scene: Guests, chapters: Iterable[str]) -> Passed:
         life.prepare(chapter)
         scene.deaths.listen()
         life.pass_through(chapter)
-        passed[chapter] = [name for name in scene.deaths.heard() if name.startswith(PARTS) and not OURS.search(name)]
+        passed[chapter] = [name for name in scene.deaths.heard()
+                           if name.startswith(PARTS) and not OURS.search(name) and not AGAIN.search(name)]
     life.end()
     return passed
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from cloudseed.cli.hosts import settings
 from cloudseed.cli.servers import postgres, rabbitmq
 from cloudseed.ledger.violations import operations
 from tests.faults.many import lives
@@ -25,6 +26,7 @@ pytestmark = [needs_root, pytest.mark.real, long,
               pytest.mark.skipif(postgres.find_binaries() is None or not rabbitmq.is_installed(),
                                  reason="needs the packages postgresql and rabbitmq-server")]
 AT_ONCE = 6
+DOWN_S = 120.0
 PATIENCE_S = 180.0
 KINDS: tuple[type[Cell], ...] = (lives.Lifetime, lives.Moves, lives.Actions, lives.Changes, lives.Attachments,
                                  lives.Volumes, lives.InVain)
@@ -39,32 +41,33 @@ class Stage:
 
     def passed(self, kind: type[Cell], chapter: str) -> list[str]:
         """Where an agent passes in this chapter, and has not died yet."""
-        self.deaths.listen()
-        self._live(kind, chapter, [])
-        return [name for name in self.deaths.heard() if name.startswith("agent,") and name not in self.died]
+        _, heard = self._live(kind, chapter, [])
+        return [name for name in heard if name.startswith("agent,") and name not in self.died]
 
     def die(self, kind: type[Cell], chapter: str, names: list[str]) -> set[str]:
         """Once more, with deaths at these points; where somebody died."""
-        died = self._live(kind, chapter, names)
+        died, _ = self._live(kind, chapter, names)
         self.died |= died
         return died
 
-    def _live(self, kind: type[Cell], chapter: str, names: list[str]) -> set[str]:
+    def _live(self, kind: type[Cell], chapter: str, names: list[str]) -> tuple[set[str], list[str]]:
+        """At which of the points somebody died, and all that were passed."""
         self.number += 1
         cell = kind(chapter, kind.POINTS[chapter][0], self.number)
         batch = Batch(self.scene, self.points, [cell])
         cell.prepare(self.scene)
         batch.settle("before the deaths")
+        self.deaths.listen()
         self.deaths.arm(names)
         refused: list[str] = []
         sender = threading.Thread(target=self._order, args=(cell, refused), daemon=True)
         sender.start()
         until = time.monotonic() + PATIENCE_S
-        while sender.is_alive() or operations(self.cloud.ask("ledger")):
+        while sender.is_alive() or any(operations(self.cloud.ask("ledger"))):
             revive(self.cloud)
-            assert time.monotonic() < until, (str(cell), names, self.cloud.ask("ledger"))
+            assert time.monotonic() < until, (str(cell), names, list(operations(self.cloud.ask("ledger"))))
             time.sleep(0.1)
-        died = set(self.deaths.died())
+        heard, died = self.deaths.heard(), set(self.deaths.died())
         self.deaths.disarm()
         revive(self.cloud)
         assert not refused, (str(cell), refused, died)
@@ -72,7 +75,7 @@ class Stage:
         cell.ends()
         cell.remove()
         batch.settle("when all is removed")
-        return died
+        return died, heard
 
     def _order(self, cell: Cell, refused: list[str]) -> None:
         try:
@@ -86,8 +89,11 @@ def stage() -> Iterator[Stage]:
     cloud = Daemon(driver="fake", hosts=3)
     deaths, points = Deaths(cloud.state.parent / "deaths"), Points(cloud.state.parent / "points")
     cloud.environment |= deaths.environment
-    with cloud:
-        yield Stage(cloud, deaths, points)
+    with pytest.MonkeyPatch.context() as patched:
+        # a host whose agent dies again and again shall not count as down: its work would be given to others
+        patched.setattr(settings, "SERVICE_DOWN_S", DOWN_S)
+        with cloud:
+            yield Stage(cloud, deaths, points)
 
 
 @pytest.mark.parametrize(("kind", "chapter"), [
