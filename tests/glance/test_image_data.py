@@ -43,6 +43,17 @@ async def test_an_empty_image(glance: Images) -> None:
     assert (await glance("GET", f"/images/{image_id}/file", 200)).body == b""
 
 
+async def test_of_uploads_at_once_one_is_stored_and_the_others_refused(glance: Images) -> None:
+    for _ in range(5):
+        image_id = await glance.create()
+        wanted = [bytes([number]) * (1 << 20) for number in range(8)]
+        answers = await asyncio.gather(*(
+            glance("PUT", f"/images/{image_id}/file", body=pieces(data), headers=OCTETS) for data in wanted))
+        assert sorted(answer.status for answer in answers) == [204, *[409] * 7]
+        winner = next(data for data, answer in zip(wanted, answers, strict=True) if answer.status == 204)
+        assert (await glance("GET", f"/images/{image_id}/file", 200)).body == winner
+
+
 RANGES = [
     ("bytes=0-9", DATA[:10]), ("bytes=-7", DATA[-7:]), ("bytes=100-", DATA[100:]), ("bytes=1-99999999", DATA[1:]),
     ("bytes=99999999-", None), ("bytes=5-2", None), ("bytes=0-1,3-4", None), ("x", None)]

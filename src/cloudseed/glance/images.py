@@ -53,7 +53,7 @@ class Glance:
     engine: Engine
     limits: Limits = field(default_factory=Limits)
     format_enforcement: bool = True
-    sources: dict[str, Any] = field(default_factory=dict)  # uploads in flight, by image id (uploads.py)
+    sources: dict[str, Any] = field(default_factory=dict)  # of uploads in flight, by upload (uploads.py)
 
 
 class Image(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import uuid
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
@@ -111,7 +112,10 @@ class Operations:
     # ---- steps
 
     async def _store(self, run: Run) -> None:
-        await self._put(run, self._glance.sources[run.resource_id])
+        source = self._glance.sources.get(run.data["source"])
+        if source is None:  # its client went before its turn came
+            raise Conflict("The upload ended before its data was read.")
+        await self._put(run, source)
 
     async def _put(self, run: Run, source: Source) -> None:
         pieces = source.pieces()
@@ -185,21 +189,21 @@ class Operations:
         self._glance.policy.enforce("upload_image", ctx.identity, target(image, member))
         if image.status != "queued":
             raise BadTransition(old=image.status, new="saving")
-        self._glance.sources[image_id] = await self._source(ctx, image, chunks, size)
+        source = await self._source(ctx, image, chunks, size)
+        name = uuid.uuid4().hex  # of this upload: another of the same image may come meanwhile, and is refused
 
         async def begin(tx: Tx) -> None:
             await image_states.require_move(tx, image_id, ("queued",), "saving")
 
-        source = self._glance.sources[image_id]
+        self._glance.sources[name] = source
         try:
-            await self._glance.engine.run_here(self.upload, image_id, {}, ctx, before=begin)
+            await self._glance.engine.run_here(self.upload, image_id, {"source": name}, ctx, before=begin)
         except CloudseedError as exc:
             if await self._is_deleted(image_id):
                 raise ImageGone(image_id=image_id) from exc
             raise
         finally:
-            if self._glance.sources.get(image_id) is source:
-                del self._glance.sources[image_id]
+            del self._glance.sources[name]
 
     async def _is_deleted(self, image_id: str) -> bool:
         async with self._glance.db.read() as tx:

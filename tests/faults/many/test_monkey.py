@@ -1,4 +1,4 @@
-"""A minute of harm at random, of all kinds and under all that servers go through: the bench's monkey with a fixed
+"""Minutes of harm at random, of all kinds and under all that servers go through: the bench's monkey with a fixed
 seed, and its plan.  No time is asserted."""
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ SEED = 3446  # among its first kinds are those that no other test does at random
 @pytest.mark.real
 @pytest.mark.skipif(postgres.find_binaries() is None or not rabbitmq.is_installed(),
                     reason="needs the packages postgresql and rabbitmq-server")
-def test_a_minute_of_harm() -> None:
+def test_minutes_of_harm() -> None:
     with tempfile.TemporaryDirectory(prefix="cst-", dir="/tmp") as place:  # unix sockets need short paths
         Path(place).chmod(0o711)
         done = subprocess.run(
-            [sys.executable, "-m", "bench.monkey", "--json", f"--seed={SEED}", "--minutes=1", "--workers=4"],
+            [sys.executable, "-m", "bench.monkey", "--json", f"--seed={SEED}", "--minutes=2", "--workers=4"],
             cwd=ROOT, text=True, capture_output=True, timeout=900,
             env={**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}", "TMPDIR": place})
         assert done.returncode == 0, done.stdout + done.stderr
@@ -37,7 +37,7 @@ def test_a_minute_of_harm() -> None:
     figures = msgspec.json.decode(done.stdout, type=Report).figures
     assert figures["wrong"] == 0 and figures["seed"] == SEED
     assert figures["done_create"] and figures["done_delete"]
-    planned = harm.plan(SEED, 60, 3)
+    planned = harm.plan(SEED, 120, 3)
     assert figures["turns"] == len(planned)
     assert {turn.kind for turn in planned} >= {"evacuate", "failing-writes", "full-disk", "unruly-bus"}
 
