@@ -10,7 +10,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from cloudseed.host import inventory, netns
+from cloudseed.host import inventory, netns, routers
+from cloudseed.host.paths import router_link_name
 from cloudseed.host.records import (
     Advertisement,
     ExternalWish,
@@ -47,6 +48,7 @@ class Routed:
     def __init__(self, fleet: Fleet, announces: bool = False) -> None:
         self.fleet = fleet
         self.a, self.b, self.c = fleet.machines
+        self.at = self.a  # who has the router
         self.port = port(12, *ANY)
         self.wish = network(self.port)
         announced = [Advertisement(prefix="fd00:5::/64", mode="slaac")] if announces else []
@@ -63,6 +65,7 @@ class Routed:
 
     def route_on(self, machine: Machine) -> None:
         """The host has the router, and the guest's host sends to it there."""
+        self.at = machine
         self.wire(machine)
         self.send_to(machine)
 
@@ -94,7 +97,13 @@ class Routed:
             sock.sendto(b"ready?", (FLOATING, 9))
             if guest.hears(b"ready?", 0.5):
                 return
+            self.wire(self.at)  # as agents do every few seconds
         pytest.fail("the guest is not reached by its floating address")
+
+    def last_word(self) -> None:
+        with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sock:
+            sock.bind((router_link_name(self.gateway.port_id, True), 0))
+            sock.send(ethernet(OUTSIDE, "ff:ff:ff:ff:ff:ff", 0x88B5, b"a word"))
 
     def says(self, guest: TapGuest, sock: socket.socket, data: bytes) -> None:
         packet = ipv4(guest.ip, "172.24.4.1", 17, udp(4000, sock.getsockname()[1], data))
@@ -123,7 +132,8 @@ def test_a_guest_reaches_the_outside_by_another_hosts_router(fleet: Fleet) -> No
     assert "master" not in scene.a.shell("ip -o link show prov0")
 
 
-def test_a_router_that_moves_takes_its_addresses_along(fleet: Fleet) -> None:
+def test_a_router_that_moves_takes_its_addresses_along(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(routers, "REFRESH_S", 0.0)
     scene = Routed(fleet)
     scene.route_on(scene.a)
     with scene.guest() as guest, scene.outside() as sock:
@@ -141,8 +151,13 @@ def test_a_router_that_moves_takes_its_addresses_along(fleet: Fleet) -> None:
         assert scene.a.sent() == before
         scene.says(guest, sock, b"out")
         assert sock.recvfrom(100)[0] == b"out"
+        its, = netns.names(f"{scene.a.cloud}-rtr-")
+        netns.run(its, scene.last_word)  # such as its kernel's question for a neighbour: switches send to it now
         scene.a.apply()  # it is back, and has lost the router
         assert not netns.names(f"{scene.a.cloud}-rtr-")
+        sock.sendto(b"to nobody", (FLOATING, 7))
+        assert not guest.hears(b"to nobody")
+        scene.wire(scene.b)
         sock.sendto(b"still by the second", (FLOATING, 7))
         assert guest.hears(b"still by the second")
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import shutil
 import socket
 import struct
+import time
 from collections.abc import Collection, Sequence
 
 from pyroute2 import IPRoute
@@ -43,7 +44,9 @@ _SYSCTLS = {
     "net/ipv6/conf/default/accept_ra": "0",
     "net/ipv6/conf/all/disable_ipv6": "0",
 }
+REFRESH_S = 10.0  # as often as agents have everything wired anew
 _announced: dict[str, set[str]] = {}  # port id -> the addresses that this process has told the neighbours of
+_heard_of: dict[str, float] = {}  # port id -> when anything was last told of it
 
 
 def apply(
@@ -242,9 +245,14 @@ def _address(wish: RouterWish) -> bool:
             _announced[leg.port_id] = told & wanted
         changed |= routes.sync(ip, _routes(wish, {n: link.index for n, link in links.list_links(ip).items()}))
     for name, leg, untold in fresh:
-        for address in untold:
-            if ":" not in address:
-                _announce(name, leg.mac_address, address.partition("/")[0])
+        told = {address for address in untold if ":" not in address}
+        if leg is wish.gateway and time.monotonic() - _heard_of.get(leg.port_id, -REFRESH_S) >= REFRESH_S:
+            # a host that was cut off may have had this router and may just have said a word by the same MAC address:
+            # switches would send to it until somebody here speaks, and one address is enough for them
+            told |= {address for address in leg.addresses[:1] if ":" not in address}
+        for address in told:
+            _announce(name, leg.mac_address, address.partition("/")[0])
+            _heard_of[leg.port_id] = time.monotonic()
         _announced[leg.port_id] |= untold
     return changed
 
