@@ -4,14 +4,13 @@
 
 There is no other state here: a machine runs when the process that its `pid` file names is alive.  Each running
 machine has a pidfd, which tells its end, and a monitor connection, over which QEMU says why.  When the host
-process starts it takes up the machines that run, by the same path as those that it starts.
+process starts it takes up the machines that run, by the same path as those that it starts (running.py).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import shutil
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
@@ -22,30 +21,14 @@ import msgspec
 
 from cloudseed.host import disks, plugging, processes, qemu_command, strays, suspension
 from cloudseed.host.errors import HostError, from_os_error
-from cloudseed.host.full_disks import FullDisk
 from cloudseed.host.launch import Launcher
 from cloudseed.host.machine_volumes import MachineVolumes
 from cloudseed.host.paths import StatePaths
 from cloudseed.host.qmp import QmpMonitor
 from cloudseed.host.records import DiskInfo, DiskSpec, MachineInfo, MachineSpec, NicSpec
+from cloudseed.host.running import FAILED_TO_START, Running, RunningMachines
 
-_START_TIMEOUT_S = 20.0
 _UNPLUG_TIMEOUT_S = 15.0
-
-
-class _Running:
-    """What we hold of one running machine: its pidfd, its monitor, and the word that it left behind."""
-
-    def __init__(self, record: processes.ProcessRecord, pidfd: int) -> None:
-        self.record = record
-        self.pidfd = pidfd
-        self.monitor: QmpMonitor | None = None
-        self.full: FullDisk | None = None
-        self.listening: asyncio.Task[None] | None = None
-        self.reason: str | None = None
-        self.paused = False
-        self.ended = asyncio.Event()
-        self.deleted: dict[str, asyncio.Event] = defaultdict(asyncio.Event)
 
 
 class Machines:
@@ -64,9 +47,8 @@ class Machines:
         self._volumes = volumes
         self._accel = accel
         self._on_exit = on_exit
-        self._running: dict[str, _Running] = {}
+        self._running = RunningMachines(paths, self._ended)
         self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._farewells: set[asyncio.Task[None]] = set()
 
     async def adopt(self) -> None:
         """Take up the machines that run already, those that a killed predecessor did not record among them."""
@@ -82,7 +64,7 @@ class Machines:
                     processes.save(pid_file, record)
             if record is not None and record.alive:
                 await self._volumes.adopt(self._launcher.load_spec(server_id))
-                taking_up.append(self._take_up(server_id, record))
+                taking_up.append(self._running.take_up(server_id, record))
         for result in await asyncio.gather(*taking_up, return_exceptions=True):
             # a HostError: it ended meanwhile, or it runs and its monitor does not answer
             if isinstance(result, BaseException) and not isinstance(result, HostError):
@@ -90,10 +72,7 @@ class Machines:
 
     async def close(self) -> None:
         """Let go of the machines; they run on."""
-        for server_id, running in list(self._running.items()):
-            await self._let_go(server_id, running)
-        if self._farewells:
-            await asyncio.wait(self._farewells, timeout=2.0)
+        await self._running.close()
 
     def server_ids(self) -> list[str]:
         """The servers that have a directory here."""
@@ -139,7 +118,7 @@ class Machines:
                 await self._volumes.open(spec.server_id, disk)
             record = await asyncio.to_thread(self._launcher.start, spec, accel)
             try:
-                await self._take_up(spec.server_id, record)
+                await self._running.take_up(spec.server_id, record)
             except HostError as exc:
                 await asyncio.to_thread(processes.end, record, 1.0)
                 raise HostError("failed", self._why_not_started(spec.server_id, exc)) from exc
@@ -158,7 +137,7 @@ class Machines:
                 await self._volumes.open(spec.server_id, disk)
             record = await asyncio.to_thread(self._launcher.start, spec, accel, layout)
             try:
-                await self._take_up(spec.server_id, record)
+                await self._running.take_up(spec.server_id, record)
                 self._running[spec.server_id].paused = True
                 return self._plugging(spec.server_id)[1]
             except HostError as exc:
@@ -222,7 +201,7 @@ class Machines:
         try:
             await suspension.finish_restore(running.monitor, machine)
         except HostError as exc:
-            await self._end(server_id, "failed to start")
+            await self._end(server_id, FAILED_TO_START)
             raise HostError("failed", self._why_not_started(server_id, exc)) from exc
 
     async def remove(self, server_id: str) -> None:
@@ -378,84 +357,14 @@ class Machines:
             async with asyncio.timeout(5.0):
                 await running.ended.wait()
 
-    async def _take_up(self, server_id: str, record: processes.ProcessRecord) -> None:
-        """Watch the process's end and connect to its monitor; HostError when it ends before that."""
-        pidfd = processes.open_pidfd(record)
-        if pidfd is None:
-            raise HostError("unavailable", "QEMU ended at once")
-        running = _Running(record, pidfd)
-        monitor = QmpMonitor(self._paths.machine(server_id).host_qmp_socket, timeout_s=_START_TIMEOUT_S)
-        self._running[server_id] = running
-        asyncio.get_running_loop().add_reader(pidfd, self._process_ended, server_id, running)
-        connecting = asyncio.create_task(monitor.connect())
-        ended = asyncio.create_task(running.ended.wait())
-        await asyncio.wait({connecting, ended}, return_when=asyncio.FIRST_COMPLETED)
-        if ended.done() and not connecting.done():
-            connecting.cancel()
-        ended.cancel()
-        results = await asyncio.gather(connecting, ended, return_exceptions=True)
-        if isinstance(results[0], BaseException):
-            if running.record.alive and isinstance(results[0], HostError):
-                raise results[0]  # it runs, unheard; its end is watched all the same
-            running.reason = "failed to start"
-            raise HostError("unavailable", "QEMU ended before it was ready") from results[0]
-        running.monitor = monitor
-        running.full = full = FullDisk(server_id, monitor)
-        with contextlib.suppress(HostError):  # it went meanwhile, which its pidfd tells
-            status = await monitor.status()
-            running.paused = status in ("paused", "io-error")
-            full.found(status)
-        running.listening = asyncio.create_task(self._listen(running, monitor, full), name=f"qmp-{server_id}")
-
-    async def _listen(self, running: _Running, monitor: QmpMonitor, full: FullDisk) -> None:
-        with contextlib.closing(full):
-            async for event in monitor.events():
-                data: dict[str, Any] = event.get("data", {})
-                full.heard(event)
-                if event["event"] == "SHUTDOWN":
-                    running.reason = running.reason or str(data.get("reason", "shutdown"))
-                elif event["event"] in ("STOP", "RESUME"):
-                    running.paused = event["event"] == "STOP"
-                elif event["event"] == "DEVICE_DELETED" and "device" in data:
-                    running.deleted[str(data["device"])].set()
-
-    def _process_ended(self, server_id: str, running: _Running) -> None:
-        asyncio.get_running_loop().remove_reader(running.pidfd)
-        os.close(running.pidfd)
-        if self._running.get(server_id) is running:
-            del self._running[server_id]
-        farewell = asyncio.create_task(self._farewell(server_id, running), name=f"farewell-{server_id}")
-        self._farewells.add(farewell)
-        farewell.add_done_callback(self._farewells.discard)
-
-    async def _farewell(self, server_id: str, running: _Running) -> None:
-        """Hear the machine's last words, then tell."""
-        processes.reap(running.record.pid)
-        if running.listening is not None:
-            await asyncio.wait({running.listening}, timeout=1.0)
-            running.listening.cancel()
-            await asyncio.gather(running.listening, return_exceptions=True)
-        if running.monitor is not None:
-            await running.monitor.close()
-        for event in running.deleted.values():
-            event.set()
-        running.ended.set()
+    async def _ended(self, server_id: str, running: Running) -> None:
+        """Its process is gone and has said its last words."""
         if (lock := self._locks.get(server_id)) is not None:
             async with lock:
                 if not self.info(server_id).running:
                     await self._volumes.ended(server_id)
-        if running.reason != "failed to start":
+        if running.reason != FAILED_TO_START:
             self._on_exit(server_id, running.reason or "crashed")
-
-    async def _let_go(self, server_id: str, running: _Running) -> None:
-        asyncio.get_running_loop().remove_reader(running.pidfd)
-        os.close(running.pidfd)
-        self._running.pop(server_id, None)
-        if running.listening is not None:
-            running.listening.cancel()
-            await asyncio.gather(running.listening, return_exceptions=True)
-        if running.monitor is not None:
-            await running.monitor.close()
 
     # ---- plugging
 
