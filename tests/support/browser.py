@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import itertools
 import os
 import shutil
@@ -31,6 +32,10 @@ _FLAGS = (
     "--no-proxy-server", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
     "--remote-debugging-port=0", "--window-size=1200,900", "--hide-scrollbars",
 )  # fmt: skip
+
+
+class Navigated(AssertionError):
+    """The page went while it was asked; the next one may be there already."""
 
 
 class Page:
@@ -61,7 +66,8 @@ class Page:
         await self._socket.send_json({"id": number, "method": method, "params": parameters})
         async with asyncio.timeout(30):
             answer = await self._answers[number]
-        assert "error" not in answer, (method, answer["error"])
+        if "error" in answer:
+            raise (Navigated if "navigated" in answer["error"]["message"] else AssertionError)(method, answer["error"])
         return answer["result"]
 
     async def evaluate(self, expression: str) -> Any:
@@ -74,12 +80,14 @@ class Page:
         """The expression's first true value."""
         try:
             async with asyncio.timeout(seconds):
-                while not (value := await self.evaluate(expression)):
+                while True:
+                    with contextlib.suppress(Navigated):
+                        if value := await self.evaluate(expression):
+                            return value
                     await asyncio.sleep(0.1)
         except TimeoutError:
             text = await self.evaluate("document.body.innerText")
             pytest.fail(f"waited {seconds:g} s in vain for {expression}; the page: {text!r}; {self.problems}")
-        return value
 
     async def type(self, text: str) -> None:
         """Press keys, as a person does."""
