@@ -81,6 +81,8 @@ async def test_private_types(user: Volumes, admin: Volumes) -> None:
     names = {t["name"] for t in (await admin("GET", "/types?is_public=None", 200))["volume_types"]}
     assert names == {"__DEFAULT__", "secret"}
     assert [t["name"] for t in (await admin("GET", "/types?is_public=false", 200))["volume_types"]] == ["secret"]
+    described = "/types?description=Default Volume Type"
+    assert [t["name"] for t in (await admin("GET", described, 200))["volume_types"]] == ["__DEFAULT__"]
 
 
 async def test_encryption_records(user: Volumes, admin: Volumes) -> None:

@@ -132,6 +132,14 @@ async def test_expiry_names_and_strangers(cloud: Cloud, admin: Client) -> None:
     assert (await admin.post(path, {"application_credential": {"name": "x"}})).status == 403  # only the user
 
 
+async def test_access_rules_keep_their_order(cloud: Cloud) -> None:
+    me = await cloud.new_project("demo")
+    for name, methods in ("one", ["PUT", "GET", "DELETE", "POST", "HEAD"]), ("two", ["HEAD", "DELETE", "PUT", "GET"]):
+        rules = [{"service": "compute", "method": method, "path": "/v2.1/servers"} for method in methods]
+        made = await _make(me, name=name, access_rules=rules)
+        assert [item["method"] for item in made["access_rules"]] == methods
+
+
 async def test_access_rules(cloud: Cloud, admin: Client) -> None:
     me = await cloud.new_project("demo")
     rule = {"service": "compute", "method": "GET", "path": "/v2.1/servers"}

@@ -69,3 +69,41 @@ async def test_bad_ones_and_strangers(cloud: NeutronCloud, admin: Client) -> Non
                    await member.put(f"{N}/segments/{segment['id']}", {"segment": {"name": "x"}}),
                    await member.delete(f"{N}/segments/{segment['id']}")):
         assert answer.status == 403
+
+
+async def test_subnets_may_be_associated_with_one(cloud: NeutronCloud, admin: Client) -> None:
+    network, other = await _network(admin), await _network(admin)
+    segment, = ok(await admin.get(f"{N}/segments", params={"network_id": network["id"]}), 200)
+    foreign, = ok(await admin.get(f"{N}/segments", params={"network_id": other["id"]}), 200)
+    second = ok(await admin.post(f"{N}/segments", {"segment": {"network_id": network["id"], "network_type": "vxlan"}}))
+
+    async def make(cidr: str, segment_id: str | None, client: Client = admin, network_id: str = network["id"]) -> Any:
+        return await client.post(f"{N}/subnets", {"subnet": {
+            "network_id": network_id, "ip_version": 4, "cidr": cidr, "segment_id": segment_id}})
+
+    fails(await make("10.1.0.0/24", foreign["id"]), 400, "NetworkIdsDontMatch")
+    fails(await make("10.1.0.0/24", network["id"]), 404, "SegmentNotFound")
+    assert (await make("10.1.0.0/24", "x")).status == 400
+    subnet = ok(await make("10.1.0.0/24", None))
+    assert subnet["segment_id"] is None
+    fails(await make("10.2.0.0/24", second["id"]), 400, "SubnetsNotAllAssociatedWithSegments")
+    path = f"{N}/subnets/{subnet['id']}"
+    changed = ok(await admin.put(path, {"subnet": {"segment_id": segment["id"]}}), 200)
+    assert changed["segment_id"] == segment["id"]
+    fails(await admin.put(path, {"subnet": {"segment_id": second["id"]}}), 400,
+          "SubnetSegmentAssociationChangeNotAllowed")
+    fails(await make("10.2.0.0/24", None), 400, "SubnetsNotAllAssociatedWithSegments")
+    of_second = ok(await make("10.2.0.0/24", second["id"]))
+    found = ok(await admin.get(f"{N}/subnets", params={"segment_id": second["id"]}), 200)
+    assert [each["id"] for each in found] == [of_second["id"]]
+    fails(await admin.delete(f"{N}/segments/{second['id']}"), 409, "SegmentInUse")
+    assert (await admin.delete(f"{N}/subnets/{of_second['id']}")).status == 204
+    assert (await admin.delete(f"{N}/segments/{second['id']}")).status == 204
+
+    member = await cloud.new_project("p")
+    own = await _network(member)
+    its, = ok(await admin.get(f"{N}/segments", params={"network_id": own["id"]}), 200)
+    assert (await make("10.1.0.0/24", its["id"], member, own["id"])).status == 403
+    plain = await member.post(f"{N}/subnets", {"subnet": {
+        "network_id": own["id"], "ip_version": 4, "cidr": "10.1.0.0/24"}})
+    assert "segment_id" not in ok(plain)

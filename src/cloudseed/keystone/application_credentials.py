@@ -87,7 +87,8 @@ async def _shown(ks: Keystone, tx: Tx, rows: Sequence[Record]) -> list[Shown]:
     for rule in await tx.all(
             sa.select(access_rules, application_credential_rules.c.application_credential_id)
             .join(application_credential_rules, application_credential_rules.c.access_rule_id == access_rules.c.id)
-            .where(application_credential_rules.c.application_credential_id.in_(ids))):
+            .where(application_credential_rules.c.application_credential_id.in_(ids))
+            .order_by(application_credential_rules.c.position)):
         rules_of.setdefault(rule.application_credential_id, []).append(rule)
     return [Shown(row, roles_of.get(row.id, []), rules_of.get(row.id, [])) for row in rows]
 
@@ -146,8 +147,8 @@ async def create_credential(ks: Keystone, ctx: Context, user_id: str, *, name: s
         rule_ids = [await _rule_id(tx, user_id, rule) for rule in rules or ()]
         if rule_ids:
             await tx.execute(sa.insert(application_credential_rules), [
-                {"application_credential_id": credential_id, "access_rule_id": rule_id}
-                for rule_id in dict.fromkeys(rule_ids)])
+                {"application_credential_id": credential_id, "access_rule_id": rule_id, "position": position}
+                for position, rule_id in enumerate(dict.fromkeys(rule_ids))])
         row = await tx.first(sa.select(application_credentials).where(application_credentials.c.id == credential_id))
         assert row is not None
         shown = (await _shown(ks, tx, [row]))[0]

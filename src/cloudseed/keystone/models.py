@@ -163,7 +163,8 @@ application_credential_rules = sa.Table(
     "application_credential_rules", metadata,
     sa.Column("application_credential_id", Id,
               sa.ForeignKey("application_credentials.id", ondelete="CASCADE"), primary_key=True),
-    sa.Column("access_rule_id", Id, sa.ForeignKey("access_rules.id"), primary_key=True, index=True))
+    sa.Column("access_rule_id", Id, sa.ForeignKey("access_rules.id"), primary_key=True, index=True),
+    sa.Column("position", sa.Integer, nullable=False, default=0))  # in the order that its maker gave
 
 credentials = sa.Table(  # `blob` is encrypted with the credential keys
     "credentials", metadata,

@@ -393,6 +393,20 @@ class IllegalSubnetPoolPrefixUpdate(Invalid):
     template = "Illegal update to prefixes: %(reason)s."
 
 
+class NetworkIdsDontMatch(Invalid):
+    template = ("The subnet's network id, '%(subnet_network)s', doesn't match the network_id of segment "
+                "'%(segment_id)s'.")
+
+
+class SubnetsNotAllAssociatedWithSegments(Invalid):
+    template = ("All of the subnets on network '%(network_id)s' must either all be associated with segments or all "
+                "not associated with any segments.")
+
+
+class SubnetSegmentAssociationChangeNotAllowed(Invalid):
+    template = "A subnet that is already associated with a segment cannot have its segment association changed."
+
+
 class SegmentInUse(Conflict):
     template = "Segment '%(segment_id)s' cannot be deleted: %(reason)s."
 

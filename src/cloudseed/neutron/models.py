@@ -120,7 +120,8 @@ subnets = sa.Table(
     sa.Column("allocation_pools", Json, nullable=False),
     sa.Column("dns_nameservers", Json, nullable=False),
     sa.Column("host_routes", Json, nullable=False),
-    sa.Column("service_types", Json, nullable=False))
+    sa.Column("service_types", Json, nullable=False),
+    sa.Column("segment_id", sa.String(36)))
 
 # `host` is the wanted binding (written by the API), `vif_type` its outcome; `status` is written by what agents
 # report.  `status_since` is Unix time.  `plug_event`: nova has yet to hear that the port was plugged or unplugged.

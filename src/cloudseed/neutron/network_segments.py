@@ -86,4 +86,8 @@ async def delete_segment(neutron: Neutron, ctx: Context, segment_id: str, expect
         access.check_revision(row, expected)
         if row.position == 0:
             raise errors.SegmentInUse(segment_id=segment_id, reason=f"it carries network {row.network_id}")
+        users = await tx.scalars(sa.select(models.subnets.c.id).where(models.subnets.c.segment_id == segment_id))
+        if users:
+            raise errors.SegmentInUse(segment_id=segment_id, reason="The segment is still associated with subnet(s) "
+                                                                    + ", ".join(sorted(users)))
         await segments.release(tx, row)

@@ -57,6 +57,8 @@ def _networks() -> Iterator[Rule]:
 def _subnets() -> Iterator[Rule]:
     yield Rule("create_subnet", NETWORK_OWNER_MEMBER)
     yield Rule("create_subnet:service_types", ADMIN)
+    for action in ("create", "update", "get"):
+        yield Rule(f"{action}_subnet:segment_id", ADMIN)
     yield Rule("update_subnet", f"{NETWORK_OWNER_MEMBER} or ({_MEMBER})")
     yield Rule("update_subnet:service_types", ADMIN)
     yield Rule("delete_subnet", f"{NETWORK_OWNER_MEMBER} or ({_MEMBER})")

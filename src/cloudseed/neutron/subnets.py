@@ -13,7 +13,16 @@ from cloudseed.kernel.db import Tx
 from cloudseed.neutron import access, addresses, ipam, listing, models, networks, quotas, subnetpools
 from cloudseed.neutron.attributes import Wish
 from cloudseed.neutron.converters import boolean
-from cloudseed.neutron.errors import BadRequest, GatewayIpInUse, InvalidInput, SubnetNotFound
+from cloudseed.neutron.errors import (
+    BadRequest,
+    GatewayIpInUse,
+    InvalidInput,
+    NetworkIdsDontMatch,
+    SegmentNotFound,
+    SubnetNotFound,
+    SubnetSegmentAssociationChangeNotAllowed,
+    SubnetsNotAllAssociatedWithSegments,
+)
 from cloudseed.neutron.server import Neutron, now
 
 table = models.subnets
@@ -47,7 +56,8 @@ def record(row: Any) -> dict[str, Any]:
         "enable_dhcp": row.enable_dhcp, "ipv6_ra_mode": row.ipv6_ra_mode, "ipv6_address_mode": row.ipv6_address_mode,
         "gateway_ip": row.gateway_ip, "cidr": row.cidr, "allocation_pools": row.allocation_pools,
         "host_routes": row.host_routes, "dns_nameservers": row.dns_nameservers, "description": row.description or "",
-        "router:external": row.external, "service_types": row.service_types, "tags": row.tags,
+        "router:external": row.external, "service_types": row.service_types,
+        "segment_id": row.segment_id, "tags": row.tags,
         "created_at": row.created_at, "updated_at": row.updated_at, "revision_number": row.revision_number}
 
 
@@ -103,6 +113,7 @@ async def _insert(neutron: Neutron, ctx: Context, tx: Tx, values: dict[str, Any]
                                     else values["gateway_ip"]})
     addresses.check_routes(values)
     await _check_overlap(tx, network.id, space)
+    await _check_segment(tx, network.id, values["segment_id"])
     gateway = addresses.default_gateway(space) if values["gateway_ip"] is UNSET else values["gateway_ip"]
     pools = values["allocation_pools"]
     if pools is UNSET:
@@ -114,7 +125,8 @@ async def _insert(neutron: Neutron, ctx: Context, tx: Tx, values: dict[str, Any]
         updated_at=moment, revision_number=0,
         **{name: values[name] for name in (
             "project_id", "name", "description", "tags", "network_id", "ip_version", "enable_dhcp", "ipv6_ra_mode",
-            "ipv6_address_mode", "subnetpool_id", "dns_nameservers", "host_routes", "service_types")}))
+            "ipv6_address_mode", "subnetpool_id", "dns_nameservers", "host_routes", "service_types",
+            "segment_id")}))
     await networks.touch(tx, models.networks, network.id)
     return subnet_id
 
@@ -125,6 +137,23 @@ async def _check_overlap(tx: Tx, network_id: str, space: addresses.Network) -> N
         if theirs.version == space.version and theirs.overlaps(space):
             raise InvalidInput(reason=f"Requested subnet with cidr: {space} for network: {network_id} overlaps with "
                                       "another subnet")
+
+
+async def _check_segment(tx: Tx, network_id: str, segment_id: str | None, own_id: str = "") -> None:
+    """It is one of the network's, and either all subnets of a network have one or none has.
+
+    That a subnet has one changes nothing here: the network's first segment reaches every host, and so all subnets do.
+    """
+    if segment_id is not None:
+        its = models.network_segments.c
+        owner = await tx.scalar(sa.select(its.network_id).where(its.id == segment_id))
+        if owner is None:
+            raise SegmentNotFound(id=segment_id)
+        if owner != network_id:
+            raise NetworkIdsDontMatch(subnet_network=network_id, segment_id=segment_id)
+    lonely = table.c.segment_id.is_not(None) if segment_id is None else table.c.segment_id.is_(None)
+    if await tx.first(sa.select(table.c.id).where(table.c.network_id == network_id, table.c.id != own_id, lonely)):
+        raise SubnetsNotAllAssociatedWithSegments(network_id=network_id)
 
 
 async def update_subnet(neutron: Neutron, ctx: Context, subnet_id: str, wish: Wish) -> dict[str, Any]:
@@ -146,6 +175,10 @@ async def update_subnet(neutron: Neutron, ctx: Context, subnet_id: str, wish: Wi
             addresses.check_gateway_outside(row.allocation_pools, values["gateway_ip"])
         if "gateway_ip" in values and values["gateway_ip"] != row.gateway_ip:
             await _check_gateway_free(tx, row)
+        if values.get("segment_id", row.segment_id) != row.segment_id:
+            if row.segment_id is not None:
+                raise SubnetSegmentAssociationChangeNotAllowed()
+            await _check_segment(tx, row.network_id, values["segment_id"], subnet_id)
         await networks.touch(tx, table, subnet_id, **values)
         changed = record(await load(neutron, ctx, tx, subnet_id))
     await neutron.look_again(ctx)

@@ -90,7 +90,7 @@ class VolumeTypes:
         self.cinder.policy.enforce("volume_extension:type_get_all", req.ctx.identity,
                                    {"project_id": req.ctx.identity.project_id})
         names = {"is_public": lambda text: sa.true(), "name": equals(table.c.name),
-                 "extra_specs": lambda text: sa.true()}
+                 "description": equals(table.c.description), "extra_specs": lambda text: sa.true()}
         query = lists.parse(req, names, added={"extra_specs": (3, 52)})
         where = [*query.where, volume_types.visible(req.ctx), *self._publicity(req)]
         async with self.cinder.db.read() as tx:

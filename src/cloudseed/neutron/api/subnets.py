@@ -29,6 +29,7 @@ SUBNETS = Kind("subnet", "subnets", {
     "ipv6_ra_mode": Attribute(to.one_of(_MODES, none=True), None, put=False),
     "ipv6_address_mode": Attribute(to.one_of(_MODES, none=True), None, put=False),
     "service_types": Attribute(to.list_of(to.string(255)), list),
+    "segment_id": Attribute(to.identifier(none=True), None),
     "router:external": READ_ONLY,
 }, subnets.SPEC, subnets.list_subnets, subnets.get_subnet, subnets.create_subnets, subnets.update_subnet,
-    subnets.delete_subnet)
+    subnets.delete_subnet, hideable=("segment_id",))
